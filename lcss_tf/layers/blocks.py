@@ -1,0 +1,173 @@
+"""The blocks of NCSN++ and DDPM++: residual, attention, input combination and output."""
+
+import tensorflow as tf
+
+from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
+from lcss_tf.layers.dropout import dropout
+from lcss_tf.layers.linear import Conv, dense
+from lcss_tf.layers.normalization import GroupNorm
+from lcss_tf.layers.resample import downsample, upsample
+
+_RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
+
+
+@register
+class ResidualBlock(Block):
+    """BigGAN's residual block, with the noise embedding added between its convolutions.
+
+    h = conv(resample(silu(norm(x)))) + dense(embedding)
+    y = shortcut(resample(x)) + conv(dropout(silu(norm(h))))
+
+    The shortcut is a dense layer along the channels where their number or the size
+    changes. [N, ..., C] -> [N, ..., features]; the embedding is [N, E], its SiLU applied.
+
+    Args:
+      features: output channels; None means as many as the input has.
+      resample: ``"none"``, ``"up"`` or ``"down"`` by two along every spatial axis.
+      dropout: rate in [0, 1); acts only if a seed is given.
+      fir_kernel: taps of the resampling filter; None means nearest and average.
+      skip_rescale: divide the sum by √2.
+      init_scale: initialisation scale of the last convolution.
+    """
+
+    shortcut_scale = 1.0
+
+    def __init__(
+        self,
+        features=None,
+        *,
+        resample="none",
+        dropout=0.0,
+        fir_kernel=None,
+        skip_rescale=True,
+        init_scale=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.keep(
+            features=features,
+            resample=one_of("resample", resample, tuple(_RESAMPLE)),
+            dropout=dropout,
+            fir_kernel=fir_kernel and tuple(fir_kernel),
+            skip_rescale=skip_rescale,
+            init_scale=init_scale,
+        )
+
+    def build(self, x_shape, embedding_shape=None):
+        features = self.features or x_shape[-1]
+        inner = feature_shape(x_shape, features)
+        self.norm_0 = self.add(GroupNorm, x_shape, name="norm_0")
+        self.conv_0 = self.add(Conv, x_shape, features, name="conv_0")
+        self.noise = None
+        if embedding_shape is not None:
+            self.noise = self.add(dense, embedding_shape, features, name="noise")
+        self.norm_1 = self.add(GroupNorm, inner, name="norm_1")
+        self.conv_1 = self.add(Conv, inner, features, scale=self.init_scale, name="conv_1")
+        self.shortcut = None
+        if features != x_shape[-1] or self.resample != "none":
+            self.shortcut = self.add(dense, x_shape, features, self.shortcut_scale, name="shortcut")
+
+    def call(self, x, embedding=None, seed=None, copies=1):
+        resample = _RESAMPLE[self.resample]
+        h = resample(tf.nn.silu(self.norm_0(x)), self.fir_kernel)
+        h = self.conv_0(h)
+        if self.noise is not None:
+            noise = self.noise(embedding)
+            h = h + tf.reshape(noise, [-1, *[1] * (h.shape.rank - 2), h.shape[-1]])
+        h = dropout(tf.nn.silu(self.norm_1(h)), self.dropout, seed, copies)
+        h = self.conv_1(h)
+        x = resample(x, self.fir_kernel)
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        return residual_sum(x, h, self.skip_rescale)
+
+
+@register
+class DDPMResidualBlock(ResidualBlock):
+    """DDPM's residual block: BigGAN's, without resampling, its shortcut initialised small."""
+
+    shortcut_scale = 0.1
+
+    def __init__(self, features=None, **kwargs):
+        super().__init__(features, **kwargs)
+        if self.resample != "none":
+            raise ValueError(
+                f"A DDPM block does not resample, got resample={self.resample!r}: put an "
+                "UpsampleConv or DownsampleConv behind it, or use a ResidualBlock."
+            )
+
+
+@register
+class AttentionBlock(Block):
+    """Self-attention with one head over all places: x + W_o softmax(QKᵀ/√C) V.
+
+    [N, ..., C] -> the same shape. The softmax is computed in float32.
+
+    Args:
+      skip_rescale: divide the sum by √2.
+      init_scale: initialisation scale of W_o.
+    """
+
+    def __init__(self, *, skip_rescale=True, init_scale=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.keep(skip_rescale=skip_rescale, init_scale=init_scale)
+
+    def build(self, x_shape):
+        channels = x_shape[-1]
+        flat = (None, None, channels)
+        self.norm = self.add(GroupNorm, x_shape, name="norm")
+        self.query = self.add(dense, flat, channels, 0.1, name="query")
+        self.key = self.add(dense, flat, channels, 0.1, name="key")
+        self.value = self.add(dense, flat, channels, 0.1, name="value")
+        self.out = self.add(dense, flat, channels, self.init_scale, name="out")
+
+    def call(self, x):
+        channels = x.shape[-1]
+        h = tf.reshape(self.norm(x), [-1, x.shape[1:-1].num_elements(), channels])
+        logits = tf.matmul(self.query(h), self.key(h), transpose_b=True)
+        weights = tf.nn.softmax(tf.cast(logits, tf.float32) * channels**-0.5)
+        h = self.out(tf.matmul(tf.cast(weights, h.dtype), self.value(h)))
+        return residual_sum(x, tf.reshape(h, [-1, *x.shape[1:]]), self.skip_rescale)
+
+
+@register
+class Combine(Block):
+    """Brings the input pyramid into the features: W·pyramid + x, or [W·pyramid, x].
+
+    pyramid [N, ..., P], x [N, ..., C] -> [N, ..., C] (sum) or [N, ..., 2C] (cat).
+
+    Args:
+      method: ``"sum"`` or ``"cat"``.
+    """
+
+    def __init__(self, method="sum", **kwargs):
+        super().__init__(**kwargs)
+        self.keep(method=one_of("combine", method, ("sum", "cat")))
+
+    def build(self, pyramid_shape, x_shape):
+        self.projection = self.add(dense, pyramid_shape, x_shape[-1], name="projection")
+
+    def call(self, pyramid, x):
+        h = self.projection(pyramid)
+        return h + x if self.method == "sum" else tf.concat([h, x], axis=-1)
+
+
+@register
+class OutputHead(Block):
+    """conv(silu(norm(x))): [N, ..., C] -> [N, ..., features].
+
+    Args:
+      features: output channels.
+      scale: initialisation scale of the convolution.
+    """
+
+    def __init__(self, features, *, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.keep(features=features, scale=scale)
+
+    def build(self, x_shape):
+        self.norm = self.add(GroupNorm, x_shape, name="norm")
+        self.conv = self.add(Conv, x_shape, self.features, scale=self.scale, name="conv")
+
+    def call(self, x):
+        return self.conv(tf.nn.silu(self.norm(x)))

@@ -1,0 +1,35 @@
+"""Dropout as a pure function of an explicit seed."""
+
+import tensorflow as tf
+
+from lcss_tf import rng
+
+
+def dropout(x, rate, seed=None, copies=1):
+    """Zeroes each entry of x with probability `rate`, and divides the rest by 1 − rate.
+
+    The same seed gives the same mask, in and outside XLA and on any number of
+    replicas (see `lcss_tf.rng`).
+
+    Args:
+      x: [N, ...].
+      rate: in [0, 1).
+      seed: an int or an int32 seed of shape [2] or [3]; None means no dropout.
+      copies: how many stacked copies of one batch x holds. They share their masks,
+        so that a loss which compares the network at x and at x' compares one network.
+
+    Raises:
+      ValueError: N is not a multiple of `copies`.
+    """
+    if seed is None or rate == 0.0:
+        return x
+    batch = x.shape[0]
+    if batch is None:
+        batch = tf.shape(x)[0]
+    elif batch % copies:
+        raise ValueError(
+            f"A batch of {batch} does not hold copies={copies} of one batch: stack whole copies."
+        )
+    kept = rng.uniform(seed, [batch // copies, *x.shape[1:]]) >= rate
+    mask = tf.cast(kept, x.dtype) * tf.constant(1.0 / (1.0 - rate), x.dtype)
+    return x * tf.tile(mask, [copies] + [1] * (x.shape.rank - 1))

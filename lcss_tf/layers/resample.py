@@ -1,0 +1,183 @@
+"""Resampling by two along every spatial axis: a FIR filter, or nearest and average.
+
+A FIR filter [k_0, ..., k_{K-1}]/Σk is applied axis by axis, each phase of the result by
+itself, as a sum of K shifted slices. It equals a depthwise convolution with the outer
+product of the taps (StyleGAN2's `upfirdn`), with zeros beyond the border; XLA's CPU
+backend, though, has no fast depthwise convolution, and the sums run many times faster.
+"""
+
+import math
+
+import tensorflow as tf
+
+from lcss_tf.layers.base import Block, feature_shape, register
+from lcss_tf.layers.linear import Conv
+
+
+def _spatial_axes(x):
+    return range(1, x.shape.rank - 1)
+
+
+def _taps(kernel, gain=1.0):
+    """The normalised taps in the order of a correlation."""
+    total = sum(kernel)
+    return [gain * tap / total for tap in reversed(kernel)]
+
+
+def _along(axis, rank, part):
+    """An index that takes `part` of one axis and everything of the others."""
+    return tuple(part if i == axis else slice(None) for i in range(rank))
+
+
+def _pad(x, axis, before, after):
+    """Zeros before and after along an axis; negative numbers cut off."""
+    size = x.shape[axis]
+    x = x[_along(axis, x.shape.rank, slice(max(0, -before), size - max(0, -after)))]
+    pads = [(max(0, before), max(0, after)) if i == axis else (0, 0) for i in range(x.shape.rank)]
+    return tf.pad(x, pads)
+
+
+def _filter(x, axis, taps, before, after, stride=1):
+    """Σ_j taps[j] x[stride·m + j − before] along an axis."""
+    size = x.shape[axis] + before + after - len(taps) + 1
+    x = _pad(x, axis, before, after)
+    rank = x.shape.rank
+    return sum(
+        tap * x[_along(axis, rank, slice(j, j + size, stride))] for j, tap in enumerate(taps)
+    )
+
+
+def _filter_upsampled(x, axis, taps, before, extra=0):
+    """Filters the sequence x_0, 0, x_1, 0, ... along an axis; 2·(size + extra) values result.
+
+    Value 2n + r takes the taps j with j + r − before even, at place n + (j + r − before)/2 of
+    x. Both phases are made in one broadcast sum over an axis of size two behind `axis`.
+    """
+    size = x.shape[axis] + extra
+    weights = {}
+    for j, tap in enumerate(taps):
+        for phase in (0, 1):
+            offset, odd = divmod(j + phase - before, 2)
+            if not odd:
+                weights.setdefault(offset, [0.0, 0.0])[phase] = tap
+    first, last = min(weights), max(weights)
+    padded = tf.expand_dims(_pad(x, axis, -first, last + extra), axis + 1)
+    rank = padded.shape.rank
+    phases = [2 if i == axis + 1 else 1 for i in range(rank)]
+    y = sum(
+        tf.reshape(tf.constant(pair, x.dtype), phases)
+        * padded[_along(axis, rank, slice(offset - first, offset - first + size))]
+        for offset, pair in weights.items()
+    )
+    return _merge(y, axis)
+
+
+def _merge(x, axis):
+    """Merges axes `axis` and `axis` + 1; only the batch may be unknown."""
+    shape = x.shape.as_list()
+    return tf.reshape(x, [-1, *shape[1:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]])
+
+
+def fir_upsample(x, kernel):
+    """Twice the size along every spatial axis by a FIR filter of gain 2 per axis.
+
+    [N, ..., C] -> [N, 2·..., C]; `kernel` holds the taps.
+    """
+    for axis in _spatial_axes(x):
+        x = _filter_upsampled(x, axis, _taps(kernel, gain=2.0), before=(len(kernel) - 1) // 2 + 1)
+    return x
+
+
+def fir_downsample(x, kernel):
+    """Half the size along every spatial axis by a FIR filter: [N, 2·..., C] -> [N, ..., C]."""
+    spare = len(kernel) - 2
+    for axis in _spatial_axes(x):
+        x = _filter(x, axis, _taps(kernel), (spare + 1) // 2, spare // 2, stride=2)
+    return x
+
+
+def nearest_upsample(x):
+    """Every value twice along every spatial axis."""
+    for axis in _spatial_axes(x):
+        x = tf.repeat(x, 2, axis=axis)
+    return x
+
+
+def average_downsample(x):
+    """The mean of every pair along every spatial axis."""
+    sizes = [n for axis in _spatial_axes(x) for n in (x.shape[axis] // 2, 2)]
+    pairs = tf.reshape(x, [-1, *sizes, x.shape[-1]])
+    return tf.reduce_sum(pairs, axis=list(range(2, pairs.shape.rank - 1, 2))) * tf.constant(
+        2.0 ** -(x.shape.rank - 2), x.dtype
+    )
+
+
+def upsample(x, fir_kernel=None):
+    """Twice the size: by the FIR filter, or nearest neighbours if it is None."""
+    return fir_upsample(x, fir_kernel) if fir_kernel else nearest_upsample(x)
+
+
+def downsample(x, fir_kernel=None):
+    """Half the size: by the FIR filter, or averages if it is None."""
+    return fir_downsample(x, fir_kernel) if fir_kernel else average_downsample(x)
+
+
+class _Resample(Block):
+    """Resampling with a 3-tap convolution.
+
+    Args:
+      features: output channels; None means as many as the input has.
+      fir_kernel: taps of the FIR filter, e.g. (1, 3, 3, 1); None means none.
+    """
+
+    def __init__(self, features=None, *, fir_kernel=None, **kwargs):
+        super().__init__(**kwargs)
+        self.keep(features=features, fir_kernel=fir_kernel and tuple(fir_kernel))
+
+    def _build_conv(self, x_shape, **options):
+        features = self.features or x_shape[-1]
+        self.conv = self.add(
+            Conv, feature_shape(x_shape, x_shape[-1]), features, name="conv", **options
+        )
+
+
+@register
+class UpsampleConv(_Resample):
+    """Twice the size, then a convolution: [N, ..., C] -> [N, 2·..., features].
+
+    With a filter this is the transposed convolution with the FIR filter after it of
+    StyleGAN2 and NCSN++: on the line the two commute, and with enough room kept beyond
+    the border they do so here.
+    """
+
+    def build(self, x_shape):
+        self._build_conv(x_shape, padding="valid" if self.fir_kernel else "same")
+
+    def call(self, x):
+        if not self.fir_kernel:
+            return self.conv(nearest_upsample(x))
+        before = (len(self.fir_kernel) - 3) // 2 + 3
+        for axis in _spatial_axes(x):
+            # One value more at either end: what the convolution takes off.
+            x = _filter_upsampled(x, axis, _taps(self.fir_kernel, gain=2.0), before, extra=1)
+        return self.conv(x)
+
+
+@register
+class DownsampleConv(_Resample):
+    """A convolution of stride two: [N, 2·..., C] -> [N, ..., features].
+
+    The FIR filter runs before it; without one a zero is added at the end of every axis.
+    """
+
+    def build(self, x_shape):
+        self._build_conv(x_shape, padding="valid", strides=2)
+
+    def call(self, x):
+        for axis in _spatial_axes(x):
+            if self.fir_kernel:
+                spare = len(self.fir_kernel)
+                x = _filter(x, axis, _taps(self.fir_kernel), math.ceil(spare / 2), spare // 2)
+            else:
+                x = _pad(x, axis, 0, 1)
+        return self.conv(x)

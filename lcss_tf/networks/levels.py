@@ -1,0 +1,250 @@
+"""One resolution of the U-shaped NCSN++: on the way down and on the way up.
+
+Both hold what happens at a resolution and the step to the next. A **pyramid** is an image
+beside the features: on the way down the input at ever lower resolution (progressive
+input), on the way up the output at ever higher resolution (progressive output).
+"""
+
+import tensorflow as tf
+
+from lcss_tf import rng
+from lcss_tf.layers import (
+    AttentionBlock,
+    Combine,
+    DDPMResidualBlock,
+    DownsampleConv,
+    OutputHead,
+    ResidualBlock,
+    UpsampleConv,
+    downsample,
+    upsample,
+)
+from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
+
+RESIDUAL_BLOCKS = {"biggan": ResidualBlock, "ddpm": DDPMResidualBlock}
+_CONVOLUTIONS = {"down": DownsampleConv, "up": UpsampleConv}
+_RESAMPLINGS = {"down": downsample, "up": upsample}
+
+
+def at(seed, index):
+    """The seed of part `index`; None stays None."""
+    return None if seed is None else rng.fold_in(seed, index)
+
+
+class _Level(Block):
+    """What both ways share.
+
+    Args:
+      features: channels at this resolution.
+      num_blocks: residual blocks.
+      attention: whether there is attention here.
+      resample: whether there is a step to the next resolution.
+      pyramid: ``"none"`` or the kind of pyramid.
+      block: shared options: resblock, dropout, fir_kernel, skip_rescale, init_scale and
+        resample_with_conv.
+    """
+
+    direction = None
+    pyramids = ()
+
+    def __init__(self, features, num_blocks, *, attention, resample, pyramid, block, **kwargs):
+        super().__init__(**kwargs)
+        self.keep(
+            features=features,
+            num_blocks=num_blocks,
+            attention=attention,
+            resample=resample,
+            pyramid=one_of("pyramid", pyramid, self.pyramids),
+            block=dict(block),
+        )
+
+    def _residual(self, channels, features, embedding_shape, **kwargs):
+        options = {k: self.block[k] for k in ("dropout", "skip_rescale", "init_scale")}
+        make = RESIDUAL_BLOCKS[self.block["resblock"]]
+        shapes = {
+            "x_shape": feature_shape(self.like, channels),
+            "embedding_shape": embedding_shape,
+        }
+        kernel = self.block["fir_kernel"]
+        return self.add(make, shapes, features, fir_kernel=kernel, **options, **kwargs)
+
+    def _attention(self, channels, **kwargs):
+        options = {k: self.block[k] for k in ("skip_rescale", "init_scale")}
+        return self.add(AttentionBlock, feature_shape(self.like, channels), **options, **kwargs)
+
+    def _resampling_conv(self, channels, features, **kwargs):
+        return self.add(
+            _CONVOLUTIONS[self.direction],
+            feature_shape(self.like, channels),
+            features,
+            fir_kernel=self.block["fir_kernel"],
+            **kwargs,
+        )
+
+    def _build_transition(self, channels, embedding_shape):
+        """The step to the next resolution: a resampling block, or DDPM's convolution."""
+        self.transition = None
+        if self.resample and self.block["resblock"] == "biggan":
+            self.transition = self._residual(
+                channels, channels, embedding_shape, resample=self.direction, name="transition"
+            )
+        elif self.resample and self.block["resample_with_conv"]:
+            self.transition = self._resampling_conv(channels, channels, name="transition")
+
+    def _transit(self, x, embedding, seed, copies):
+        if self.block["resblock"] == "biggan":
+            return self.transition(x, embedding, seed=at(seed, self.num_blocks), copies=copies)
+        if self.block["resample_with_conv"]:
+            return self.transition(x)
+        return self._resampled(x)
+
+    def _resampled(self, x):
+        return _RESAMPLINGS[self.direction](x, self.block["fir_kernel"])
+
+
+@register
+class DownLevel(_Level):
+    """`num_blocks` residual blocks, each with attention if asked, and a step down.
+
+    The pyramid (the input) enters after the step down: ``"input_skip"`` resamples the
+    image and combines it with the features; ``"residual"`` convolves it to the features'
+    width and adds them, and the sum is the next level's features and pyramid.
+
+    Args:
+      combine: ``"sum"`` or ``"cat"``, of ``"input_skip"``.
+    """
+
+    direction = "down"
+    pyramids = ("none", "input_skip", "residual")
+
+    def __init__(self, features, num_blocks, *, combine="sum", **kwargs):
+        super().__init__(features, num_blocks, **kwargs)
+        self.keep(**self._hyperparameters, combine=one_of("combine", combine, ("sum", "cat")))
+
+    def build(self, x_shape, embedding_shape=None, pyramid_shape=None):
+        self.like, channels = x_shape, x_shape[-1]
+        self.residuals, self.attentions, self.skip_channels = [], [], []
+        for i in range(self.num_blocks):
+            self.residuals.append(
+                self._residual(channels, self.features, embedding_shape, name=f"residual_{i}")
+            )
+            channels = self.features
+            if self.attention:
+                self.attentions.append(self._attention(channels, name=f"attention_{i}"))
+            self.skip_channels.append(channels)
+        self._build_transition(channels, embedding_shape)
+        self.pyramid_channels = pyramid_shape and pyramid_shape[-1]
+        if self.resample:
+            channels = self._build_pyramid(channels)
+            self.skip_channels.append(channels)
+        self.out_channels = channels
+
+    def _build_pyramid(self, channels):
+        """Returns the channels after the pyramid has entered."""
+        if self.pyramid == "input_skip":
+            shapes = {
+                "pyramid_shape": feature_shape(self.like, self.pyramid_channels),
+                "x_shape": feature_shape(self.like, channels),
+            }
+            self.combination = self.add(Combine, shapes, self.combine, name="combination")
+            return channels * (2 if self.combine == "cat" else 1)
+        if self.pyramid == "residual":
+            self.pyramid_conv = self._resampling_conv(
+                self.pyramid_channels, channels, name="pyramid_conv"
+            )
+            self.pyramid_channels = channels
+        return channels
+
+    def call(self, x, embedding=None, pyramid=None, seed=None, copies=1):
+        """Returns the next level's features and pyramid, and the skip connections."""
+        skips = []
+        for i, residual in enumerate(self.residuals):
+            x = residual(x, embedding, seed=at(seed, i), copies=copies)
+            if self.attention:
+                x = self.attentions[i](x)
+            skips.append(x)
+        if not self.resample:
+            return x, pyramid, skips
+        x = self._transit(x, embedding, seed, copies)
+        if self.pyramid == "input_skip":
+            pyramid = self._resampled(pyramid)
+            x = self.combination(pyramid, x)
+        elif self.pyramid == "residual":
+            x = residual_sum(self.pyramid_conv(pyramid), x, self.block["skip_rescale"])
+            pyramid = x
+        return x, pyramid, [*skips, x]
+
+
+@register
+class UpLevel(_Level):
+    """`num_blocks` residual blocks, each taking a skip connection, attention, and a step up.
+
+    The pyramid is the output, begun at the lowest level. ``"output_skip"``: every level adds
+    an image, in float32, to the upsampled sum of those below. ``"residual"``: the pyramid is
+    convolved up to the features' width, and the sum with them goes on as both.
+
+    Args:
+      out_channels: channels of the image.
+    """
+
+    direction = "up"
+    pyramids = ("none", "output_skip", "residual")
+
+    def __init__(self, features, num_blocks, *, out_channels, **kwargs):
+        super().__init__(features, num_blocks, **kwargs)
+        self.keep(**self._hyperparameters, out_channels=out_channels)
+
+    def build(self, x_shape, skips_shape, embedding_shape=None, pyramid_shape=None):
+        self.like, channels = x_shape, x_shape[-1]
+        self.residuals = []
+        for i, skip_shape in enumerate(reversed(skips_shape)):
+            joined = channels + skip_shape[-1]
+            self.residuals.append(
+                self._residual(joined, self.features, embedding_shape, name=f"residual_{i}")
+            )
+            channels = self.features
+        self.attentions = [self._attention(channels, name="attention")] if self.attention else []
+        self.head = self.pyramid_conv = None
+        self.pyramid_channels = pyramid_shape and pyramid_shape[-1]
+        self._build_pyramid(channels)
+        self._build_transition(channels, embedding_shape)
+
+    def _build_pyramid(self, channels):
+        shape = feature_shape(self.like, channels)
+        if self.pyramid == "output_skip":
+            scale = self.block["init_scale"]
+            self.head = self.add(
+                OutputHead, shape, self.out_channels, scale=scale, name="head", dtype="float32"
+            )
+            self.pyramid_channels = self.out_channels
+        elif self.pyramid == "residual" and self.pyramid_channels is None:
+            self.head = self.add(OutputHead, shape, channels, name="head")
+            self.pyramid_channels = channels
+        elif self.pyramid == "residual":
+            self.pyramid_conv = self._resampling_conv(
+                self.pyramid_channels, channels, name="pyramid_conv"
+            )
+            self.pyramid_channels = channels
+
+    def call(self, x, skips, embedding=None, pyramid=None, seed=None, copies=1):
+        """Returns the next level's features and pyramid."""
+        skips = list(skips)
+        for i, residual in enumerate(self.residuals):
+            x = tf.concat([x, skips.pop()], axis=-1)
+            x = residual(x, embedding, seed=at(seed, i), copies=copies)
+        for attention in self.attentions:
+            x = attention(x)
+        x, pyramid = self._raise_pyramid(x, pyramid)
+        if self.resample:
+            x = self._transit(x, embedding, seed, copies)
+        return x, pyramid
+
+    def _raise_pyramid(self, x, pyramid):
+        if self.pyramid == "none":
+            return x, None
+        if pyramid is None:
+            return x, self.head(x)
+        if self.pyramid == "output_skip":
+            return x, self._resampled(pyramid) + self.head(x)
+        x = residual_sum(self.pyramid_conv(pyramid), x, self.block["skip_rescale"])
+        return x, x

@@ -1,0 +1,104 @@
+"""A multilayer perceptron with residual layers, for vectors."""
+
+import keras
+import tensorflow as tf
+
+from lcss_tf.layers import NoiseEmbedding, dense
+from lcss_tf.layers.base import one_of, register
+from lcss_tf.registry import NETWORKS
+
+
+@NETWORKS.register
+@register
+class MLP(keras.Model):
+    """h ← h + W' silu(W silu(h) + V e(cond)), `depth` times, between two dense layers.
+
+    ``network(x, cond)``: x [N, d] and cond [N] give [N, d] in float32; 0 before training, as
+    the last layer starts at zero. `seed` and `copies` are taken, as all networks take them,
+    and change nothing.
+
+    Args:
+      width: features of every hidden layer.
+      depth: residual layers.
+      embedding_features: width of the noise label's embedding.
+      embedding: ``"positional"`` (cond is like 999·t) or ``"fourier"`` (cond is σ > 0).
+      fourier_scale: standard deviation of the Fourier frequencies of log σ. Smaller than a
+        large network's 16: neighbouring σ are then told apart less, and generalise more.
+
+    Raises:
+      ValueError: x is not [N, d], or an option is none of those above.
+    """
+
+    stochastic = False
+
+    def __init__(
+        self,
+        *,
+        width=256,
+        depth=4,
+        embedding_features=64,
+        embedding="positional",
+        fourier_scale=1.0,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self._hyperparameters = {
+            "width": width,
+            "depth": depth,
+            "embedding_features": embedding_features,
+            "embedding": one_of("embedding", embedding, ("positional", "fourier")),
+            "fourier_scale": fourier_scale,
+        }
+        for name, value in self._hyperparameters.items():
+            setattr(self, name, value)
+
+    def get_config(self):
+        return {**super().get_config(), **self._hyperparameters}
+
+    def build(self, x_shape, cond_shape=None):
+        if len(x_shape) != 2 or x_shape[-1] is None:
+            raise ValueError(
+                f"The MLP takes vectors [N, d], d known; got x of shape {tuple(x_shape)}. For data "
+                "with spatial axes use NCSNpp."
+            )
+        self._size = x_shape[-1]
+        fourier = self.embedding == "fourier"
+        self.noise_embedding = NoiseEmbedding(
+            self.embedding_features // 2 if fourier else self.embedding_features,
+            units=self.width,
+            kind=self.embedding,
+            fourier_scale=self.fourier_scale,
+            name="noise_embedding",
+        )
+        self.noise_embedding.build((None,))
+
+        def layer(inputs, outputs, name, **kwargs):
+            made = dense(outputs, name=name, **{"dtype": self.dtype_policy, **kwargs})
+            made.build((None, inputs))
+            return made
+
+        width = self.width
+        self.first = layer(self._size, width, "first")
+        self.inner = [layer(width, width, f"inner_{i}") for i in range(self.depth)]
+        self.noise = [layer(width, width, f"noise_{i}") for i in range(self.depth)]
+        self.outer = [layer(width, width, f"outer_{i}") for i in range(self.depth)]
+        self.last = layer(width, self._size, "last", scale=0.0, dtype="float32")
+        self.last.kernel.assign(tf.zeros_like(self.last.kernel))
+
+    def call(self, x, cond, seed=None, copies=1):
+        """x [N, d] and the noise label cond [N] give [N, d]."""
+        if x.shape.rank != 2 or x.shape[-1] != self._size:
+            raise ValueError(
+                f"This MLP was built for x of shape [N, {self._size}]; got {tuple(x.shape)}."
+            )
+        embedding = self.noise_embedding(cond)
+        h = self.first(x)
+        for inner, noise, outer in zip(self.inner, self.noise, self.outer, strict=True):
+            h = h + outer(tf.nn.silu(inner(tf.nn.silu(h)) + noise(embedding)))
+        return self.last(tf.nn.silu(h))
+
+    def get_build_config(self):
+        return {"x_shape": (None, self._size)}
+
+    def build_from_config(self, config):
+        self.build(tuple(config["x_shape"]))

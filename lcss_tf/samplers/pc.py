@@ -1,0 +1,45 @@
+"""The predictor–corrector sampler (Song et al. 2021)."""
+
+import numpy as np
+
+from lcss_tf import rng
+from lcss_tf.registry import SAMPLERS
+from lcss_tf.samplers.base import Sampler
+from lcss_tf.samplers.correctors import NoCorrector
+from lcss_tf.samplers.predictors import ReverseDiffusionPredictor
+from lcss_tf.sdes.shapes import shape_of
+
+
+@SAMPLERS.register
+class PredictorCorrector(Sampler):
+    """At each of `num_steps` times on linspace(T, t_end): the corrector, then the predictor.
+
+    As in the reference, each predictor step covers T/num_steps, the last one from t_end.
+
+    Args:
+      predictor: an object of `PREDICTORS`; reverse diffusion by default.
+      corrector: an object of `CORRECTORS`; none by default.
+      **options: of `Sampler`.
+    """
+
+    def __init__(self, predictor=None, corrector=None, **options):
+        super().__init__(**options)
+        self.predictor = predictor or ReverseDiffusionPredictor()
+        self.corrector = corrector or NoCorrector()
+
+    def check(self, sde):
+        self.predictor.check(sde)
+        self.corrector.check(sde)
+
+    def evaluations_per_step(self):
+        return self.predictor.evaluations + self.corrector.evaluations
+
+    def times(self, sde):
+        times = np.linspace(sde.T, self.end(sde), self.num_steps)
+        return np.append(times, times[-1])
+
+    def step(self, reverse, x, t, s, seed):
+        x = self.corrector.correct(reverse, x, t, rng.fold_in(seed, "corrector")).x
+        s = t - reverse.sde.T / reverse.num_steps
+        z = rng.normal(rng.fold_in(seed, "predictor"), shape_of(x))
+        return self.predictor.step(reverse, x, t, s, z)

@@ -1,0 +1,60 @@
+"""Predictors: one step of the reverse SDE, with given noise.
+
+Each takes a `Reverse`, the state x, times t > s [B] and noise z of the shape of x,
+and returns a `Step`. The discrete ones step by T/num_steps, as their processes do.
+"""
+
+from lcss_tf.registry import PREDICTORS
+from lcss_tf.samplers.base import Step
+from lcss_tf.sdes.shapes import like
+
+
+class Predictor:
+    """Base of the predictors."""
+
+    evaluations = 1
+
+    def check(self, sde):
+        """Raises ValueError if the SDE lacks something that this predictor needs."""
+
+    def step(self, reverse, x, t, s, z):
+        """The step from t to s."""
+        raise NotImplementedError(f"{type(self).__name__} must define step(reverse, x, t, s, z).")
+
+
+@PREDICTORS.register
+class EulerMaruyamaPredictor(Predictor):
+    """x − [f − g² score] (t − s) + g √(t − s) z."""
+
+    def step(self, reverse, x, t, s, z):
+        h = like(t - s, x)
+        mean = x - reverse.sde.reverse_drift(x, t, reverse.score_fn(x, t)) * h
+        return Step(mean + reverse.sde.diffusion(x, t) * h**0.5 * z, mean)
+
+
+@PREDICTORS.register
+class ReverseDiffusionPredictor(Predictor):
+    """The reversed recursion of the SDE's own discretisation: x − [f − G² score] + G z."""
+
+    def step(self, reverse, x, t, s, z):
+        f, G = reverse.sde.discretize(x, t, reverse.num_steps)
+        mean = x - (f - G**2 * reverse.score_fn(x, t))
+        return Step(mean + G * z, mean)
+
+
+@PREDICTORS.register
+class AncestralPredictor(Predictor):
+    """Ancestral sampling from the discrete process (Ho et al. 2020); affine SDEs only."""
+
+    def check(self, sde):
+        if not sde.has_marginal:
+            raise ValueError(
+                "AncestralPredictor needs a closed-form transition kernel, "
+                f"{type(sde).__name__} has none: use EulerMaruyamaPredictor or "
+                "ReverseDiffusionPredictor."
+            )
+
+    def step(self, reverse, x, t, s, z):
+        score = reverse.score_fn(x, t)
+        mean, std = reverse.sde.ancestral(x, t, score, reverse.num_steps)
+        return Step(mean + std * z, mean)

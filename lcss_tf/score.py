@@ -1,0 +1,102 @@
+"""(network, SDE, preconditioning) -> score_fn(x, t).
+
+Losses and samplers see the score function only. It takes x [N, ...] and times t
+[N] and returns the score ∇log p_t(x), float32, of the shape of x.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf.registry import PRECONDITIONINGS
+from lcss_tf.sdes.shapes import like
+
+
+@PRECONDITIONINGS.register("moments")
+class Moments:
+    """The Gaussian score of x_t's own mean and variance, plus the network.
+
+    S(x, t) = −(x − m_t)/v_t + c(t)/s(t) · F((x − m_t)/√v_t, label(t)), s = noise_scale,
+    c = `sde.network_scale`. On affine SDEs this is EDM's preconditioning (Karras et al.
+    2022) written for the score. The moments of x_t are measured on the data once, by
+    `prepare`, and live in the checkpoint.
+    """
+
+    def __init__(self):
+        self.measured = None
+
+    def prepare(self, sde, x0, seed=0):
+        """Measures the moments from examples x0 [B, ...]."""
+        self.measured = {k: np.float32(v) for k, v in sde.measure_moments(x0, seed).items()}
+
+    def __call__(self, network, sde, x, t):
+        if self.measured is None:
+            raise ValueError(
+                "The preconditioning 'moments' does not know the data yet: call "
+                "prepare(sde, x0), or restore a checkpoint."
+            )
+        m_t, v_t = sde.moments(t, self.measured)
+        scale = sde.network_scale(t, self.measured) / sde.noise_scale(t)
+        standardised = (x - like(m_t, x)) * like(tf.math.rsqrt(v_t), x)
+        output = network(standardised, sde.noise_label(t))
+        return like(scale, x) * output - standardised * like(tf.math.rsqrt(v_t), x)
+
+
+class _NothingMeasured:
+    """A preconditioning that needs to know nothing of the data."""
+
+    measured = {}
+
+    def prepare(self, sde, x0, seed=0):
+        """Nothing to do."""
+
+
+@PRECONDITIONINGS.register("noise")
+class Noise(_NothingMeasured):
+    """S(x, t) = −F(x, label(t))/noise_scale(t), as in score_sde's VP and sub-VP."""
+
+    def __call__(self, network, sde, x, t):
+        return -network(x, sde.noise_label(t)) / like(sde.noise_scale(t), x)
+
+
+@PRECONDITIONINGS.register("none")
+class NoPreconditioning(_NothingMeasured):
+    """S(x, t) = F(x, label(t)): the network is the score, as NCSN++ with `scale_by_sigma`."""
+
+    def __call__(self, network, sde, x, t):
+        return network(x, sde.noise_label(t))
+
+
+class ScoreModel:
+    """A network read as the score of an SDE's marginals.
+
+    Args:
+      sde: the forward SDE.
+      preconditioning: an object of `PRECONDITIONINGS`.
+    """
+
+    def __init__(self, sde, preconditioning):
+        self.sde = sde
+        self.preconditioning = preconditioning
+
+    def score_fn(self, network, seed=None, batch=None):
+        """score_fn(x, t) of `network`.
+
+        Args:
+          network: called as network(x, cond); where it has a true attribute
+            `stochastic` (dropout), as network(x, cond, seed=..., copies=...).
+          seed: of the dropout masks; None: no dropout.
+          batch: examples in the batch. Where x holds several stacked copies of it, as in
+            losses that compare the score at neighbouring points, they share their masks:
+            the difference is then one of the same function.
+        """
+        stochastic = seed is not None and getattr(network, "stochastic", False)
+
+        def score_fn(x, t):
+            options = {"seed": seed, "copies": x.shape[0] // batch} if stochastic else {}
+
+            def call(inputs, cond):
+                return tf.cast(network(inputs, cond, **options), tf.float32)
+
+            return self.preconditioning(call, self.sde, x, t)
+
+        return score_fn

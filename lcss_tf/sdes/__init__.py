@@ -1,0 +1,9 @@
+"""Forward SDEs dx = f(x, t) dt + g(x, t) dw, one per file."""
+
+from lcss_tf.sdes.affine import AffineSDE
+from lcss_tf.sdes.base import SDE
+from lcss_tf.sdes.subvp import SubVPSDE
+from lcss_tf.sdes.ve import VESDE
+from lcss_tf.sdes.vp import VPSDE
+
+__all__ = ["SDE", "AffineSDE", "SubVPSDE", "VESDE", "VPSDE"]

@@ -1,0 +1,72 @@
+"""Simulation of a forward SDE, for x_t without a closed form."""
+
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf import rng
+from lcss_tf.sdes.shapes import like, shape_of
+
+_PATH_STEPS = 256  # of the path along which moments are measured
+
+
+def euler_maruyama_step(sde, x, t, h, z):
+    """x + f(x, t) h + g(x, t) √h z; t and h of shape [B]."""
+    h = like(h, x)
+    return x + sde.drift(x, t) * h + sde.diffusion(x, t) * tf.sqrt(h) * z
+
+
+def euler_maruyama(sde, x0, t, seed, num_steps):
+    """x_t from x_0 by `num_steps` equal steps over [0, t], each example its own t.
+
+    Weak order 1. No gradient flows through it. Elementwise cost only.
+
+    Args:
+      x0: data, [B, ...].
+      t: times, [B].
+      seed: see `lcss_tf.rng`.
+      num_steps: steps, each drawing fresh noise.
+    """
+    h = t / num_steps
+    shape = shape_of(x0)
+
+    def step(i, x):
+        z = rng.normal(rng.fold_in(seed, i), shape)
+        return i + 1, euler_maruyama_step(sde, x, tf.cast(i, tf.float32) * h, h, z)
+
+    _, x_t = tf.while_loop(
+        lambda i, x: i < num_steps, step, (tf.constant(0), x0), maximum_iterations=num_steps
+    )
+    return tf.stop_gradient(x_t)
+
+
+def moments_along_path(sde, x0, seed, num_steps=_PATH_STEPS):
+    """Mean and variance of x_t over examples and dimensions, by one simulation.
+
+    Returns:
+      times [num_steps + 1], t_i = T (i/num_steps)², dense near 0 where the
+      variance moves fastest; means and variances of the same shape.
+    """
+    times = sde.T * (np.arange(num_steps + 1) / num_steps) ** 2
+
+    @tf.function(jit_compile=True)
+    def run(x0, times):
+        def step(i, x, means, variances):
+            mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape))))
+            means = tf.tensor_scatter_nd_update(means, [[i]], [mean])
+            variances = tf.tensor_scatter_nd_update(variances, [[i]], [variance])
+            now, after = times[i], times[tf.minimum(i + 1, num_steps)]
+            ones = tf.ones([x.shape[0]])
+            z = rng.normal(rng.fold_in(seed, i), x.shape)
+            x = euler_maruyama_step(sde, x, now * ones, (after - now) * ones, z)
+            return i + 1, x, means, variances
+
+        table = tf.zeros([num_steps + 1])
+        return tf.while_loop(
+            lambda i, *_: i <= num_steps,
+            step,
+            (tf.constant(0), x0, table, table),
+            maximum_iterations=num_steps + 1,
+        )[2:]
+
+    means, variances = run(tf.cast(x0, tf.float32), tf.constant(times, tf.float32))
+    return np.float32(times), means.numpy(), variances.numpy()
