@@ -1,0 +1,67 @@
+"""lcss_tf: score-based diffusion models by local curvature smoothing with Stein's identity.
+
+Importing the package fills the registries; `SDES`, `NETWORKS`, `LOSSES`, ... list them.
+"""
+
+import importlib.util  # noqa: F401  gin's search paths expect it to be imported
+
+from lcss_tf import rng
+from lcss_tf.registry import (
+    CORRECTORS,
+    DATASETS,
+    LOSSES,
+    METRICS,
+    NETWORKS,
+    PRECONDITIONINGS,
+    PREDICTORS,
+    SAMPLERS,
+    SDES,
+    WEIGHTINGS,
+    register_corrector,
+    register_dataset,
+    register_loss,
+    register_metric,
+    register_network,
+    register_preconditioning,
+    register_predictor,
+    register_sampler,
+    register_sde,
+    register_weighting,
+)
+from lcss_tf.sdes import SDE, AffineSDE
+from lcss_tf import data, layers, losses, metrics, networks, samplers, score  # isort: skip
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CORRECTORS",
+    "DATASETS",
+    "LOSSES",
+    "METRICS",
+    "NETWORKS",
+    "PRECONDITIONINGS",
+    "PREDICTORS",
+    "SAMPLERS",
+    "SDE",
+    "SDES",
+    "WEIGHTINGS",
+    "AffineSDE",
+    "data",
+    "layers",
+    "losses",
+    "metrics",
+    "networks",
+    "register_corrector",
+    "register_dataset",
+    "register_loss",
+    "register_metric",
+    "register_network",
+    "register_preconditioning",
+    "register_predictor",
+    "register_sampler",
+    "register_sde",
+    "register_weighting",
+    "rng",
+    "samplers",
+    "score",
+]

@@ -1,0 +1,1 @@
+"""Training: the step, its distribution over devices, optimiser, EMA, checkpoints, the loop."""

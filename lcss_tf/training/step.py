@@ -1,0 +1,134 @@
+"""One training step: loss and gradients under XLA, their sum over replicas, the update.
+
+XLA's boundary is the loss and gradients of one replica. The all-reduce, the
+clipping and the optimiser stay outside: compiled whole, the step works on one
+replica and fails on two.
+"""
+
+from typing import NamedTuple
+
+import gin
+import tensorflow as tf
+
+from lcss_tf import rng
+from lcss_tf.training.distribution import all_reduce_sum, replica_row
+
+NUM_BUCKETS = 10  # equal parts of [t_min, T] over which the loss is reported
+
+
+class StepReport(NamedTuple):
+    """What a step tells, all over the global batch; tensors on the first device.
+
+    loss: weighted, reduced. terms: its parts by name. bucket_sums, bucket_counts: loss and
+    examples by t-bucket, [NUM_BUCKETS]. gradient_norm: before clipping. learning_rate: used.
+    finite: whether loss and gradients were, that is whether the step was taken.
+    """
+
+    loss: tf.Tensor
+    terms: dict
+    bucket_sums: tf.Tensor
+    bucket_counts: tf.Tensor
+    gradient_norm: tf.Tensor
+    learning_rate: tf.Tensor
+    finite: tf.Tensor
+
+
+@gin.configurable("train_step", denylist=["state", "loss", "distribution", "global_batch", "seed"])
+class TrainStep:
+    """A compiled function: (per-replica batch, step number) -> `StepReport`.
+
+    Args:
+      state: the `TrainState` that it updates.
+      loss: a `Loss`.
+      distribution: a `Distribution`.
+      global_batch: examples per step over all replicas.
+      seed: of all noise; the noise is a pure function of (seed, step, row).
+      jit_compile: compile loss and gradients with XLA.
+      clip_norm: the global norm of the summed gradients is clipped to it; None: never.
+    """
+
+    def __init__(
+        self, state, loss, distribution, global_batch, seed, jit_compile=True, clip_norm=1.0
+    ):
+        self._state = state
+        self._loss = loss
+        self._distribution = distribution
+        self._global_batch = global_batch
+        self._rows = distribution.rows_per_replica(global_batch)
+        self._seed = seed
+        self._clip_norm = clip_norm
+        self._variables = state.network.trainable_variables
+        self._loss_and_gradients = tf.function(
+            self._loss_and_gradients, jit_compile=jit_compile, autograph=False
+        )
+        self._step = tf.function(self._step, autograph=False)
+
+    def __call__(self, batch, step):
+        return self._step(batch, tf.constant(step, tf.int64))
+
+    def _step(self, batch, step):
+        seed = rng.seed_for(self._seed, "train", tf.cast(step, tf.int32))
+        report, gradients = self._distribution.run(self._replica_step, batch, seed)
+        report = self._distribution.first(report)
+        optimizer, ema = self._state.optimizer, self._state.ema
+
+        def take():
+            self._distribution.run(lambda g: optimizer.apply(g, self._variables), gradients)
+            ema.update(self._distribution, optimizer.iterations)
+            return tf.constant(0)
+
+        learning_rate = tf.identity(optimizer.learning_rate)
+        tf.cond(report["finite"], take, lambda: tf.constant(0))
+        return StepReport(learning_rate=learning_rate, **report)
+
+    def _replica_step(self, x0, seed):
+        """One replica's part: the report and the clipped gradients, both summed over replicas."""
+        seed = rng.at_row(seed, replica_row(self._rows))
+        sums, gradients = self._loss_and_gradients(x0, seed)
+        names = list(sums)
+        sizes = [sums[name].shape[0] for name in names]
+        packed = tf.concat([sums[name] for name in names], axis=0)
+        *gradients, packed = all_reduce_sum([*gradients, packed])
+        sums = dict(zip(names, tf.split(packed, sizes), strict=True))
+        norm = tf.linalg.global_norm(gradients)
+        loss = sums.pop("loss")[0]
+        if self._clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+        report = {
+            "loss": loss,
+            "bucket_sums": sums.pop("bucket_sums"),
+            "bucket_counts": sums.pop("bucket_counts"),
+            "terms": {name: value[0] for name, value in sums.items()},
+            "gradient_norm": norm,
+            "finite": tf.math.is_finite(norm) & tf.math.is_finite(loss),
+        }
+        return report, gradients
+
+    def _loss_and_gradients(self, x0, seed):
+        """This replica's share of the sums over the global batch, and of the gradients."""
+        state, share = self._state, 1.0 / self._global_batch
+        with tf.GradientTape() as tape:
+            score_fn = state.model.score_fn(
+                state.network, rng.fold_in(seed, "dropout"), batch=self._rows
+            )
+            values = self._loss(score_fn, state.model.sde, x0, seed, self._global_batch)
+            loss = share * tf.reduce_sum(values.per_example)
+        gradients = tape.gradient(
+            loss,
+            [v.value for v in self._variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        sde = state.model.sde
+        bucket = (values.t - sde.t_min) * (NUM_BUCKETS / (sde.T - sde.t_min))
+        bucket = tf.clip_by_value(tf.cast(bucket, tf.int32), 0, NUM_BUCKETS - 1)
+        in_bucket = tf.one_hot(bucket, NUM_BUCKETS)
+        # Not a matrix product: 0 · NaN would spread one bad example over all buckets.
+        per_example = tf.where(in_bucket > 0, values.per_example[:, None], 0.0)
+        sums = {
+            "loss": loss[None],
+            "bucket_sums": tf.reduce_sum(per_example, axis=0),
+            "bucket_counts": tf.reduce_sum(in_bucket, axis=0),
+        }
+        for name, value in values.terms.items():
+            sums[name] = share * tf.reduce_sum(value)[None]
+        return sums, gradients
