@@ -72,10 +72,11 @@ class Trainer:
                 self._meter.add(state.step, self._train_step(next(self._batches), state.step))
                 state.step += 1
                 clock.step()
-                last = state.step == total_steps or self._terminated
-                show = last or bar.due()
-                log = last or state.step % self._log_every == 0
-                save = last or state.step % self._checkpoints.every == 0
+                last = state.step == total_steps
+                pause = last or self._terminated
+                show = pause or bar.due()
+                log = pause or state.step % self._log_every == 0
+                save = pause or state.step % self._checkpoints.every == 0
                 if show or log or save:
                     self._meter.drain()
                     state.nonfinite_steps = self._meter.nonfinite_steps
@@ -86,9 +87,9 @@ class Trainer:
                 if save:
                     self._checkpoints.save(state)
                 if self._terminated:
-                    self._summaries.flush()
                     raise SystemExit(TERMINATED)
-                if save or any([action(state, last) for action in actions]):
+                acted = [action(state, last) for action in actions]
+                if save or any(acted):
                     clock.resume()
 
     def _terminate(self):

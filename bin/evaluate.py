@@ -1,0 +1,27 @@
+"""Measures a run's samples: python bin/evaluate.py --workdir=runs/lcss_digits"""
+
+from absl import app, flags
+
+from lcss_tf import cli, config
+from lcss_tf.experiment import evaluate
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory.", required=True)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate.num_samples=1_000'."
+)
+
+
+def main(_):
+    with cli.plain_errors():
+        workdir = _WORKDIR.value
+        config.load_workdir(workdir, _GIN_BINDINGS.value)
+        figures, grid = evaluate(workdir)
+        for name, value in figures.items():
+            print(f"{name:<42}{value:,.4g}" if value != int(value) else f"{name:<42}{value:,}")
+        print(f"\nLook at the samples:   {grid}")
+        print(f"Follow the training:   tensorboard --logdir {workdir}")
+        print(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
+
+
+if __name__ == "__main__":
+    app.run(main)

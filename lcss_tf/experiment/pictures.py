@@ -1,0 +1,67 @@
+"""Pictures during training: sample grids; for 2-D data the samples and the score field."""
+
+from pathlib import Path
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf import images, plots
+
+_SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
+_ARROWS = 24  # along each axis
+
+
+@gin.configurable("pictures", denylist=["workdir", "data", "generation", "summaries"])
+class Pictures:
+    """Draws samples from the EMA weights, writes PNGs and shows them in TensorBoard.
+
+    Args:
+      workdir: PNGs go to ``<workdir>/samples``.
+      data: the `Dataset`.
+      generation: a `Generation`.
+      summaries: `Summaries`.
+      every: steps between pictures; 0: none.
+      num_samples: samples in an image grid; vectors get 32 times as many points.
+      seed: of the samples, the same every time, so that pictures can be compared.
+    """
+
+    def __init__(
+        self, workdir, data, generation, summaries, every=5_000, num_samples=64, seed=0
+    ):
+        self.every = every
+        self._directory = Path(workdir) / "samples"
+        self._data = data
+        self._generation = generation
+        self._summaries = summaries
+        self._num_samples = num_samples
+        self._seed = seed
+        draw = {"image": self._grid, "vector": self._plots}
+        self._draw = draw[data.kind]
+
+    def save(self, state):
+        """Draws the pictures at the state's step."""
+        for name, picture in self._draw(state).items():
+            images.write_png(self._directory / f"{name}_{state.step:09d}.png", picture)
+            self._summaries.image(f"samples/{name}", picture, state.step)
+        self._summaries.flush()
+
+    def _grid(self, state):
+        samples = self._generation(self._num_samples, self._seed, progress=False)
+        return {"grid": images.grid(self._data.info().unscale(samples))}
+
+    def _plots(self, state):
+        if self._data.shape != (2,):
+            return {}
+        count = 32 * self._num_samples
+        samples = self._data.info().unscale(self._generation(count, self._seed, progress=False))
+        log_density = self._data.log_density
+        pictures = {"density": plots.density_and_samples(samples, log_density)}
+        score_fn = state.model.score_fn(state.ema.network)
+        extent = plots.extent_of(samples)
+        points = plots.lattice(extent, _ARROWS)
+        for fraction in _SCORE_TIMES:
+            t = np.full(len(points), fraction * state.model.sde.T, np.float32)
+            score = score_fn(tf.constant(points), tf.constant(t)).numpy()
+            pictures[f"score_t{fraction:.2f}"] = plots.score_field(points, score, log_density)
+        return pictures

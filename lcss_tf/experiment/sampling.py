@@ -1,0 +1,45 @@
+"""The root `sample`: a run's newest EMA weights to a grid and an array."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lcss_tf import images, plots
+from lcss_tf.experiment.generation import Generation
+from lcss_tf.experiment.recipe import restored
+
+
+def sample(workdir, num_samples=64, out=None, seed=0):
+    """Samples from a run; the configuration must be loaded (`config.load_workdir`).
+
+    Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
+    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors.
+
+    Args:
+      workdir: the run's directory.
+      num_samples: how many.
+      out: path without, or with, a suffix; by default ``<workdir>/samples/seed_<seed>``.
+      seed: of the samples.
+
+    Returns:
+      The paths written.
+    """
+    out = Path(out) if out else Path(workdir) / "samples" / f"seed_{seed}"
+    out = out.with_suffix("") if out.suffix in (".png", ".npz") else out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _, state, info, distribution = restored(workdir)
+    samples = info.unscale(Generation(state, info.shape, distribution)(num_samples, seed))
+    written = [out.with_name(out.name + ".npz")]
+    np.savez(written[0], samples=samples, step=state.step, seed=seed)
+    picture = picture_of(samples, info)
+    if picture is not None:
+        written.append(out.with_name(out.name + ".png"))
+        images.write_png(written[1], picture)
+    return written
+
+
+def picture_of(samples, info, most=256):
+    """A grid of the first images, a scatter plot of 2-D vectors, None for other vectors."""
+    if info.kind == "image":
+        return images.grid(np.asarray(samples)[:most])
+    return plots.scatter(np.asarray(samples)) if info.shape == (2,) else None

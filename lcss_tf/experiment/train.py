@@ -1,0 +1,139 @@
+"""The root `train`: builds everything, resumes, runs the loop."""
+
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from lcss_tf import config
+from lcss_tf.data.index_stream import index_batches
+from lcss_tf.experiment.generation import Generation
+from lcss_tf.experiment.pictures import Pictures
+from lcss_tf.experiment.recipe import Recipe, measure, new_state, write_data_info
+from lcss_tf.training.checkpoints import Checkpoints
+from lcss_tf.training.distribution import Distribution
+from lcss_tf.training.step import TrainStep
+from lcss_tf.training.summaries import Summaries
+from lcss_tf.training.trainer import EveryNSteps, Trainer
+
+
+def train(workdir, imports=(), resume="auto"):
+    """Trains what gin's configuration describes, or goes on where it stopped.
+
+    Args:
+      workdir: the run's directory; made if it is not there.
+      imports: users' modules, recorded so that sampling finds them.
+      resume: "auto": go on if the configuration is the same; "force": go on with another.
+
+    Raises:
+      ConfigError, ValueError, FileNotFoundError: before any work, with the remedy.
+      NonFiniteError: too many non-finite steps in a row.
+    """
+    recipe, distribution = _checked()
+    config.claim_workdir(workdir, imports, force=resume == "force")
+    recipe.data.require("train")
+    state = new_state(recipe, distribution, recipe.data.shape)
+    checkpoints = Checkpoints(workdir)
+    path = checkpoints.restore(state)
+    if path is None:
+        measure(recipe, state)
+        write_data_info(workdir, recipe.data)
+    else:
+        print(f"Going on from {path} at step {state.step:,}.")
+    if state.step >= recipe.total_steps:
+        print(f"{workdir} is trained already: step {state.step:,} of {recipe.total_steps:,}.")
+        return state
+    # Everything is built, and checked, before the first step.
+    step = TrainStep(state, recipe.loss, distribution, recipe.batch_size, recipe.seed)
+    generation = Generation(state, recipe.data.shape, distribution)
+    summaries = Summaries(workdir)
+    pictures = Pictures(workdir, recipe.data, generation, summaries)
+    trainer = Trainer(
+        state, step, _batches(recipe, distribution, state.step), checkpoints, summaries
+    )
+    summaries.text("config", config.write_operative(workdir))
+    summaries.hparams(config.hyperparameters())
+    try:
+        trainer.run(
+            recipe.total_steps, recipe.batch_size, [EveryNSteps(pictures.every, pictures.save)]
+        )
+    finally:
+        _close(summaries)
+    print(f"Trained {workdir} to step {state.step:,}. Newest checkpoint: {checkpoints.paths()[-1]}")
+    return state
+
+
+def _close(summaries):
+    """Closing must not hide the error that ended training."""
+    try:
+        summaries.close()
+    except Exception as error:
+        logging.warning("The TensorBoard writer failed to close: %s", error)
+
+
+def dry_run(workdir):
+    """Builds everything, runs nothing, and prints what would be run."""
+    recipe, distribution = _checked()
+    state = new_state(recipe, distribution, recipe.data.shape)
+    try:
+        recipe.data.require("train")
+        size = recipe.data.size("train")
+        available = "endless" if size is None else f"{size:,} examples"
+    except FileNotFoundError as error:
+        available = f"not there\n{error}"
+    steps = recipe.total_steps
+    parameters = state.num_parameters()
+    lines = {
+        "workdir": workdir,
+        "SDE": type(recipe.sde).__name__,
+        "loss": type(recipe.loss).__name__,
+        "network": f"{type(recipe.network).__name__}, {parameters:,} parameters",
+        "memory": f"{_state_bytes(state) / 2**20:,.1f} MiB of weights, average and optimiser state",
+        "replicas": distribution.num_replicas,
+        "global batch": f"{recipe.batch_size} ({recipe.batch_size // distribution.num_replicas} "
+        "a replica)",
+        "steps": f"{steps:,} ({steps * recipe.batch_size:,} examples)",
+        "data": f"{recipe.data.name}, {'×'.join(map(str, recipe.data.shape))}: {available}",
+    }
+    for name, value in lines.items():
+        print(f"{name + ':':<14}{value}")
+    return lines
+
+
+def _state_bytes(state):
+    return sum(
+        int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize
+        for variables in state.variables().values()
+        for v in variables
+    )
+
+
+def _checked():
+    """The recipe and the devices, checked against each other."""
+    recipe, distribution = Recipe(), Distribution()
+    distribution.rows_per_replica(recipe.batch_size)
+    recipe.loss.check(recipe.sde)
+    if recipe.total_steps < 1:
+        raise config.ConfigError(f"train.total_steps must be at least 1; got {recipe.total_steps}.")
+    return recipe, distribution
+
+
+def _batches(recipe, distribution, start_step):
+    """The iterator of training batches, standing at `start_step`."""
+    data = recipe.data
+
+    def make_dataset(shards):
+        indices = index_batches(
+            data.size("train"), recipe.batch_size, recipe.seed, start_step, shards
+        )
+        return data.pipeline(indices, "train", recipe.seed).prefetch(4)
+
+    return distribution.batches(make_dataset, recipe.batch_size)
+
+
+def default_workdir(gin_file):
+    """runs/<name of the gin file>."""
+    return Path("runs") / Path(gin_file).stem
+
+
+__all__ = ["default_workdir", "dry_run", "train"]
