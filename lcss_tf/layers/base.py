@@ -49,17 +49,11 @@ class Block(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), **self._hyperparameters}
 
-    def add(self, make, shape, *args, **kwargs):
-        """The sublayer ``make(*args, **kwargs)``, of this layer's dtype policy, built on `shape`.
-
-        `shape` is a tuple, or a dict of tuples for a layer that `build`s on several.
-        """
+    def add(self, make, shapes, *args, **kwargs):
+        """The sublayer ``make(*args, **kwargs)``, of the same dtype policy, built on `shapes`."""
         kwargs.setdefault("dtype", self.dtype_policy)
         layer = make(*args, **kwargs)
-        if isinstance(shape, dict):
-            layer.build(**shape)
-        else:
-            layer.build(shape)
+        layer.build(*shapes)
         return layer
 
 

@@ -56,16 +56,18 @@ class ResidualBlock(Block):
     def build(self, x_shape, embedding_shape=None):
         features = self.features or x_shape[-1]
         inner = feature_shape(x_shape, features)
-        self.norm_0 = self.add(GroupNorm, x_shape, name="norm_0")
-        self.conv_0 = self.add(Conv, x_shape, features, name="conv_0")
+        self.norm_0 = self.add(GroupNorm, [x_shape], name="norm_0")
+        self.conv_0 = self.add(Conv, [x_shape], features, name="conv_0")
         self.noise = None
         if embedding_shape is not None:
-            self.noise = self.add(dense, embedding_shape, features, name="noise")
-        self.norm_1 = self.add(GroupNorm, inner, name="norm_1")
-        self.conv_1 = self.add(Conv, inner, features, scale=self.init_scale, name="conv_1")
+            self.noise = self.add(dense, [embedding_shape], features, name="noise")
+        self.norm_1 = self.add(GroupNorm, [inner], name="norm_1")
+        self.conv_1 = self.add(Conv, [inner], features, scale=self.init_scale, name="conv_1")
         self.shortcut = None
         if features != x_shape[-1] or self.resample != "none":
-            self.shortcut = self.add(dense, x_shape, features, self.shortcut_scale, name="shortcut")
+            self.shortcut = self.add(
+                dense, [x_shape], features, self.shortcut_scale, name="shortcut"
+            )
 
     def call(self, x, embedding=None, seed=None, copies=1):
         resample = _RESAMPLE[self.resample]
@@ -115,11 +117,11 @@ class AttentionBlock(Block):
     def build(self, x_shape):
         channels = x_shape[-1]
         flat = (None, None, channels)
-        self.norm = self.add(GroupNorm, x_shape, name="norm")
-        self.query = self.add(dense, flat, channels, 0.1, name="query")
-        self.key = self.add(dense, flat, channels, 0.1, name="key")
-        self.value = self.add(dense, flat, channels, 0.1, name="value")
-        self.out = self.add(dense, flat, channels, self.init_scale, name="out")
+        self.norm = self.add(GroupNorm, [x_shape], name="norm")
+        self.query = self.add(dense, [flat], channels, 0.1, name="query")
+        self.key = self.add(dense, [flat], channels, 0.1, name="key")
+        self.value = self.add(dense, [flat], channels, 0.1, name="value")
+        self.out = self.add(dense, [flat], channels, self.init_scale, name="out")
 
     def call(self, x):
         channels = x.shape[-1]
@@ -145,7 +147,7 @@ class Combine(Block):
         self.keep(method=one_of("combine", method, ("sum", "cat")))
 
     def build(self, pyramid_shape, x_shape):
-        self.projection = self.add(dense, pyramid_shape, x_shape[-1], name="projection")
+        self.projection = self.add(dense, [pyramid_shape], x_shape[-1], name="projection")
 
     def call(self, pyramid, x):
         h = self.projection(pyramid)
@@ -166,8 +168,8 @@ class OutputHead(Block):
         self.keep(features=features, scale=scale)
 
     def build(self, x_shape):
-        self.norm = self.add(GroupNorm, x_shape, name="norm")
-        self.conv = self.add(Conv, x_shape, self.features, scale=self.scale, name="conv")
+        self.norm = self.add(GroupNorm, [x_shape], name="norm")
+        self.conv = self.add(Conv, [x_shape], self.features, scale=self.scale, name="conv")
 
     def call(self, x):
         return self.conv(tf.nn.silu(self.norm(x)))

@@ -91,10 +91,14 @@ class NoiseEmbedding(Block):
         if self.kind == "fourier":
             width = 2 * self.features
             self.fourier = self.add(
-                GaussianFourier, cond_shape, self.features, scale=self.fourier_scale, name="fourier"
+                GaussianFourier,
+                [cond_shape],
+                self.features,
+                scale=self.fourier_scale,
+                name="fourier",
             )
-        self.dense_0 = self.add(dense, (None, width), self.units, name="dense_0")
-        self.dense_1 = self.add(dense, (None, self.units), self.units, name="dense_1")
+        self.dense_0 = self.add(dense, [(None, width)], self.units, name="dense_0")
+        self.dense_1 = self.add(dense, [(None, self.units)], self.units, name="dense_1")
 
     def call(self, cond):
         cond = tf.cast(cond, tf.float32)

@@ -57,6 +57,8 @@ class Conv(keras.layers.Layer):
             tf.convert_to_tensor(self.kernel),
             strides=self.strides,
             padding=self.padding.upper(),
+            # Conv3D's gradient fails outside tf.function unless this is spelled out.
+            data_format={3: "NWC", 4: "NHWC", 5: "NDHWC"}[x.shape.rank],
         )
         return y + tf.convert_to_tensor(self.bias)
 

@@ -105,11 +105,12 @@ def nearest_upsample(x):
 
 def average_downsample(x):
     """The mean of every pair along every spatial axis."""
-    sizes = [n for axis in _spatial_axes(x) for n in (x.shape[axis] // 2, 2)]
-    pairs = tf.reshape(x, [-1, *sizes, x.shape[-1]])
-    return tf.reduce_sum(pairs, axis=list(range(2, pairs.shape.rank - 1, 2))) * tf.constant(
-        2.0 ** -(x.shape.rank - 2), x.dtype
-    )
+    # Axis by axis: TensorFlow's gradient of one sum over all pairs ends at rank 2.
+    for axis in _spatial_axes(x):
+        shape = x.shape.as_list()
+        pairs = tf.reshape(x, [-1, *shape[1:axis], shape[axis] // 2, 2, *shape[axis + 1 :]])
+        x = tf.reduce_mean(pairs, axis=axis + 1)
+    return x
 
 
 def upsample(x, fir_kernel=None):
@@ -137,7 +138,7 @@ class _Resample(Block):
     def _build_conv(self, x_shape, **options):
         features = self.features or x_shape[-1]
         self.conv = self.add(
-            Conv, feature_shape(x_shape, x_shape[-1]), features, name="conv", **options
+            Conv, [feature_shape(x_shape, x_shape[-1])], features, name="conv", **options
         )
 
 

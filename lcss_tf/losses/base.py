@@ -70,6 +70,11 @@ class Loss:
         u = self._draw_times(seed, batch, batch if global_batch is None else global_batch)
         return sde.t_min + (sde.T - sde.t_min) * u
 
+    def scale(self, sde, t, shape):
+        """What J is multiplied by, [B]: λ(t), and 2/D for the reduction "mean"."""
+        factor = 2.0 / math.prod(shape[1:]) if self.reduction == "mean" else 1.0
+        return factor * self.weighting(sde, t)
+
     def __call__(self, score_fn, sde, x0, seed, global_batch=None):
         """Draws times, evaluates, weights and reduces.
 
@@ -85,7 +90,6 @@ class Loss:
         """
         t = self.sample_times(sde, rng.fold_in(seed, "time"), x0.shape[0], global_batch)
         terms = self.terms(score_fn, sde, x0, t, rng.fold_in(seed, "noise"))
-        factor = 2.0 / math.prod(x0.shape[1:]) if self.reduction == "mean" else 1.0
-        scale = factor * self.weighting(sde, t)
+        scale = self.scale(sde, t, x0.shape)
         terms = {name: scale * value for name, value in terms.items()}
         return LossValues(tf.add_n(list(terms.values())), terms, t)

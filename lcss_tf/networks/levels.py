@@ -61,21 +61,18 @@ class _Level(Block):
     def _residual(self, channels, features, embedding_shape, **kwargs):
         options = {k: self.block[k] for k in ("dropout", "skip_rescale", "init_scale")}
         make = RESIDUAL_BLOCKS[self.block["resblock"]]
-        shapes = {
-            "x_shape": feature_shape(self.like, channels),
-            "embedding_shape": embedding_shape,
-        }
+        shapes = [feature_shape(self.like, channels), embedding_shape]
         kernel = self.block["fir_kernel"]
         return self.add(make, shapes, features, fir_kernel=kernel, **options, **kwargs)
 
     def _attention(self, channels, **kwargs):
         options = {k: self.block[k] for k in ("skip_rescale", "init_scale")}
-        return self.add(AttentionBlock, feature_shape(self.like, channels), **options, **kwargs)
+        return self.add(AttentionBlock, [feature_shape(self.like, channels)], **options, **kwargs)
 
     def _resampling_conv(self, channels, features, **kwargs):
         return self.add(
             _CONVOLUTIONS[self.direction],
-            feature_shape(self.like, channels),
+            [feature_shape(self.like, channels)],
             features,
             fir_kernel=self.block["fir_kernel"],
             **kwargs,
@@ -142,10 +139,10 @@ class DownLevel(_Level):
     def _build_pyramid(self, channels):
         """Returns the channels after the pyramid has entered."""
         if self.pyramid == "input_skip":
-            shapes = {
-                "pyramid_shape": feature_shape(self.like, self.pyramid_channels),
-                "x_shape": feature_shape(self.like, channels),
-            }
+            shapes = [
+                feature_shape(self.like, self.pyramid_channels),
+                feature_shape(self.like, channels),
+            ]
             self.combination = self.add(Combine, shapes, self.combine, name="combination")
             return channels * (2 if self.combine == "cat" else 1)
         if self.pyramid == "residual":
@@ -210,15 +207,15 @@ class UpLevel(_Level):
         self._build_transition(channels, embedding_shape)
 
     def _build_pyramid(self, channels):
-        shape = feature_shape(self.like, channels)
+        shapes = [feature_shape(self.like, channels)]
         if self.pyramid == "output_skip":
             scale = self.block["init_scale"]
             self.head = self.add(
-                OutputHead, shape, self.out_channels, scale=scale, name="head", dtype="float32"
+                OutputHead, shapes, self.out_channels, scale=scale, name="head", dtype="float32"
             )
             self.pyramid_channels = self.out_channels
         elif self.pyramid == "residual" and self.pyramid_channels is None:
-            self.head = self.add(OutputHead, shape, channels, name="head")
+            self.head = self.add(OutputHead, shapes, channels, name="head")
             self.pyramid_channels = channels
         elif self.pyramid == "residual":
             self.pyramid_conv = self._resampling_conv(

@@ -72,8 +72,8 @@ class MLP(keras.Model):
         )
         self.noise_embedding.build((None,))
 
-        def layer(inputs, outputs, name, **kwargs):
-            made = dense(outputs, name=name, **{"dtype": self.dtype_policy, **kwargs})
+        def layer(inputs, outputs, name):
+            made = dense(outputs, name=name, dtype=self.dtype_policy)
             made.build((None, inputs))
             return made
 
@@ -82,8 +82,10 @@ class MLP(keras.Model):
         self.inner = [layer(width, width, f"inner_{i}") for i in range(self.depth)]
         self.noise = [layer(width, width, f"noise_{i}") for i in range(self.depth)]
         self.outer = [layer(width, width, f"outer_{i}") for i in range(self.depth)]
-        self.last = layer(width, self._size, "last", scale=0.0, dtype="float32")
-        self.last.kernel.assign(tf.zeros_like(self.last.kernel))
+        self.last = keras.layers.Dense(
+            self._size, kernel_initializer="zeros", name="last", dtype="float32"
+        )
+        self.last.build((None, width))
 
     def call(self, x, cond, seed=None, copies=1):
         """x [N, d] and the noise label cond [N] give [N, d]."""

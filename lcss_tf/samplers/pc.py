@@ -28,7 +28,7 @@ class PredictorCorrector(Sampler):
         self.corrector = corrector or NoCorrector()
 
     def check(self, sde):
-        self.predictor.check(sde)
+        self.predictor.check(sde, self.num_steps)
         self.corrector.check(sde)
 
     def evaluations_per_step(self):

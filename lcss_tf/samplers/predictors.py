@@ -14,8 +14,8 @@ class Predictor:
 
     evaluations = 1
 
-    def check(self, sde):
-        """Raises ValueError if the SDE lacks something that this predictor needs."""
+    def check(self, sde, num_steps):
+        """Raises ValueError if this predictor cannot reverse the SDE in `num_steps` steps."""
 
     def step(self, reverse, x, t, s, z):
         """The step from t to s."""
@@ -36,6 +36,9 @@ class EulerMaruyamaPredictor(Predictor):
 class ReverseDiffusionPredictor(Predictor):
     """The reversed recursion of the SDE's own discretisation: x − [f − G² score] + G z."""
 
+    def check(self, sde, num_steps):
+        sde.check_discretization(num_steps)
+
     def step(self, reverse, x, t, s, z):
         f, G = reverse.sde.discretize(x, t, reverse.num_steps)
         mean = x - (f - G**2 * reverse.score_fn(x, t))
@@ -46,13 +49,14 @@ class ReverseDiffusionPredictor(Predictor):
 class AncestralPredictor(Predictor):
     """Ancestral sampling from the discrete process (Ho et al. 2020); affine SDEs only."""
 
-    def check(self, sde):
+    def check(self, sde, num_steps):
         if not sde.has_marginal:
             raise ValueError(
                 "AncestralPredictor needs a closed-form transition kernel, "
                 f"{type(sde).__name__} has none: use EulerMaruyamaPredictor or "
                 "ReverseDiffusionPredictor."
             )
+        sde.check_discretization(num_steps)
 
     def step(self, reverse, x, t, s, z):
         score = reverse.score_fn(x, t)

@@ -107,6 +107,9 @@ class SDE:
         dt = self.T / num_steps
         return self.drift(x, t) * dt, self.diffusion(x, t) * np.float32(np.sqrt(dt))
 
+    def check_discretization(self, num_steps):
+        """Raises ValueError if `discretize` is not defined for so few steps."""
+
     def local_kernel(self, x_s, s, t):
         """(mean, std) of x_t given x_s, for s shortly before t: one Euler step."""
         h = like(t - s, x_s)

@@ -70,6 +70,14 @@ class VPSDE(LinearBeta):
     def diffusion(self, x, t):
         return like(tf.sqrt(self.beta(t)), x)
 
+    def check_discretization(self, num_steps):
+        if num_steps <= self.beta_max:
+            raise ValueError(
+                f"VPSDE's discrete process needs num_steps > beta_max = {self.beta_max} (β_i must "
+                f"stay below 1); got num_steps = {num_steps}. Use more steps, or "
+                "EulerMaruyamaPredictor."
+            )
+
     def discretize(self, x, t, num_steps):
         """DDPM's own recursion: f = √(1 − β_i) x − x, G = √β_i."""
         beta_i = like(self.discrete_beta(t, num_steps), x)

@@ -1,0 +1,35 @@
+"""Data: where they come from and how they are scaled. Importing this registers all datasets."""
+
+from lcss_tf.data.base import Dataset
+from lcss_tf.data.checkerboard import Checkerboard
+from lcss_tf.data.digits import Digits
+from lcss_tf.data.gaussian_mixture import GaussianMixture
+from lcss_tf.data.image_dataset import ImageDataset, MemoryImages
+from lcss_tf.data.image_folder import ImageFolder
+from lcss_tf.data.index_stream import evaluation_batches, index_batches
+from lcss_tf.data.info import DataInfo
+from lcss_tf.data.mixture import Mixture
+from lcss_tf.data.scaling import Scaling
+from lcss_tf.data.spiral import Spiral
+from lcss_tf.data.tfds_images import TFDS
+from lcss_tf.data.toy import Toy
+from lcss_tf.data.two_moons import TwoMoons
+
+__all__ = [
+    "TFDS",
+    "Checkerboard",
+    "DataInfo",
+    "Dataset",
+    "Digits",
+    "GaussianMixture",
+    "ImageDataset",
+    "ImageFolder",
+    "MemoryImages",
+    "Mixture",
+    "Scaling",
+    "Spiral",
+    "Toy",
+    "TwoMoons",
+    "evaluation_batches",
+    "index_batches",
+]

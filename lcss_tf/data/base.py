@@ -1,0 +1,134 @@
+"""What every dataset is: examples by index."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf.data.index_stream import evaluation_batches
+from lcss_tf.data.info import DataInfo
+from lcss_tf.data.scaling import Scaling
+
+SPLITS = ("train", "test")
+_CHUNK_VALUES = 2**22  # numbers read at a time where all examples are gone through
+_MOMENT_VALUES = 2**30  # numbers read for the moments, unless fewer than 1,000 examples
+
+
+class Dataset:
+    """A source of examples, read by random access.
+
+    The example at an index is a pure function of (index, split, seed). So the order of
+    training is one of (seed, position), and resuming jumps to it.
+
+    A constructor is cheap and reads nothing: configurations are built without their data, which
+    are opened on first use. A subclass sets the attributes below, `size` and `examples`, and
+    where they apply `require`, `labels` and `augment`.
+
+    Attributes:
+      name: for titles and messages.
+      shape: of one example, e.g. (8, 8, 1) or (2,); known without the data.
+      kind: how people look at it: ``"image"`` or ``"vector"``.
+      scaling: the one place that scales and unscales.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    scaling: Scaling
+
+    def size(self, split="train"):
+        """The number of examples of a split; None where they are endless.
+
+        Raises:
+          FileNotFoundError: the data are not there.
+        """
+        raise NotImplementedError
+
+    def examples(self, indices, split="train", seed=0):
+        """The examples at `indices`, scaled and never augmented; works inside ``tf.data`` maps.
+
+        Args:
+          indices: int64 [B].
+          split: ``"train"`` or ``"test"``.
+          seed: an int; only data that are drawn, not read, depend on it.
+
+        Returns:
+          float32 [B, *shape].
+        """
+        raise NotImplementedError
+
+    def labels(self, split="train"):
+        """The classes of a split, int64 [size] (NumPy), or None where there are none."""
+        del split
+        return None
+
+    def augment(self, examples, positions, seed):
+        """Random changes of training examples, e.g. flips: none by default.
+
+        Args:
+          examples: float32 [B, *shape].
+          positions: int64 [B], the visits' numbers: with `seed` they fix every draw.
+          seed: an int.
+        """
+        del positions, seed
+        return examples
+
+    def require(self, split="train"):
+        """Raises at once if a split cannot be read; call it before any long work.
+
+        Raises:
+          ValueError: there is no such split.
+          FileNotFoundError: the data are not there.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
+
+    def pipeline(self, batches, split="train", seed=0):
+        """Batches of examples from batches of indices.
+
+        Args:
+          batches: a ``tf.data.Dataset`` of index batches, int64 [B], or of pairs
+            (indices, positions) as `index_batches` makes them; the positions ask
+            for augmentation.
+          split: ``"train"`` or ``"test"``.
+          seed: an int.
+
+        Returns:
+          A ``tf.data.Dataset`` of float32 [B, *shape], in the order of `batches`,
+          not prefetched.
+        """
+        self.require(split)
+
+        def load(indices, positions=None):
+            examples = self.examples(indices, split, seed)
+            return examples if positions is None else self.augment(examples, positions, seed)
+
+        return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def moments(self, split="train", max_examples=10_000):
+        """The mean and the variance of a number of the scaled data, as two floats.
+
+        Taken over all dimensions together and over `max_examples` examples evenly
+        spaced over the split (for large images fewer: about a billion numbers, yet at least
+        1,000 examples). The same for every seed of training.
+        """
+        count, mean, squares = 0, 0.0, 0.0
+        for batch in self.pipeline(self._spaced(split, max_examples), split).as_numpy_iterator():
+            batch = batch.astype(np.float64)
+            # Chan, Golub and LeVeque's merging of two sets' moments.
+            gap, total = batch.mean() - mean, count + batch.size
+            squares += np.square(batch - batch.mean()).sum() + gap**2 * count * batch.size / total
+            mean, count = mean + gap * batch.size / total, total
+        return float(mean), float(squares / count)
+
+    def _spaced(self, split, max_examples):
+        values = math.prod(self.shape)
+        limit = min(max_examples, max(1_000, _MOMENT_VALUES // values))
+        size = self.size(split)
+        count = limit if size is None else min(size, limit)
+        batches = evaluation_batches(count, max(1, _CHUNK_VALUES // values))
+        return batches if size is None else batches.map(lambda places: places * size // count)
+
+    def info(self):
+        """The `DataInfo` to store beside a run."""
+        return DataInfo(self.name, self.shape, self.kind, self.scaling)

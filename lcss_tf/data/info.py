@@ -1,0 +1,58 @@
+"""What there is to know about data once they are gone: stored beside every run."""
+
+import dataclasses
+import json
+
+from lcss_tf.data.scaling import Scaling
+
+KINDS = ("image", "vector")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """The facts that sampling and plotting need, without the data themselves.
+
+    Attributes:
+      name: of the dataset, for titles and messages.
+      shape: of one example, e.g. (8, 8, 1) or (2,).
+      kind: how people look at it, ``"image"`` or ``"vector"``.
+      scaling: how the data were scaled.
+
+    Raises:
+      ValueError: another kind, or an image whose shape is not (H, W, C).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    scaling: Scaling
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        if self.kind not in KINDS:
+            raise ValueError(f"The kind of data is one of {KINDS}; got {self.kind!r}.")
+        if self.kind == "image" and len(self.shape) != 3:
+            raise ValueError(f"An image has the shape (height, width, channels); got {self.shape}.")
+
+    def unscale(self, x):
+        """Scaled examples in the data's own units: uint8 images, float32 vectors."""
+        return self.scaling.unscale(x)
+
+    def to_json(self):
+        """A JSON string that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text):
+        """The `DataInfo` that `to_json` wrote.
+
+        Raises:
+          ValueError: the text is not such a string.
+        """
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Not a description of data as DataInfo.to_json writes it ({error}): {text[:200]!r}"
+            ) from error

@@ -1,0 +1,70 @@
+"""The one place where data are scaled for the SDE, and scaled back."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """An affine map from stored values to what the network sees.
+
+        scaled = low + (stored − stored_low)·slope,
+        slope = (high − low)/(stored_high − stored_low)
+
+    Attributes:
+      low, high: the range of the scaled data.
+      stored_low, stored_high: the range of the stored data.
+      stored_dtype: ``"uint8"`` (unscaling clips and rounds) or ``"float32"``
+        (unscaling is the plain inverse).
+
+    Raises:
+      ValueError: an empty range, or another `stored_dtype`.
+    """
+
+    low: float
+    high: float
+    stored_low: float
+    stored_high: float
+    stored_dtype: str
+
+    def __post_init__(self):
+        if not (self.low < self.high and self.stored_low < self.stored_high):
+            raise ValueError(
+                f"A scaling needs low < high and stored_low < stored_high; got [{self.low}, "
+                f"{self.high}] and [{self.stored_low}, {self.stored_high}]."
+            )
+        if self.stored_dtype not in ("uint8", "float32"):
+            raise ValueError(
+                f"stored_dtype must be 'uint8' or 'float32'; got {self.stored_dtype!r}."
+            )
+
+    @classmethod
+    def for_images(cls, centered=True):
+        """uint8 0..255 to [−1, 1] (`centered`, for VP SDEs) or to [0, 1] (for VE SDEs)."""
+        return cls(-1.0 if centered else 0.0, 1.0, 0.0, 255.0, "uint8")
+
+    @classmethod
+    def identity(cls):
+        """Floats that are used as they are."""
+        return cls(0.0, 1.0, 0.0, 1.0, "float32")
+
+    @property
+    def slope(self):
+        """d scaled / d stored; its logarithm enters the likelihood of stored values."""
+        return (self.high - self.low) / (self.stored_high - self.stored_low)
+
+    def scale(self, stored):
+        """Stored values of any shape to a float32 tensor of the same shape."""
+        return self.low + (tf.cast(stored, tf.float32) - self.stored_low) * self.slope
+
+    def unscale(self, scaled):
+        """Scaled values of any shape to a `stored_dtype` array of the same shape.
+
+        NaN has no stored value; where the storage is uint8 it becomes 0.
+        """
+        stored = (np.asarray(scaled, np.float64) - self.low) / self.slope + self.stored_low
+        if self.stored_dtype == "uint8":
+            stored = np.rint(np.clip(np.nan_to_num(stored), self.stored_low, self.stored_high))
+        return stored.astype(self.stored_dtype)

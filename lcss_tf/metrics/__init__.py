@@ -1,0 +1,7 @@
+"""Metrics: how far samples are from data. Importing this registers all metrics."""
+
+from lcss_tf.metrics.frechet import frechet_distance
+from lcss_tf.metrics.pixel_frechet import PixelFrechet
+from lcss_tf.metrics.statistics import GaussianStatistics
+
+__all__ = ["GaussianStatistics", "PixelFrechet", "frechet_distance"]

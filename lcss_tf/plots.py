@@ -1,0 +1,139 @@
+"""Pictures of two-dimensional data: samples and scores over a density.
+
+All functions return uint8 RGB arrays [H, W, 3] and keep no state: they use matplotlib's figures
+without pyplot, so any thread may call them.
+"""
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+_BLUES = ("#ffffff", "#dfe8f2", "#b9cfe6", "#94b6d9")
+_DENSITY = LinearSegmentedColormap.from_list("density", _BLUES)
+_INK = "#33383d"
+_FAINT = "#6b7278"
+_SAMPLES = "#b3261e"
+_ARROWS = "#1f2a36"
+_RESOLUTION = 240  # points along one side at which the density is evaluated
+_MAX_POINTS = 5_000  # more would only hide one another
+_INCHES = 4.6
+_DPI = 130
+
+
+def grid_points(extent=2.6, resolution=24):
+    """The centres of resolution² equal cells of [−extent, extent]²: float32 [resolution², 2].
+
+    Rows run from low to high y, and in a row x rises.
+    """
+    ticks = (np.arange(resolution) + 0.5) / resolution * 2.0 * extent - extent
+    x, y = np.meshgrid(ticks, ticks)
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+
+
+def density_and_samples(samples, log_density=None, extent=2.6, title=None):
+    """Samples as points over the true density.
+
+    Args:
+      samples: [N, 2]; of more than 5,000 the first are drawn. Those beyond the
+        frame, or not finite, are counted above the frame.
+      log_density: maps points float32 [M, 2] to log p [M], in nats; None draws no density.
+      extent: the picture shows [−extent, extent]².
+      title: a line above the picture.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      ValueError: the samples are not [N, 2].
+    """
+    samples = _pairs(samples, "samples")
+    inside = np.all(np.abs(samples) <= extent, axis=1)  # False for NaN as well
+    figure, axes = _axes(extent, title)
+    _draw_density(axes, log_density, extent)
+    shown = samples[inside][:_MAX_POINTS]
+    # Fewer points are drawn larger, so that both 200 and 5,000 fill the eye alike.
+    size = float(np.clip(6_000 / max(len(shown), 1), 1.5, 12.0))
+    axes.scatter(shown[:, 0], shown[:, 1], s=size, c=_SAMPLES, alpha=0.7, linewidths=0)
+    _note(axes, f"{len(samples):,} samples, {np.sum(~inside):,} outside")
+    return _render(figure)
+
+
+def score_field(points, scores, log_density=None, extent=2.6, title=None):
+    """The score as arrows over the true density.
+
+    The arrows' lengths grow with the logarithm of the score's: far from the data a
+    score is many times larger than near them, and both are to be seen.
+
+    Args:
+      points: [N, 2], such as `grid_points` gives.
+      scores: [N, 2], at these points; arrows that are not finite are left out and counted.
+      log_density, extent, title: as in `density_and_samples`.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      ValueError: points or scores are not [N, 2], or not equally many.
+    """
+    points, scores = _pairs(points, "points"), _pairs(scores, "scores")
+    if len(points) != len(scores):
+        raise ValueError(f"Each point needs one score; got {len(points)} and {len(scores)}.")
+    finite = np.isfinite(scores).all(axis=1)
+    figure, axes = _axes(extent, title)
+    _draw_density(axes, log_density, extent)
+    norm = np.linalg.norm(scores[finite], axis=1, keepdims=True)
+    spacing = 2.0 * extent / max(np.sqrt(len(points)), 1.0)
+    length = np.log1p(norm) / max(np.log1p(norm).max(initial=0.0), 1e-12) * spacing * 0.95
+    arrows = scores[finite] / np.maximum(norm, 1e-12) * length
+    axes.quiver(
+        *points[finite].T, *arrows.T, color=_ARROWS, angles="xy", scale_units="xy", scale=1.0,
+        width=0.0032, headwidth=4.0, headlength=4.5, headaxislength=4.0, pivot="mid",
+    )  # fmt: skip
+    lost = f", {np.sum(~finite):,} not finite" if not finite.all() else ""
+    longest = norm.max(initial=0.0)
+    _note(axes, f"longest |s| = {longest:.3g}, log lengths{lost}")
+    return _render(figure)
+
+
+def _pairs(values, what):
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise ValueError(f"A picture of 2-D data takes {what} [N, 2]; got {values.shape}.")
+    return values
+
+
+def _axes(extent, title):
+    figure = Figure(figsize=(_INCHES, _INCHES), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    axes.set_xlabel("$x_1$", color=_INK)
+    axes.set_ylabel("$x_2$", color=_INK)
+    if title:
+        axes.set_title(title, loc="left", color=_INK, fontsize=10.5)
+    axes.tick_params(colors=_INK, labelsize=8)
+    axes.locator_params(nbins=7, integer=True)
+    for spine in axes.spines.values():
+        spine.set(color="#b8bec4", linewidth=0.8)
+    return figure, axes
+
+
+def _draw_density(axes, log_density, extent):
+    if log_density is None:
+        return
+    points = grid_points(extent, _RESOLUTION)
+    density = np.exp(np.asarray(log_density(points), np.float64)).reshape(_RESOLUTION, _RESOLUTION)
+    frame = (-extent, extent, -extent, extent)
+    axes.imshow(
+        density, origin="lower", extent=frame, cmap=_DENSITY, vmin=0.0, interpolation="nearest"
+    )
+
+
+def _note(axes, text):
+    axes.set_title(text, loc="right", color=_FAINT, fontsize=7.5)
+
+
+def _render(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

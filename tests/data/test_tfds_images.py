@@ -1,0 +1,101 @@
+import socket
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lcss_tf.data import TFDS, index_batches
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
+LABELS = np.arange(10) % 3
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A dataset ``tiny`` of seven training and three test images, in two versions."""
+    import tensorflow_datasets as tfds
+
+    root = tmp_path_factory.mktemp("tfds")
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(6, 6, 3)),
+            "label": tfds.features.ClassLabel(num_classes=3),
+        }
+    )
+    for version, images in (("1.10.0", IMAGES), ("1.9.0", 255 - IMAGES)):
+        place = root / "tiny" / version
+        place.mkdir(parents=True)
+        identity = tfds.core.dataset_info.DatasetIdentity(
+            name="tiny", version=tfds.core.Version(version), data_dir=str(place), module_name=""
+        )
+        info = tfds.core.DatasetInfo(builder=identity, features=features)
+        writer = tfds.core.SequentialWriter(info, max_examples_per_shard=4)
+        writer.initialize_splits(["train", "test"])
+        records = [{"image": image, "label": k} for image, k in zip(images, LABELS, strict=True)]
+        writer.add_examples({"train": records[:7], "test": records[7:]})
+        writer.close_all()
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("data must not touch the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_a_prepared_dataset_is_read(data_dir):
+    dataset = TFDS("tiny", (6, 6, 3), data_dir=data_dir)
+    assert (dataset.size(), dataset.size("test")) == (7, 3)
+    everything = dataset.examples(tf.range(7, dtype=tf.int64))
+    assert np.array_equal(dataset.info().unscale(everything), IMAGES[:7])
+    assert np.array_equal(dataset.labels("test"), LABELS[7:])
+    assert dataset.moments()[1] == pytest.approx((IMAGES[:7] / 127.5).var(), rel=1e-6)
+
+
+def test_a_version_and_slices_may_be_named(data_dir):
+    dataset = TFDS(
+        "tiny:1.9.0", (6, 6, 3), data_dir, train_split="train[:5]", test_split="train[5:]"
+    )
+    assert (dataset.size("train"), dataset.size("test")) == (5, 2)
+    test = dataset.stored(tf.range(2, dtype=tf.int64), "test")
+    assert np.array_equal(test, 255 - IMAGES[5:7])
+
+
+def test_another_shape_is_cropped_and_resized(data_dir):
+    dataset = TFDS("tiny", (3, 3, 3), data_dir=data_dir, flip=True)
+    batch = next(iter(dataset.pipeline(index_batches(7, 5, 0))))
+    assert batch.shape == (5, 3, 3, 3)
+
+
+def test_the_environment_names_the_default_place(data_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    assert TFDS("tiny", (6, 6, 3)).folder() == str(data_dir / "tiny" / "1.10.0")
+
+
+def test_an_unprepared_dataset_says_where_it_looked_and_how_to_prepare_it(tmp_path):
+    dataset = TFDS("cifar10", (32, 32, 3), data_dir=tmp_path)
+    assert dataset.info().shape == (32, 32, 3)
+    for use in (dataset.require, dataset.size, dataset.moments):
+        with pytest.raises(FileNotFoundError) as caught:
+            use()
+        assert f"{tmp_path}/cifar10/<version>/dataset_info.json" in str(caught.value)
+        assert f"tfds build cifar10 --data_dir={tmp_path}" in str(caught.value)
+
+
+def test_a_version_that_is_not_prepared_is_not_replaced(data_dir):
+    with pytest.raises(FileNotFoundError, match=r"tfds build tiny:2\.0\.0"):
+        TFDS("tiny:2.0.0", (6, 6, 3), data_dir).require()
+
+
+def test_an_unknown_split_lists_the_known_ones(data_dir):
+    dataset = TFDS("tiny", (6, 6, 3), data_dir, test_split="valid")
+    with pytest.raises(ValueError, match=r"\['test', 'train'\].*TFDS\.test_split"):
+        dataset.require("test")
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_reading(data_dir):
+    dataset = TFDS("tiny", (60_000, 60_000, 3), data_dir)
+    with pytest.raises(ValueError, match="in memory"):
+        dataset.require()

@@ -1,0 +1,162 @@
+"""What every registered SDE must keep; new ones enter by themselves."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf import rng
+from lcss_tf.sdes.simulation import euler_maruyama
+
+SHAPE = (4096, 3)
+
+
+@pytest.fixture(params=sorted(lcss_tf.SDES))
+def sde(request):
+    return lcss_tf.SDES[request.param]()
+
+
+@pytest.fixture
+def x():
+    return rng.normal(5, SHAPE)
+
+
+@pytest.fixture
+def t(sde):
+    return sde.t_min + (sde.T - sde.t_min) * rng.uniform(6, SHAPE[:1])
+
+
+def test_shapes(sde, x, t):
+    assert sde.drift(x, t).shape == SHAPE
+    assert tf.broadcast_to(sde.diffusion(x, t), SHAPE).shape == SHAPE
+    for vector in (sde.noise_scale(t), sde.noise_label(t), sde.prior_log_prob(x)):
+        assert vector.shape == SHAPE[:1]
+        assert np.isfinite(vector).all()
+    assert sde.sample_xt(x, t, 0).shape == SHAPE
+
+
+def test_noise_scale_is_positive_and_grows(sde):
+    t = tf.linspace(sde.t_min, sde.T, 200)
+    scale = sde.noise_scale(t).numpy()
+    assert (scale > 0).all()
+    assert (np.diff(scale) >= -1e-6 * scale.max()).all()
+
+
+def test_draws_are_functions_of_the_seed(sde, x, t):
+    first, again, other = (sde.sample_xt(x, t, seed).numpy() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0
+
+
+def test_rows_of_a_seed_are_rows_of_the_global_batch(sde, x, t):
+    whole = sde.sample_xt(x, t, (7, 8)).numpy()
+    half = sde.sample_xt(x[2048:], t[2048:], rng.at_row((7, 8), 2048)).numpy()
+    np.testing.assert_allclose(half, whole[2048:], rtol=1e-5, atol=1e-5)
+
+
+def test_prior_sample_has_the_density_it_states(sde):
+    """The integral of the stated density is 1, by importance sampling from a wider law."""
+    draws = sde.prior_sample((20_000, 1), rng.as_seed(3))
+    width = 1.5 * float(tf.math.reduce_std(draws))
+    y = width * rng.normal(4, (200_000, 1))
+    log_proposal = -0.5 * (y[:, 0] / width) ** 2 - np.log(width * np.sqrt(2 * np.pi))
+    log_weights = sde.prior_log_prob(y) - log_proposal
+    assert float(tf.reduce_mean(tf.exp(log_weights))) == pytest.approx(1.0, abs=0.02)
+    # The entropy by its own samples and by the proposal's agree: same law.
+    own = -float(tf.reduce_mean(sde.prior_log_prob(draws)))
+    weighted = -float(tf.reduce_mean(tf.exp(log_weights) * sde.prior_log_prob(y)))
+    assert own == pytest.approx(weighted, abs=0.03)
+
+
+def test_the_data_end_up_as_the_prior(sde, x):
+    """Mean and deviation of x_T from unit-variance data against the prior's."""
+    x_T = sde.sample_xt(x, sde.T * tf.ones(SHAPE[:1]), 11)
+    prior = sde.prior_sample(SHAPE, rng.as_seed(12))
+    spread = float(tf.math.reduce_std(prior))
+    assert abs(float(tf.reduce_mean(x_T))) < 0.05 * spread
+    assert float(tf.math.reduce_std(x_T)) == pytest.approx(spread, rel=0.05)
+
+
+def test_simulation_agrees_with_the_marginal(sde, x, t):
+    """Euler–Maruyama's mean and variance tend to the closed form, where there is one."""
+    if not sde.has_marginal:
+        with pytest.raises(ValueError, match="no closed-form marginal"):
+            sde.marginal(t)
+        return
+    t = tf.fill([SHAPE[0]], 0.3)
+    x0 = tf.ones(SHAPE)
+    simulated = tf.function(euler_maruyama, jit_compile=True)(sde, x0, t, rng.as_seed(1), 400)
+    alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
+    # VE's closed form counts sigma_min at time 0, which a path from x_0 has not.
+    expected = np.sqrt(sigma_t**2 - float(sde.marginal(tf.zeros(1))[1][0]) ** 2)
+    error = 4 * expected / np.sqrt(np.prod(SHAPE))
+    assert float(tf.reduce_mean(simulated)) == pytest.approx(alpha_t, abs=error + 0.01)
+    assert float(tf.math.reduce_std(simulated)) == pytest.approx(expected, rel=0.03)
+
+
+def test_local_kernel_composes(sde, x):
+    """x_s by simulation or closed form, then the local kernel, has x_t's mean and deviation."""
+    t = tf.fill([SHAPE[0]], 0.4)
+    h = 0.05 if sde.has_marginal else 0.002
+    s = t - h
+    mean, std = sde.local_kernel(sde.sample_xt(x, s, 1), s, t)
+    through = mean + std * rng.normal(2, SHAPE)
+    direct = sde.sample_xt(x, t, 3)
+    deviation = float(tf.math.reduce_std(direct))
+    assert float(tf.math.reduce_std(through)) == pytest.approx(deviation, rel=0.03)
+    assert abs(float(tf.reduce_mean(through - direct))) < 0.05 * deviation
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.5, 1.0])
+def test_last_step_composes(sde, x, t, radius):
+    """mean + std z is distributed as x_t, by mean and deviation in units of the noise."""
+    if not sde.has_marginal:
+        radius = 0.1 * radius  # the local kernel is one Euler step
+    std = radius * sde.noise_scale(t)
+    mean, std = sde.last_step(x, t, std, 1)
+    through = mean + std * rng.normal(2, SHAPE)
+    direct = sde.sample_xt(x, t, 3)
+    scale = tf.sqrt(1 + sde.noise_scale(t)[:, None] ** 2)
+    a, b = (through / scale).numpy(), (direct / scale).numpy()
+    assert a.std() == pytest.approx(b.std(), rel=0.03)
+    assert a.mean() == pytest.approx(b.mean(), abs=0.03)
+
+
+def test_measured_moments(sde):
+    """(m_t, v_t) of shifted data against a fresh simulation."""
+    x0 = 0.5 + 0.3 * rng.normal(1, SHAPE)
+    measured = sde.measure_moments(x0, 2)
+    for time in (0.05, 0.5, 1.0):
+        t = tf.fill([SHAPE[0]], time * sde.T)
+        mean, variance = sde.moments(t, measured)
+        x_t = sde.sample_xt(x0, t, 3)
+        std = float(tf.sqrt(variance[0]))
+        assert float(tf.reduce_mean(x_t)) == pytest.approx(float(mean[0]), abs=0.03 * std)
+        assert float(tf.math.reduce_std(x_t)) == pytest.approx(std, rel=0.03)
+
+
+def test_reverse_drift_carries_the_divergence_of_state_dependent_noise():
+    """For g(x) = √(1 + x²), ∂(g²) = 2x joins g² score, halved for the ODE."""
+
+    class Multiplicative(lcss_tf.SDE):
+        def drift(self, x, t):
+            return -x
+
+        def diffusion(self, x, t):
+            return tf.sqrt(1 + x**2)
+
+    x, t, score = rng.normal(1, (8, 2)), tf.ones(8), rng.normal(2, (8, 2))
+    whole = (1 + x**2) * score + 2 * x
+    sde = Multiplicative()
+    np.testing.assert_allclose(sde.reverse_drift(x, t, score), -x - whole, rtol=1e-5, atol=1e-6)
+    ode = sde.reverse_drift(x, t, score, probability_flow=True)
+    np.testing.assert_allclose(ode, -x - 0.5 * whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("VPSDE", {"beta_min": -1.0}), ("SubVPSDE", {"beta_max": 0.0}), ("VESDE", {"sigma_min": 60})],
+)
+def test_impossible_parameters_are_refused(name, arguments):
+    with pytest.raises(ValueError, match="expects .* got"):
+        lcss_tf.SDES[name](**arguments)
