@@ -1,8 +1,11 @@
 """What the commands in bin/ share: errors as messages, not as tracebacks."""
 
 import contextlib
+import logging as std_logging
 import os
 import sys
+
+from absl import logging
 
 from lcss_tf.training.checkpoints import CheckpointError
 from lcss_tf.training.meter import NonFiniteError
@@ -17,6 +20,8 @@ def plain_errors():
     LCSS_TF_TRACEBACK=1 in the environment shows where they were raised. Errors of other
     kinds are bugs and keep their traceback.
     """
+    logging.set_verbosity(logging.WARNING)
+    std_logging.getLogger("tensorflow").setLevel(std_logging.ERROR)
     try:
         yield
     except (*_FOR_PEOPLE, RuntimeError) as error:

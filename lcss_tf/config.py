@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import gin
+from absl import logging
 
 import lcss_tf
 from lcss_tf.registry import ALL_REGISTRIES
@@ -47,12 +48,16 @@ def load(gin_file, bindings=(), imports=()):
     for place in (Path.cwd(), PROJECT_GIN.parent, PROJECT_GIN, path.resolve().parent):
         gin.add_config_file_search_path(str(place))
     gin.clear_config()
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)  # gin logs every place where it looks in vain
     try:
         gin.parse_config_files_and_bindings([str(path)], list(bindings))
     except (ValueError, SyntaxError) as error:
         raise ConfigError(f"{error}{_known_names(str(error))}") from error
     except OSError as error:
         raise ConfigError(f"{path} includes a file that is not there: {error}") from error
+    finally:
+        logging.set_verbosity(level)
 
 
 def import_user_module(module):

@@ -99,6 +99,7 @@ class Dataset:
         """
         self.require(split)
 
+        @tf.autograph.experimental.do_not_convert  # plain Python: data may be opened in here
         def load(indices, positions=None):
             examples = self.examples(indices, split, seed)
             return examples if positions is None else self.augment(examples, positions, seed)

@@ -57,7 +57,12 @@ def fit(image, shape):
     """
     height, width, channels = shape
     if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        zoom = min(image.width / width, image.height / height)
+        across, down = round(width * zoom), round(height * zoom)
+        left, top = (image.width - across) // 2, (image.height - down) // 2
+        # Cropped first: ImageOps.fit would let the filter see beyond the crop's edge.
+        image = image.crop((left, top, left + across, top + down))
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(image, np.uint8).reshape(height, width, channels)
 
 

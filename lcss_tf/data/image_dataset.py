@@ -61,9 +61,10 @@ class MemoryImages(ImageDataset):
     def _open(self, split):
         if split not in self._opened:
             Dataset.require(self, split)
-            images, labels = self.load(split)
-            # An eager tensor on the host: a NumPy array would be copied into every graph.
+            # Outside any graph that is being traced. An eager tensor on the host: a NumPy array
+            # would be copied into every graph.
             with tf.init_scope(), tf.device("CPU:0"):
+                images, labels = self.load(split)
                 self._opened[split] = tf.constant(images, tf.uint8), labels
         return self._opened[split]
 

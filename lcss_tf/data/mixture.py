@@ -12,8 +12,7 @@ from lcss_tf.data.toy import Toy
 class Mixture(Toy):
     """p(x) = (1/K)·Σ_k N(x; μ_k, s²I), with its score, at every noise level.
 
-    A density along a curve is such a mixture too: with means so close together (under half a
-    standard deviation) that no eye and no test finds the ripples, and still exact.
+    A density along a curve is such a mixture too, with means close together: see `means_along`.
 
     Args:
       name: of the dataset.
@@ -75,10 +74,28 @@ def _column(value):
     return tf.reshape(tf.cast(value, tf.float64), [-1, 1])
 
 
-def unit_curve(points, component_std):
-    """A curve's points [K, D], centred and scaled so that the mixture has unit variance.
+def means_along(curve, component_std):
+    """Means [K, 2] along a curve, so close together that their Gaussians merge.
 
-    The mean over the dimensions of the variance becomes 1, the component's own included.
+    They are centred and scaled so that the mixture has unit variance, averaged over the two
+    dimensions, the component's own included.
+
+    Args:
+      curve: maps parameters [K], evenly spaced in (0, 1), to points [K, 2].
+      component_std: of the mixture, between 0 and 1.
+
+    Raises:
+      ValueError: component_std is out of its range.
     """
-    points = points - points.mean(axis=0)
-    return points * math.sqrt((1.0 - component_std**2) / np.mean(points**2))
+    if not 0 < component_std < 1:
+        raise ValueError(f"The noise must lie between 0 and 1; got {component_std}.")
+
+    def means(count):
+        points = curve((np.arange(count) + 0.5) / count)
+        points = points - points.mean(axis=0)
+        return points * math.sqrt((1.0 - component_std**2) / np.mean(points**2))
+
+    length = np.linalg.norm(np.diff(means(2048), axis=0), axis=1).sum()
+    # At 3/4 of a standard deviation the ripples are 2·exp(−2π²·16/9), 1e-15 of the density. An
+    # even number: curves may have two halves.
+    return means(2 * math.ceil(length / (1.5 * component_std)))

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from lcss_tf.data.mixture import Mixture, unit_curve
+from lcss_tf.data.mixture import Mixture, means_along
 from lcss_tf.registry import DATASETS
-
-_POINTS = 128  # on each moon: a quarter of the default noise apart
 
 
 @DATASETS.register
@@ -13,11 +11,14 @@ class TwoMoons(Mixture):
     """Two interleaved half circles with Gaussian noise.
 
     Args:
-      noise: the standard deviation across the moons, in units of the data's own.
+      noise: the standard deviation across the moons, between 0 and 1, in the data's units.
     """
 
     def __init__(self, noise=0.1):
-        angle = np.pi * (np.arange(_POINTS) + 0.5) / _POINTS
-        upper = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        lower = np.array([1.0, 0.5]) - upper
-        super().__init__("two_moons", unit_curve(np.concatenate([upper, lower]), noise), noise)
+        super().__init__("two_moons", means_along(_moons, noise), noise)
+
+
+def _moons(u):
+    angle = 2.0 * np.pi * u  # one half of the way is one moon
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.where((u < 0.5)[:, None], circle, circle + [1.0, 0.5])

@@ -15,7 +15,7 @@ from lcss_tf.training.checkpoints import write_bytes_whole
 
 
 @gin.configurable("evaluate", denylist=["workdir"])
-def evaluate(workdir, num_samples=512, seed=1, metric=None):
+def evaluate(workdir, metric=None, seed=1):
     """Samples from the EMA weights and measures their distance to held-out data.
 
     The same distance from as many real training examples stands beside it: what a
@@ -23,39 +23,40 @@ def evaluate(workdir, num_samples=512, seed=1, metric=None):
 
     Args:
       workdir: the run's directory.
-      num_samples: samples, and real training examples (fewer where there are fewer).
-      seed: of the samples.
       metric: an object of `METRICS`; the pixel-space Fréchet distance by default.
+      seed: of the samples.
 
     Returns:
       A dict of the figures, also in ``<workdir>/metrics.json``, and the grid's path.
+
+    Raises:
+      ValueError: the metric does not fit the data.
     """
     workdir, metric = Path(workdir), metric or PixelFrechet()
     recipe, state, info, distribution = restored(workdir)
+    metric.check(info)
     data = recipe.data
     data.require("test")
-    size = data.size("train")
-    count = num_samples if size is None else min(num_samples, size)
+    count = metric.num_samples
     samples = info.unscale(Generation(state, info.shape, distribution)(count, seed))
-    real = info.unscale(_examples(data, "train", count, recipe.seed))
-    held_out = info.unscale(_examples(data, "test", data.size("test") or count, recipe.seed))
-    name = metric.name(count)
+    real = _examples(data, info, "train", count, recipe.seed)
+    held_out = _examples(data, info, "test", data.size("test") or count, recipe.seed)
+    reference = metric.statistics([held_out])
     figures = {
         "step": state.step,
-        name: metric(samples, held_out),
-        f"{name}_of_training_data": metric(real, held_out),
+        metric.name: metric.distance(metric.statistics([samples]), reference),
+        f"{metric.name}_of_training_data": metric.distance(metric.statistics([real]), reference),
         "held_out_examples": len(held_out),
+        "training_examples": len(real),
     }
     write_bytes_whole(workdir / "metrics.json", json.dumps(figures, indent=2).encode())
-    picture = picture_of(samples[:64], info)
     grid = workdir / "samples" / "final_grid.png"
-    if picture is not None:
-        images.write_png(grid, picture)
+    images.write_png(grid, picture_of(samples[:64], info))
     return figures, grid
 
 
-def _examples(data, split, count, seed):
-    """`count` examples evenly spaced over a split."""
+def _examples(data, info, split, count, seed):
+    """`count` examples evenly spaced over a split (fewer if it has fewer), unscaled."""
     size = data.size(split)
-    step = 1 if size is None else size // count
-    return np.asarray(data.examples(np.arange(count) * step, split, seed))
+    indices = np.arange(count) if size is None else np.linspace(0, size - 1, min(count, size))
+    return np.asarray(info.unscale(data.examples(indices.astype(np.int64), split, seed)))

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import gin
-import numpy as np
 import tensorflow as tf
 
 from lcss_tf import images, plots
 
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
-_ARROWS = 24  # along each axis
 
 
 @gin.configurable("pictures", denylist=["workdir", "data", "generation", "summaries"])
@@ -58,10 +56,10 @@ class Pictures:
         log_density = self._data.log_density
         pictures = {"density": plots.density_and_samples(samples, log_density)}
         score_fn = state.model.score_fn(state.ema.network)
-        extent = plots.extent_of(samples)
-        points = plots.lattice(extent, _ARROWS)
-        for fraction in _SCORE_TIMES:
-            t = np.full(len(points), fraction * state.model.sde.T, np.float32)
-            score = score_fn(tf.constant(points), tf.constant(t)).numpy()
-            pictures[f"score_t{fraction:.2f}"] = plots.score_field(points, score, log_density)
+        points = plots.grid_points()
+        for t in _SCORE_TIMES:
+            times = tf.fill([len(points)], tf.constant(t * state.model.sde.T, tf.float32))
+            score = score_fn(tf.constant(points), times).numpy()
+            title = f"score at t = {t * state.model.sde.T:.2f}, over the data's density"
+            pictures[f"score_t{t:.2f}"] = plots.score_field(points, score, log_density, title=title)
         return pictures

@@ -42,4 +42,4 @@ def picture_of(samples, info, most=256):
     """A grid of the first images, a scatter plot of 2-D vectors, None for other vectors."""
     if info.kind == "image":
         return images.grid(np.asarray(samples)[:most])
-    return plots.scatter(np.asarray(samples)) if info.shape == (2,) else None
+    return plots.density_and_samples(np.asarray(samples)) if info.shape == (2,) else None

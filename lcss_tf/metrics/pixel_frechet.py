@@ -32,6 +32,14 @@ class PixelFrechet:
         """``frechet_pixels_<n>``: the tag in summaries and tables."""
         return f"frechet_pixels_{self.num_samples}"
 
+    def check(self, info):
+        """Raises ValueError unless the data, a `DataInfo`, are images."""
+        if info.kind != "image":
+            raise ValueError(
+                f"{self.name} compares images; {info.name} holds {info.kind}s of shape "
+                f"{info.shape}. Look at <workdir>/samples, or bind another evaluate.metric."
+            )
+
     def features(self, images):
         """Flat pixels in [0, 1], float64 [B, H·W·C], of images uint8 [B, H, W, C].
 

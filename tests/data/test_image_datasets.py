@@ -38,7 +38,7 @@ def test_digits_splits_share_no_place_in_the_source():
     parts = [digits.stored(tf.range(digits.size(s), dtype=tf.int64), s) for s in ("train", "test")]
     together = np.concatenate(parts)[..., 0]
     source = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
-    order = lambda images: sorted(image.tobytes() for image in images)  # noqa: E731
+    order = lambda images: sorted(image.tobytes() for image in images)
     assert order(together) == order(source)
 
 

