@@ -48,7 +48,7 @@ def fold_in(seed, data):
     The row is kept. Equal in and outside XLA (TF's own fold_in is not).
     """
     seed = as_seed(seed)
-    if isinstance(data, str):
+    if hasattr(data, "encode"):  # a name
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
     key = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed[:2]).key
     mixed = tf.bitcast(key[0], tf.int32)

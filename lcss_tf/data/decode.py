@@ -1,82 +1,80 @@
-"""Image files to arrays of one size."""
+"""Image files to arrays of one size, in TensorFlow's graph.
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+No Python runs here: it would hold a lock that the training loop needs, and a process that ends
+while its input pipeline still calls Python may never end.
+"""
 
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+import tensorflow as tf
+
+_PNG = b"\x89PNG"  # how such a file begins
+_COLOUR_TYPE = 25  # the byte that says what its pixels are
+_WITH_ALPHA = (4, 6)  # the two colour types with transparency
 
 
 def decode(path, shape):
-    """The image in a file, turned upright, its centre cropped and resized.
+    """The image in a PNG or JPEG file, its centre cropped and resized.
 
-    Greyscale and palettes become the colours asked for; transparent parts are laid on white
-    unless four channels are asked for; 16-bit grey keeps its upper eight bits.
+    Greyscale, palettes and CMYK become the colours asked for; transparent parts are laid on white
+    unless four channels are asked for; of 16 bits the upper eight are kept. A JPEG's EXIF
+    orientation is not applied.
 
     Args:
-      path: of the file.
-      shape: (height, width, channels), channels 1, 3 or 4.
+      path: of the file, a string tensor [].
+      shape: (height, width, channels), channels 1, 3 or 4 (JPEG: 1 or 3).
 
     Returns:
-      uint8 array of `shape`.
+      uint8 tensor of `shape`.
 
     Raises:
-      ValueError: not an image that can be read, naming the file.
-      FileNotFoundError: no such file.
+      tf.errors.NotFoundError: no such file.
+      tf.errors.InvalidArgumentError: not an image that can be read.
     """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            return fit(_convert(image, shape[2]), shape)
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        problem = f"cannot be read as an image ({error})"
-    except Image.DecompressionBombError as error:
-        problem = f"is too large to be opened safely ({error})"
-    raise ValueError(f"The file {path} {problem}. Repair it, or take it out of the folder.")
+    content = tf.io.read_file(path)
+    channels = shape[2]
 
+    def opaque():
+        return tf.io.decode_image(content, channels, expand_animations=False)
 
-def _convert(image, channels):
-    if image.mode in _SIXTEEN_BIT:
-        image = Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are of Pillow's mode {image.mode!r}; save it with 8 bits")
-    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    if transparent and channels != 4:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(_MODES[channels])
+    def on_white():
+        pixels = tf.cast(tf.io.decode_png(content, 4), tf.float32)
+        alpha = pixels[:, :, 3:] / 255.0
+        colours = tf.cast(tf.round(pixels[:, :, :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+        return colours if channels == 3 else tf.image.rgb_to_grayscale(colours)
+
+    if channels == 4:
+        return fit(opaque(), shape)
+    header = tf.strings.substr(content, 0, _COLOUR_TYPE + 1)
+    values = tf.io.decode_raw(header, tf.uint8)
+    is_png = tf.reduce_all(values[: len(_PNG)] == tf.constant(list(_PNG), tf.uint8))
+    has_alpha = tf.reduce_any(
+        values[_COLOUR_TYPE:] == tf.constant([[value] for value in _WITH_ALPHA], tf.uint8)
+    )
+    return fit(tf.cond(is_png & has_alpha, on_white, opaque), shape)
 
 
 def fit(image, shape):
-    """The centre of a Pillow image, antialiased to `shape`; uint8 [H, W, C].
+    """The centre of an image, antialiased to `shape`.
 
     The crop is the largest with the proportions of `shape`; an image of the right size is
     left as it is, bit for bit.
+
+    Args:
+      image: uint8 [h, w, C].
+      shape: (height, width, channels), the channels being C.
+
+    Returns:
+      uint8 tensor of `shape`.
     """
     height, width, channels = shape
-    if image.size != (width, height):
-        zoom = min(image.width / width, image.height / height)
-        across, down = round(width * zoom), round(height * zoom)
-        left, top = (image.width - across) // 2, (image.height - down) // 2
-        # Cropped first: ImageOps.fit would let the filter see beyond the crop's edge.
-        image = image.crop((left, top, left + across, top + down))
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image, np.uint8).reshape(height, width, channels)
+    size = tf.shape(image)[:2]
 
+    def resized():
+        zoom = tf.reduce_min(tf.cast(size, tf.float64) / tf.constant([height, width], tf.float64))
+        part = tf.cast(tf.round(tf.constant([height, width], tf.float64) * zoom), tf.int32)
+        top, left = tf.unstack((size - part) // 2)
+        crop = image[top : top + part[0], left : left + part[1]]
+        smooth = tf.image.resize(crop, (height, width), method="lanczos3", antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(smooth, 0.0, 255.0)), tf.uint8)
 
-def fit_array(image, shape):
-    """As `fit`, for a uint8 array [H, W, C].
-
-    Raises:
-      ValueError: the array has other channels than `shape`.
-    """
-    if image.shape == tuple(shape):
-        return image
-    if image.shape[-1] != shape[2] or shape[2] not in _MODES:
-        raise ValueError(
-            f"The stored images have the shape {image.shape}; they can be cropped and resized "
-            f"to {tuple(shape)} only if the channels agree (1, 3 or 4). Change the shape."
-        )
-    return fit(Image.fromarray(image[:, :, 0] if shape[2] == 1 else image), shape)
+    fitted = tf.cond(tf.reduce_all(size == [height, width]), lambda: image, resized)
+    return tf.ensure_shape(fitted, [height, width, channels])

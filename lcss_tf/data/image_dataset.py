@@ -41,7 +41,11 @@ class ImageDataset(Dataset):
         if not self.flip:
             return examples
         draws = hashing.uniform(hashing.stream_key(seed, "flip"), positions, 1)
-        return tf.where(draws[:, :, None, None] < 0.5, examples[:, :, ::-1], examples)
+        # Select takes a condition for each row; tf.where would broadcast it to every pixel, which
+        # costs as much as decoding the image.
+        return tf.raw_ops.Select(
+            condition=draws[:, 0] < 0.5, x=tf.reverse(examples, axis=[2]), y=examples
+        )
 
 
 class MemoryImages(ImageDataset):

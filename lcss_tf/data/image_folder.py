@@ -1,16 +1,15 @@
 """A folder of image files, read one by one as they are needed."""
 
-import concurrent.futures
 import fnmatch
 import os
 
-import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.decode import decode
 from lcss_tf.data.image_dataset import ImageDataset
 from lcss_tf.registry import DATASETS
 
+_PARALLEL = 16  # images of one batch decoded at once
 _EXTENSIONS = (".png", ".jpg", ".jpeg")
 _HELP = (
     "Set ImageFolder.root to a folder of PNG or JPEG files (subfolders are searched too). "
@@ -23,7 +22,7 @@ _HELP = (
 class ImageFolder(ImageDataset):
     """The PNG and JPEG files under a folder; centre crop, antialiased resize.
 
-    Files are decoded on all cores when their turn comes. Of the files sorted by path, one in
+    Files are decoded when their turn comes. Of the files sorted by path, one in
     `test_every` (the first, then every so many) is held out for testing.
 
     Args:
@@ -61,7 +60,7 @@ class ImageFolder(ImageDataset):
         self.pattern = pattern
         self.test_every = test_every
         self._paths = {}
-        self._workers = None
+        self._tensors = {}
 
     def paths(self, split="train"):
         """The files of a split, sorted.
@@ -104,7 +103,14 @@ class ImageFolder(ImageDataset):
 
     def require(self, split="train"):
         """See `Dataset.require`; decodes one image, so that a wrong folder shows at once."""
-        decode(self.paths(split)[0], self.shape)
+        path = self.paths(split)[0]
+        try:
+            decode(path, self.shape)
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(
+                f"The file {path} cannot be read as an image ({error.message[:200]}). Repair it, "
+                "or take it out of the folder."
+            ) from error
 
     def size(self, split="train"):
         """The number of files of a split."""
@@ -112,22 +118,15 @@ class ImageFolder(ImageDataset):
 
     def stored(self, indices, split):
         """The images at `indices`; see `ImageDataset.stored`."""
-        paths = self.paths(split)
-
-        def read(places):
-            # Pillow lets go of Python's lock while it decodes, so threads use all cores.
-            return np.stack(list(self._pool().map(self._decode, [paths[i] for i in places])))
-
-        images = tf.numpy_function(read, [indices], tf.uint8, stateful=False)
-        return tf.ensure_shape(images, [tf.convert_to_tensor(indices).shape[0], *self.shape])
-
-    def _decode(self, path):
-        return decode(path, self.shape)
-
-    def _pool(self):
-        if self._workers is None:
-            self._workers = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-        return self._workers
+        if split not in self._tensors:
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._tensors[split] = tf.constant(self.paths(split))
+        return tf.map_fn(
+            lambda path: decode(path, self.shape),
+            tf.gather(self._tensors[split], indices),
+            parallel_iterations=_PARALLEL,
+            fn_output_signature=tf.TensorSpec(self.shape, tf.uint8),
+        )
 
 
 def _fail(error):

@@ -57,7 +57,8 @@ class Scaling:
 
     def scale(self, stored):
         """Stored values of any shape to a float32 tensor of the same shape."""
-        return self.low + (tf.cast(stored, tf.float32) - self.stored_low) * self.slope
+        # Two passes over the data, not three: at 1024 px that is felt.
+        return tf.cast(stored, tf.float32) * self.slope + (self.low - self.stored_low * self.slope)
 
     def unscale(self, scaled):
         """Scaled values of any shape to a `stored_dtype` array of the same shape.

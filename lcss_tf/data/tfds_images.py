@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from lcss_tf.data.base import SPLITS
-from lcss_tf.data.decode import fit_array
+from lcss_tf.data.decode import fit
 from lcss_tf.data.image_dataset import MemoryImages
 from lcss_tf.registry import DATASETS
 
@@ -112,7 +112,12 @@ class TFDS(MemoryImages):
         images = np.empty((self._size_on_disk(builder, split), *self.shape), np.uint8)
         labels = []
         for i, record in enumerate(records.as_numpy_iterator()):
-            images[i] = fit_array(record["image"], self.shape)
+            if record["image"].shape[-1] != self.shape[2]:
+                raise ValueError(
+                    f"The images of {self.name!r} have {record['image'].shape[-1]} channels, and "
+                    f"TFDS.shape asks for {self.shape[2]}. Change the shape."
+                )
+            images[i] = fit(record["image"], self.shape)
             labels.append(record.get("label"))
         return images, np.array(labels) if "label" in builder.info.features else None
 

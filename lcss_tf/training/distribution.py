@@ -1,5 +1,7 @@
 """Devices and replicas. The only module that knows ``tf.distribute``."""
 
+import functools
+
 import gin
 import tensorflow as tf
 
@@ -18,7 +20,7 @@ class Distribution:
     """
 
     def __init__(self, num_replicas=None):
-        self._strategy = tf.distribute.MirroredStrategy(_devices(num_replicas))
+        self._strategy = _mirrored(_devices(num_replicas))
 
     @property
     def num_replicas(self):
@@ -91,15 +93,22 @@ def all_reduce_sum(tensors):
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
 
+@functools.cache
+def _mirrored(devices):
+    """One strategy for each set of devices: two of them in a process would number their
+    collectives alike, and mix them up."""
+    return tf.distribute.MirroredStrategy(devices)
+
+
 def _devices(num_replicas):
     """Device names, or None for the strategy's own choice."""
     gpus = tf.config.list_physical_devices("GPU")
     if num_replicas is None:
-        return None if gpus else ["/cpu:0"]
+        return None if gpus else ("/cpu:0",)
     if num_replicas < 1:
         raise ValueError(f"distribution.num_replicas must be at least 1; got {num_replicas}.")
     if num_replicas <= len(gpus):
-        return [f"/gpu:{i}" for i in range(num_replicas)]
+        return tuple(f"/gpu:{i}" for i in range(num_replicas))
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
         if tf.config.get_logical_device_configuration(cpu) is None:
@@ -114,4 +123,4 @@ def _devices(num_replicas):
             f"distribution.num_replicas = {num_replicas}, but this machine has {len(gpus)} GPUs "
             f"and {len(cpus)} logical CPU devices. Use at most {max(len(gpus), len(cpus))}."
         )
-    return [f"/cpu:{i}" for i in range(num_replicas)]
+    return tuple(f"/cpu:{i}" for i in range(num_replicas))

@@ -1,10 +1,17 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from lcss_tf.data import ImageFolder, index_batches
-from lcss_tf.data.decode import decode, fit_array
+from lcss_tf.data.decode import decode as decode_tensor
+
+
+def decode(path, shape):
+    return decode_tensor(str(path), shape).numpy()
 
 
 def picture(seed, height=12, width=12, channels=3):
@@ -146,21 +153,18 @@ def test_other_kinds_of_image_are_converted(tmp_path):
     assert np.all(np.abs(decode(tmp_path / "cmyk.jpg", (12, 12, 3)).astype(int) - 120) < 6)
 
 
-def test_a_rotated_photograph_is_turned_upright(tmp_path):
-    image = Image.fromarray(np.uint8(np.arange(256).reshape(16, 16)))
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    image.save(tmp_path / "turned.png", exif=exif)
-    got = decode(tmp_path / "turned.png", (16, 16, 1))[..., 0]
-    assert np.array_equal(got, np.asarray(image)[::-1, ::-1])
-
-
-def test_arrays_fit_only_with_the_same_channels():
-    image = picture(0, 8, 12)
-    assert fit_array(image, (8, 12, 3)) is image
-    assert fit_array(image, (4, 4, 3)).shape == (4, 4, 3)
-    with pytest.raises(ValueError, match="channels agree"):
-        fit_array(image, (8, 12, 1))
+@pytest.mark.slow
+def test_a_process_ends_though_its_pipeline_is_still_at_work(folder):
+    """An input pipeline that ran Python code could keep its process from ending."""
+    script = f"""
+import tensorflow as tf
+from lcss_tf.data import ImageFolder, index_batches
+dataset = ImageFolder({str(folder)!r}, 512)
+batches = dataset.pipeline(index_batches(dataset.size(), 8, seed=0)).prefetch(50)
+iterator = iter(batches)
+next(iterator)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == 0
 
 
 def test_wrong_arguments_are_refused(tmp_path):

@@ -67,6 +67,8 @@ def test_another_shape_is_cropped_and_resized(data_dir):
     dataset = TFDS("tiny", (3, 3, 3), data_dir=data_dir, flip=True)
     batch = next(iter(dataset.pipeline(index_batches(7, 5, 0))))
     assert batch.shape == (5, 3, 3, 3)
+    with pytest.raises(ValueError, match="have 3 channels"):
+        TFDS("tiny", (6, 6, 1), data_dir=data_dir).size()
 
 
 def test_the_environment_names_the_default_place(data_dir, monkeypatch):

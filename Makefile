@@ -1,0 +1,38 @@
+# make demo      trains LCSS on the built-in digits and shows what it learned
+# make test      the fast tests
+# make test-all  all tests
+# make lint      ruff
+#
+# Each makes the environment .venv first, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKDIR := runs/lcss_digits
+
+.PHONY: demo test test-all lint setup clean
+
+setup: $(READY)
+
+$(READY): setup.py
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f'lcss_tf needs Python 3.10 to 3.12; {sys.executable} is %d.%d. Use: make PYTHON=python3.11' % v)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python bin/train.py --gin_file=gin/lcss_digits.gin --workdir=$(WORKDIR)
+	$(BIN)/python bin/evaluate.py --workdir=$(WORKDIR)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -m ""
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

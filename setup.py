@@ -1,0 +1,39 @@
+"""lcss_tf: score-based diffusion models by local curvature smoothing with Stein's identity."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "lcss_tf/__init__.py").read_text())[1]
+
+setup(
+    name="lcss_tf",
+    version=VERSION,
+    description="Score-based diffusion models without Jacobian traces, on SDEs of any drift",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    # gin/ holds configurations, never a package: it would shadow the library of that name.
+    packages=find_packages(include=["lcss_tf*"]),
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.6",
+        "tensorflow-datasets>=4.9",
+        "importlib_resources>=5.0",  # tensorflow-datasets 4.9.10 needs it to prepare data
+        "numpy>=1.26",
+        "absl-py>=2.0",
+        "gin-config>=0.5",
+        "tensorboard>=2.18",
+        "scikit-learn>=1.4",  # ships the digits
+        "tqdm>=4.66",
+        "matplotlib>=3.8",  # densities, score fields
+        "pillow>=10.0",  # PNG, and users' image files
+    ],
+    extras_require={
+        "test": ["pytest>=8.0", "scipy>=1.11", "ruff>=0.6"],
+        "gpu": ["tensorflow[and-cuda]>=2.18"],
+    },
+)

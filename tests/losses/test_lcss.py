@@ -1,0 +1,196 @@
+"""The mathematics of LCSS: closed-form minimisers, identities, equal expectations."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf import rng
+from lcss_tf.losses import DSMLoss, LCSSLoss
+
+N, D = 200_000, 2
+
+
+def _moments_of_linear(loss, center, sigma, z, t):
+    """(A, B) of E J = ½A a² − B a for S(x) = −a x: the minimiser is a = B/A.
+
+    J is quadratic in S, so its values at a = ±1 give both.
+    """
+    values = [
+        float(tf.reduce_mean(tf.add_n(list(
+            loss.terms_for_noise(lambda x, t, a=a: -a * x, center, sigma, t, z).values()
+        ))))
+        for a in (1.0, -1.0)
+    ]  # fmt: skip
+    return values[0] + values[1], 0.5 * (values[1] - values[0])
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.5])
+@pytest.mark.parametrize(
+    ("options", "smoothed"),
+    [
+        ({"estimator": "plain"}, False),
+        ({"estimator": "control_variate"}, False),
+        ({"estimator": "antithetic", "norm_at": "center"}, False),
+        ({"estimator": "control_variate", "directions": "sphere"}, False),
+        ({"estimator": "control_variate", "directions": "rademacher"}, False),
+        ({"estimator": "control_variate", "num_directions": 3}, False),
+        ({"estimator": "plain", "norm_at": "perturbed"}, True),
+        ({"estimator": "control_variate", "norm_at": "perturbed"}, True),
+        ({"estimator": "antithetic", "norm_at": "perturbed"}, True),
+    ],
+)
+def test_minimiser_over_linear_scores(options, smoothed, sigma):
+    """On N(0, s²I): a* = 1/s² with the norm at the centre, 1/(s² + σ²) at x', whatever σ."""
+    s = 0.7
+    loss = LCSSLoss(smoothing="gaussian", **options)
+    count = loss.estimator.num_directions
+    draw = {"gaussian": rng.normal, "sphere": rng.sphere, "rademacher": rng.rademacher}
+    x = s * rng.normal(1, (N, D))
+    z = tf.stack([draw[loss.estimator.directions]((2, k), (N, D)) for k in range(count)])
+    A, B = _moments_of_linear(loss, x, tf.constant(sigma), z, tf.ones(N))
+    expected = 1 / (s**2 + sigma**2) if smoothed else 1 / s**2
+    # Plain's trace has the standard error √(s²/σ² + 2)/√N per dimension; the others less.
+    error = 5 * np.sqrt(s**2 / sigma**2 + 3) / np.sqrt(N * D)
+    assert B / A == pytest.approx(expected, rel=error + 0.005)
+
+
+def test_perturbed_norm_is_dsm_with_noise_sigma_up_to_a_constant():
+    """½‖S'‖² + S'·δ/σ² = ½‖S' + δ/σ²‖² − ‖δ‖²/(2σ⁴), to rounding and value by value."""
+    network = _random_network()
+    x, z, sigma = rng.normal(1, (64, 5)), rng.normal(2, (64, 5)), 0.3
+    loss = LCSSLoss(smoothing="gaussian", estimator="plain", norm_at="perturbed")
+    t = tf.fill([64], 0.5)
+    j = tf.add_n(list(loss.terms_for_noise(network, x, tf.constant(sigma), t, z[None]).values()))
+    s = network(x + sigma * z, t)
+    dsm = 0.5 * tf.reduce_sum((s + z / sigma) ** 2, 1) - 0.5 * tf.reduce_sum(z**2, 1) / sigma**2
+    np.testing.assert_allclose(j, dsm, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["VPSDE", "SubVPSDE", "VESDE"])
+def test_transition_at_radius_1_is_dsm_value_by_value(name):
+    """With the same noise, J_LCSS = J_DSM − ½‖z‖²/σ_t², at every time, also near t_min."""
+    sde = lcss_tf.SDES[name]()
+    network, loss = _random_network(), LCSSLoss(radius=1.0)
+    x0, z = rng.normal(1, (256, 5)), rng.normal(2, (256, 5))
+    t = tf.cast(tf.linspace(sde.t_min, sde.T, 256), tf.float32)
+    center, sigma = sde.last_step(x0, t, loss.radius * sde.noise_scale(t), 3)
+    lcss = loss.terms_for_noise(network, center, sigma, t, z[None])
+    dsm = DSMLoss().terms_for_noise(network, sde, x0, t, z)
+    sigma_t = sde.marginal(t)[1]
+    constant = 0.5 * tf.reduce_sum(z**2, 1) / sigma_t**2
+    # In units of the noise, as the loss weighs them.
+    a = sigma_t**2 * tf.add_n(list(lcss.values()))
+    b = sigma_t**2 * (tf.add_n(list(dsm.values())) - constant)
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["VPSDE", "SubVPSDE", "VESDE"])
+@pytest.mark.parametrize("radius", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("estimator", ["plain", "control_variate", "antithetic"])
+def test_transition_form_has_the_exact_minimiser(name, radius, estimator):
+    """On N(0, s²I) data, x_t ~ N(0, α²s² + σ²) and a* = 1/(α²s² + σ²), whatever the radius."""
+    sde, s = lcss_tf.SDES[name](), 0.7
+    loss = LCSSLoss(estimator=estimator, radius=radius)
+    t = tf.fill([N], 0.4)
+    x0, z = s * rng.normal(1, (N, D)), rng.normal(2, (1, N * D))
+    center, sigma = sde.last_step(x0, t, radius * sde.noise_scale(t), 3)
+    A, B = _moments_of_linear(loss, center, sigma, tf.reshape(z, (1, N, D)), t)
+    alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
+    variance = alpha_t**2 * s**2 + sigma_t**2
+    error = 5 * np.sqrt(variance / (radius * sigma_t) ** 2 + 3) / np.sqrt(N * D)
+    assert B / A == pytest.approx(1 / variance, rel=error + 0.005)
+
+
+def test_dsm_is_rao_blackwellised_lcss():
+    """E[J(perturbed, VP transition of radius r) | x_t, x_0] = J_DSM − const: averaged over z.
+
+    Given x_t and x_0, z is Gaussian with mean r (x_t − α x_0)/σ_t: the transition loss,
+    averaged over it, is ½‖S‖² + S·(x_t − α x_0)/σ_t², which is DSM's.
+    """
+    sde, radius, draws = lcss_tf.SDES["VPSDE"](), 0.5, 100_000
+    t = tf.fill([draws], 0.3)
+    alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
+    x0 = tf.constant([[0.8, -0.4]])
+    noise = tf.constant([[0.3, 1.1]])
+    x_t = alpha_t * x0 + sigma_t * noise
+    # z given the whole noise: N(r·noise, (1 − r²) I); the centre follows from x_t.
+    z = radius * noise + np.sqrt(1 - radius**2) * rng.normal(1, (draws, D))
+    sigma = radius * sigma_t
+    network = _random_network(D)
+    loss = LCSSLoss(radius=radius)
+    terms = loss.terms_for_noise(network, x_t - sigma * z, tf.constant(sigma), t, z[None])
+    averaged = float(tf.reduce_mean(tf.add_n(list(terms.values()))))
+    dsm = DSMLoss().terms_for_noise(network, sde, x0, t[:1], noise)
+    constant = 0.5 * float(tf.reduce_sum(noise**2)) / sigma_t**2
+    expected = float(tf.add_n(list(dsm.values()))[0]) - constant
+    assert averaged == pytest.approx(expected, rel=0.02)
+
+
+def test_the_three_estimators_agree_with_the_exact_trace():
+    """On a random network: E over z of each estimate against E over x' of tr ∇S(x')."""
+    network, sigma, draws = _random_network(3), 0.05, 200_000
+    x = tf.tile(rng.normal(1, (1, 3)), [draws, 1])
+    t = tf.fill([draws], 0.5)
+    z = rng.normal(2, (draws, 3))
+    points = x[:512] + sigma * z[:512]
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        s = network(points, t[:512])
+    exact = float(tf.reduce_mean(tf.linalg.trace(tape.batch_jacobian(s, points))))
+    for estimator in ("plain", "control_variate", "antithetic"):
+        loss = LCSSLoss(smoothing="gaussian", estimator=estimator)
+        trace = loss.terms_for_noise(network, x, tf.constant(sigma), t, z[None])["trace"].numpy()
+        error = 5 * trace.std() / np.sqrt(draws)
+        assert trace.mean() == pytest.approx(exact, abs=error + 0.02 * abs(exact)), estimator
+
+
+def test_the_control_variate_lowers_the_variance():
+    """Plain's trace varies like ‖S‖²/σ², the control variate's like ‖∇S‖²: free of σ."""
+    network, draws = _random_network(3), 20_000
+    x, t = rng.normal(1, (draws, 3)), tf.fill([draws], 0.5)
+    z = rng.normal(2, (1, draws * 3))
+    z = tf.reshape(z, (1, draws, 3))
+
+    def variance(estimator, sigma):
+        loss = LCSSLoss(smoothing="gaussian", estimator=estimator)
+        return loss.terms_for_noise(network, x, tf.constant(sigma), t, z)["trace"].numpy().var()
+
+    plain, reduced = variance("plain", 0.02), variance("control_variate", 0.02)
+    assert plain > 50 * reduced
+    assert variance("plain", 0.01) == pytest.approx(4 * plain, rel=0.1)
+    assert variance("control_variate", 0.01) == pytest.approx(reduced, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"smoothing": "transition", "norm_at": "center"}, "takes the norm at x'"),
+        ({"smoothing": "transition", "radius": 1.5}, "radius <= 1"),
+        ({"smoothing": "transition", "directions": "sphere"}, "norm_at='center'"),
+        ({"smoothing": "gaussian", "norm_at": "perturbed", "directions": "sphere"}, "same Gaussian"),
+        ({"smoothing": "box"}, "must be one of"),
+        ({"estimator": "magic"}, "must be one of"),
+        ({"radius": 0.0}, "radius > 0"),
+        ({"num_directions": 0}, "num_directions >= 1"),
+    ],
+)
+def test_senseless_options_are_refused_with_the_reason(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        LCSSLoss(**options)
+
+
+def test_dsm_on_an_sde_without_a_kernel_names_both_and_the_remedy():
+    class QuarticSDE(lcss_tf.SDE):
+        pass
+
+    with pytest.raises(ValueError, match="QuarticSDE has none: use LCSSLoss"):
+        DSMLoss().check(QuarticSDE())
+
+
+def _random_network(dimension=5, width=16):
+    """A smooth random vector field score(x, t), fixed by its seed."""
+    random = np.random.default_rng(0)
+    first = tf.constant(random.normal(size=(dimension, width)) / np.sqrt(dimension), tf.float32)
+    second = tf.constant(random.normal(size=(width, dimension)) / np.sqrt(width), tf.float32)
+    return lambda x, t: tf.tanh(x @ first + t[:, None]) @ second

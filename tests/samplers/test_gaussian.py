@@ -1,0 +1,125 @@
+"""With a Gaussian's exact score every sampler gives its mean and covariance; contracts."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf import rng
+from lcss_tf.samplers import (
+    AncestralPredictor,
+    EulerMaruyama,
+    EulerMaruyamaPredictor,
+    Langevin,
+    PredictorCorrector,
+    ProbabilityFlowODE,
+)
+
+MEAN, STD = np.float32([1.0, -0.5]), np.float32(0.5)
+SAMPLERS = {
+    "euler_maruyama": lambda: EulerMaruyama(num_steps=500),
+    "ode": lambda: ProbabilityFlowODE(num_steps=100),
+    "reverse_diffusion": lambda: PredictorCorrector(num_steps=500),
+    "ancestral": lambda: PredictorCorrector(AncestralPredictor(), num_steps=500),
+    "corrected": lambda: PredictorCorrector(
+        EulerMaruyamaPredictor(), Langevin(snr=0.1), num_steps=300
+    ),
+}
+
+
+def exact_score(sde):
+    def score_fn(x, t):
+        alpha_t, sigma_t = sde.marginal(t)
+        variance = (alpha_t * STD) ** 2 + sigma_t**2
+        return -(x - alpha_t[:, None] * MEAN) / variance[:, None]
+
+    return score_fn
+
+
+@pytest.mark.parametrize("name", ["VPSDE", "SubVPSDE", "VESDE"])
+@pytest.mark.parametrize("kind", sorted(SAMPLERS))
+def test_gaussian_is_sampled(kind, name):
+    sde, sampler = lcss_tf.SDES[name](), SAMPLERS[kind]()
+    count = 8_000
+
+    @tf.function(jit_compile=True)
+    def run(seed):
+        return sampler.sample(exact_score(sde), sde, (count, 2), seed).x
+
+    x = run(rng.as_seed(1)).numpy()
+    # VE's prior is off by the data's mean and by sampling N(0, σ_max²) at all: a little wider.
+    np.testing.assert_allclose(x.mean(0), MEAN, atol=0.05)
+    np.testing.assert_allclose(np.cov(x.T), STD**2 * np.eye(2), atol=0.03)
+    np.testing.assert_array_equal(x, run(rng.as_seed(1)).numpy())
+
+
+@pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
+def test_contract(name):
+    """Every registered sampler: shape, seed, evaluations counted as they happen."""
+    sampler = lcss_tf.SAMPLERS[name](num_steps=30)
+    sde = lcss_tf.SDES["VPSDE"]()
+    calls = []
+
+    def score_fn(x, t):
+        tf.py_function(lambda: calls.append(1), [], [])
+        return exact_score(sde)(x, t)
+
+    samples = sampler.sample(score_fn, sde, (16, 2), 1)
+    assert samples.x.shape == (16, 2)
+    assert np.isfinite(samples.x).all()
+    assert samples.evaluations == len(calls)
+    other = sampler.sample(score_fn, sde, (16, 2), 2)
+    assert np.abs(samples.x - other.x).max() > 0
+    with pytest.raises(ValueError, match="num_steps >= 1"):
+        lcss_tf.SAMPLERS[name](num_steps=0)
+
+
+@pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
+def test_every_sampler_works_on_every_sde(name):
+    for kind in lcss_tf.SDES:
+        sde = lcss_tf.SDES[kind]()
+        sampler = lcss_tf.SAMPLERS[name](num_steps=30)
+        samples = sampler.sample(lambda x, t: -x, sde, (4, 2), 1)
+        assert np.isfinite(samples.x).all(), kind
+
+
+def test_ode_is_second_order():
+    """Heun's error against the exact map of a Gaussian falls by 4 when steps double."""
+    sde = lcss_tf.SDES["VPSDE"]()
+    x_T = rng.normal(1, (64, 2))
+    alpha, sigma = sde.marginal(tf.constant([1.0, 0.1]))
+    spread = tf.sqrt((alpha * STD) ** 2 + sigma**2)
+    exact = MEAN * alpha[1] + (x_T - MEAN * alpha[0]) * spread[1] / spread[0]
+
+    def error(steps):
+        sampler = ProbabilityFlowODE(spacing=1.0, num_steps=steps, t_end=0.1)
+        x = sampler.sample_from(exact_score(sde), sde, x_T, rng.as_seed(0)).x
+        return np.abs(x - exact).max()
+
+    order = np.log2(error(32) / error(64))
+    assert 1.7 < order < 2.4
+
+
+def test_ancestral_refuses_an_sde_without_a_kernel():
+    class Free(lcss_tf.SDE):
+        def prior_sample(self, shape, seed):
+            return tf.random.stateless_normal(shape, seed)
+
+    sampler = PredictorCorrector(AncestralPredictor(), num_steps=30)
+    with pytest.raises(ValueError, match="Free has none"):
+        sampler.sample(lambda x, t: -x, Free(), (4, 2), 1)
+
+
+def test_per_sample_norms_leave_other_samples_alone():
+    """Langevin with norms='sample': a sample does not depend on its batch; 'batch' does."""
+    sde = lcss_tf.SDES["VPSDE"]()
+    x = rng.normal(1, (8, 2))
+    z = rng.normal(2, (8, 2))
+    from lcss_tf.samplers.base import Reverse
+
+    reverse = Reverse(exact_score(sde), sde, 100)
+    for norms, same in (("sample", True), ("batch", False)):
+        corrector = Langevin(norms=norms)
+        whole = corrector.step(reverse, x, tf.fill([8], 0.5), z).x[:4]
+        half = corrector.step(reverse, x[:4], tf.fill([4], 0.5), z[:4]).x
+        assert np.allclose(whole, half, atol=1e-6) == same

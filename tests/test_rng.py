@@ -1,0 +1,60 @@
+"""Stateless draws: rows of a seed are rows of the global batch, in and outside XLA."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from lcss_tf import rng
+
+DRAWS = {"uniform": rng.uniform, "normal": rng.normal, "rademacher": rng.rademacher,
+         "sphere": rng.sphere}  # fmt: skip
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("name", sorted(DRAWS))
+@pytest.mark.parametrize("shape", [(), (1,), (5, 3), (4, 4, 2)])
+def test_rows(name, shape, jit):
+    draw = DRAWS[name]
+    whole = tf.function(lambda s: draw(s, (12, *shape)), jit_compile=jit)
+    part = tf.function(lambda s: draw(s, (5, *shape)), jit_compile=jit)
+    seed = tf.constant([3, 4])
+    rows = part(rng.at_row(seed, tf.constant(7)))
+    np.testing.assert_allclose(rows, whole(rng.at_row(seed, 0))[7:], rtol=1e-6)
+    np.testing.assert_allclose(whole(seed), whole(rng.at_row(seed, 0)), rtol=1e-6)
+
+
+def test_distributions():
+    uniform = rng.uniform(1, (4000, 5)).numpy().ravel()
+    normal = rng.normal(1, (4000, 5)).numpy().ravel()
+    assert stats.kstest(uniform, "uniform").pvalue > 1e-3
+    assert stats.kstest(normal, "norm").pvalue > 1e-3
+    assert set(np.unique(rng.rademacher(1, (100, 3)))) == {-1.0, 1.0}
+    radii = np.linalg.norm(rng.sphere(1, (50, 7)), axis=1)
+    np.testing.assert_allclose(radii, np.sqrt(7), rtol=1e-5)
+
+
+def test_dimensions_and_seeds_are_uncorrelated():
+    columns = rng.normal(1, (20_000, 6)).numpy()
+    assert np.abs(np.corrcoef(columns.T) - np.eye(6)).max() < 0.03
+    streams = [rng.normal(s, (20_000,)).numpy() for s in rng.split(7, 4)]
+    streams += [rng.normal(rng.seed_for(7, step, "noise"), (20_000,)).numpy() for step in (0, 1)]
+    assert np.abs(np.corrcoef(streams) - np.eye(6)).max() < 0.03
+
+
+def test_fold_in_is_equal_in_and_outside_xla_and_keeps_the_row():
+    seed = tf.constant([3, 4, 9])
+    eager = rng.seed_for(seed, 5, "noise")
+    compiled = tf.function(lambda s: rng.seed_for(s, 5, "noise"), jit_compile=True)(seed)
+    np.testing.assert_array_equal(eager, compiled)
+    assert int(eager[2]) == 9
+    assert rng.plain(eager).shape == (2,)
+    assert not np.array_equal(rng.plain(eager), rng.plain(rng.at_row(eager, 10)))
+
+
+def test_seed_forms():
+    np.testing.assert_array_equal(rng.as_seed(5), [5, 0])
+    with pytest.raises(ValueError, match="shape"):
+        rng.as_seed([1, 2, 3, 4])
+    with pytest.raises(ValueError, match="batch axis"):
+        rng.normal(1, ())

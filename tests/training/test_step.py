@@ -1,0 +1,149 @@
+"""The training step: replicas, clipping, EMA, non-finite steps."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from tests.training import helpers
+
+
+@pytest.mark.parametrize("loss", sorted(lcss_tf.LOSSES))
+def test_one_replica_equals_two(loss):
+    """Losses, buckets, gradient norms, weights and averages, to float32 rounding."""
+    runs = {}
+    for replicas in (1, 2):
+        state, distribution = helpers.make_state(replicas)
+        assert distribution.num_replicas == replicas
+        step = helpers.make_step(state, distribution, lcss_tf.LOSSES[loss]())
+        reports = helpers.run(state, step, helpers.batches(distribution), 5)
+        runs[replicas] = reports, helpers.weights(state.network), helpers.weights(state.ema.network)
+    for one, two in zip(runs[1][0], runs[2][0], strict=True):
+        assert two.loss == pytest.approx(one.loss, rel=1e-5)
+        assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-5)
+        np.testing.assert_allclose(two.bucket_sums, one.bucket_sums, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(two.bucket_counts, one.bucket_counts)
+        assert one.bucket_counts.sum() == helpers.BATCH
+    for one, two in zip(runs[1][1:], runs[2][1:], strict=True):
+        assert np.linalg.norm(one - two) < 1e-5 * np.linalg.norm(one)
+    assert np.abs(runs[1][1] - runs[1][2]).max() > 0  # the average is not the weights
+
+
+def test_jit_compile_off_trains_too():
+    state, distribution = helpers.make_state()
+    step = helpers.make_step(state, distribution, jit_compile=False)
+    before = helpers.weights(state.network)
+    (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
+    assert report.finite
+    assert np.abs(helpers.weights(state.network) - before).max() > 0
+
+
+def test_terms_add_up_and_the_loss_falls():
+    state, distribution = helpers.make_state(learning_rate=3e-3)
+    step = helpers.make_step(state, distribution, lcss_tf.LOSSES["DSMLoss"]())
+    reports = helpers.run(state, step, helpers.batches(distribution), 150)
+    for report in reports:
+        assert sum(report.terms.values()) == pytest.approx(report.loss, rel=1e-3, abs=1e-4)
+        assert report.bucket_sums.sum() / helpers.BATCH == pytest.approx(report.loss, rel=1e-4)
+    early, late = (np.mean([r.loss for r in part]) for part in (reports[:30], reports[-30:]))
+    assert late < 0.9 * early
+
+
+def test_clipping_bounds_the_summed_gradient():
+    """With SGD at rate 1 the weights move by the clipped gradient: its norm is the bound."""
+    import keras
+
+    moved = {}
+    for replicas in (1, 2):
+        for clip in (1e-3, None):
+            state, distribution = helpers.make_state(replicas)
+            with distribution.scope():
+                state.optimizer = helpers.make_optimizer(1.0, 0, keras.optimizers.SGD)
+                state.optimizer.build(state.network.trainable_variables)
+            step = helpers.make_step(state, distribution, clip_norm=clip)
+            before = helpers.weights(state.network)
+            (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
+            moved[replicas, clip] = np.linalg.norm(helpers.weights(state.network) - before)
+            bound = report.gradient_norm if clip is None else clip
+            assert moved[replicas, clip] == pytest.approx(bound, rel=2e-3)
+
+
+def test_ema_is_the_average_it_states():
+    state, distribution = helpers.make_state()
+    step, iterator = helpers.make_step(state, distribution), helpers.batches(distribution)
+    expected = helpers.weights(state.ema.network).astype(np.float64)
+    for n in range(1, 6):
+        helpers.run(state, step, iterator, 1)
+        decay = min(0.999, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * helpers.weights(state.network)
+    np.testing.assert_allclose(helpers.weights(state.ema.network), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_non_finite_step_changes_nothing(replicas):
+    state, distribution = helpers.make_state(replicas)
+    step, iterator = helpers.make_step(state, distribution), helpers.batches(distribution)
+    helpers.run(state, step, iterator, 2)
+    kept = [v.numpy() for group in state.variables().values() for v in group]
+    # Poison one example: of the second replica, where there are two.
+    poisoned = helpers.data()
+    poisoned[-1] = np.nan
+
+    def make_dataset(shards):
+        return tf.data.Dataset.from_tensor_slices(
+            np.stack([poisoned[first : first + rows] for first, rows in shards])
+        )
+
+    (report,) = helpers.run(state, step, distribution.batches(make_dataset, helpers.BATCH), 1)
+    assert not report.finite
+    # The last example has the last stratum: only that t-bucket is blamed.
+    assert list(np.flatnonzero(~np.isfinite(report.bucket_sums))) == [9]
+    for before, after in zip(
+        kept, (v.numpy() for group in state.variables().values() for v in group), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+    (report,) = helpers.run(state, step, iterator, 1)
+    assert report.finite
+
+
+def test_dropout_does_not_depend_on_the_replicas():
+    """The network's masks are rows of the global batch's, and shared by x and x'."""
+    losses = {}
+    for replicas in (1, 2):
+        state, distribution = helpers.make_state(replicas, network=_Dropping())
+        loss = lcss_tf.LOSSES["LCSSLoss"](smoothing="gaussian", estimator="control_variate")
+        step = helpers.make_step(state, distribution, loss)
+        losses[replicas] = [r.loss for r in helpers.run(state, step, helpers.batches(distribution), 3)]
+    np.testing.assert_allclose(losses[1], losses[2], rtol=1e-5)
+
+
+def _Dropping():
+    import keras
+
+    from lcss_tf import rng
+
+    @keras.saving.register_keras_serializable("tests")
+    class Dropping(keras.Model):
+        stochastic = True
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x, cond, seed=None, copies=1):
+            x = self.dense(x)
+            if seed is not None:
+                keep = rng.uniform(seed, (x.shape[0] // copies, 2)) < 0.5
+                x = tf.where(tf.tile(keep, [copies, 1]), x, 0.0)
+            return x
+
+        def get_config(self):
+            return {}
+
+    return Dropping()
+
+
+def test_batch_must_be_divisible_by_the_replicas():
+    _, distribution = helpers.make_state(2)
+    with pytest.raises(ValueError, match="batch_size = 7 is not divisible by the 2 replicas"):
+        distribution.rows_per_replica(7)
