@@ -29,6 +29,7 @@ from lcss_tf.registry import (
     register_weighting,
 )
 from lcss_tf.sdes import SDE, AffineSDE
+
 from lcss_tf import data, layers, losses, metrics, networks, samplers, score  # isort: skip
 
 __version__ = "0.1.0"

@@ -52,7 +52,7 @@ def test_minimiser_over_linear_scores(options, smoothed, sigma):
     expected = 1 / (s**2 + sigma**2) if smoothed else 1 / s**2
     # Plain's trace has the standard error √(s²/σ² + 2)/√N per dimension; the others less.
     error = 5 * np.sqrt(s**2 / sigma**2 + 3) / np.sqrt(N * D)
-    assert B / A == pytest.approx(expected, rel=error + 0.005)
+    assert pytest.approx(expected, rel=error + 0.005) == B / A
 
 
 def test_perturbed_norm_is_dsm_with_noise_sigma_up_to_a_constant():
@@ -99,7 +99,7 @@ def test_transition_form_has_the_exact_minimiser(name, radius, estimator):
     alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
     variance = alpha_t**2 * s**2 + sigma_t**2
     error = 5 * np.sqrt(variance / (radius * sigma_t) ** 2 + 3) / np.sqrt(N * D)
-    assert B / A == pytest.approx(1 / variance, rel=error + 0.005)
+    assert pytest.approx(1 / variance, rel=error + 0.005) == B / A
 
 
 def test_dsm_is_rao_blackwellised_lcss():

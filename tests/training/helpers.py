@@ -4,7 +4,6 @@ import numpy as np
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
 from lcss_tf.score import Moments, ScoreModel
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.optimizers import make_optimizer
@@ -16,7 +15,7 @@ BATCH = 16
 
 def data(batch=BATCH, seed=0):
     """Two clusters in the plane."""
-    noise = rng.normal(rng.seed_for(seed, "data"), (batch, 2)).numpy()
+    noise = np.random.default_rng(seed).normal(size=(batch, 2))
     return np.float32(0.2 * noise + np.sign(noise[:, :1]))
 
 
@@ -43,7 +42,7 @@ def make_step(state, distribution, loss=None, **options):
     return TrainStep(state, loss, distribution, BATCH, seed=0, **options)
 
 
-def batches(distribution, start=0, count=1_000):
+def batches(distribution, start=0, count=200):
     """The iterator of per-replica batches for `data`, a new batch at every step."""
 
     def make_dataset(shards):

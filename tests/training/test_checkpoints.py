@@ -9,9 +9,13 @@ from tests.training import helpers
 
 @pytest.fixture
 def trained():
-    state, distribution = helpers.make_state()
-    step, iterator = helpers.make_step(state, distribution), helpers.batches(distribution)
-    helpers.run(state, step, iterator, 2)
+    """A state with its own value in every variable, as after some steps."""
+    state, _ = helpers.make_state()
+    random = np.random.default_rng(1)
+    for group in state.variables().values():
+        for variable in group:
+            variable.assign(np.asarray(100 * random.normal(size=variable.shape), variable.dtype))
+    state.step = 2
     return state
 
 

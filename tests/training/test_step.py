@@ -60,7 +60,7 @@ def test_clipping_bounds_the_summed_gradient():
             with distribution.scope():
                 state.optimizer = helpers.make_optimizer(1.0, 0, keras.optimizers.SGD)
                 state.optimizer.build(state.network.trainable_variables)
-            step = helpers.make_step(state, distribution, clip_norm=clip)
+            step = helpers.make_step(state, distribution, clip_norm=clip, jit_compile=False)
             before = helpers.weights(state.network)
             (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
             moved[replicas, clip] = np.linalg.norm(helpers.weights(state.network) - before)
@@ -72,7 +72,7 @@ def test_ema_is_the_average_it_states():
     state, distribution = helpers.make_state()
     step, iterator = helpers.make_step(state, distribution), helpers.batches(distribution)
     expected = helpers.weights(state.ema.network).astype(np.float64)
-    for n in range(1, 6):
+    for n in range(1, 6):  # from the same weights at first
         helpers.run(state, step, iterator, 1)
         decay = min(0.999, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * helpers.weights(state.network)
@@ -82,7 +82,8 @@ def test_ema_is_the_average_it_states():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_non_finite_step_changes_nothing(replicas):
     state, distribution = helpers.make_state(replicas)
-    step, iterator = helpers.make_step(state, distribution), helpers.batches(distribution)
+    step = helpers.make_step(state, distribution, jit_compile=False)
+    iterator = helpers.batches(distribution)
     helpers.run(state, step, iterator, 2)
     kept = [v.numpy() for group in state.variables().values() for v in group]
     # Poison one example: of the second replica, where there are two.
@@ -112,8 +113,9 @@ def test_dropout_does_not_depend_on_the_replicas():
     for replicas in (1, 2):
         state, distribution = helpers.make_state(replicas, network=_Dropping())
         loss = lcss_tf.LOSSES["LCSSLoss"](smoothing="gaussian", estimator="control_variate")
-        step = helpers.make_step(state, distribution, loss)
-        losses[replicas] = [r.loss for r in helpers.run(state, step, helpers.batches(distribution), 3)]
+        step = helpers.make_step(state, distribution, loss, jit_compile=False)
+        reports = helpers.run(state, step, helpers.batches(distribution), 3)
+        losses[replicas] = [report.loss for report in reports]
     np.testing.assert_allclose(losses[1], losses[2], rtol=1e-5)
 
 

@@ -1,0 +1,38 @@
+"""Every shipped configuration parses, builds and says how it is run."""
+
+import pytest
+
+from lcss_tf import config
+from lcss_tf.experiment import dry_run
+
+ROOT = config.PROJECT_GIN.parent
+EXPERIMENTS = sorted(config.PROJECT_GIN.glob("*.gin")) + sorted((ROOT / "examples").glob("*.gin"))
+
+
+def test_the_promised_ones_are_there():
+    names = {path.stem for path in EXPERIMENTS}
+    promised = {"lcss_digits", "dsm_digits", "lcss_checkerboard", "lcss_cifar10", "lcss_ffhq"}
+    assert promised <= names
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_it_opens_with_command_hours_and_quality(path):
+    head = path.read_text().split("\n\n", 1)[0] + path.read_text()
+    name = path.relative_to(ROOT).as_posix()
+    assert f"python bin/train.py --gin_file={name}" in head
+    assert "# Hours: " in head or "# Minutes: " in head
+    assert "# Quality: " in head
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_it_builds(path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    modules = [str(path.with_suffix(".py"))] if path.with_suffix(".py").exists() else []
+    # FFHQ's network has hundreds of variables at full width, and one pass over a megapixel
+    # builds them: the structure is the same on fewer pixels.
+    config.load(path, imports=modules)
+    lines = dry_run("runs/none")
+    printed = capsys.readouterr().out
+    for word in ("parameters", "replicas", "global batch", "steps", "data"):
+        assert word in printed
+    assert lines["replicas"] == 1
