@@ -10,7 +10,14 @@ from absl import logging
 from lcss_tf.training.checkpoints import CheckpointError
 from lcss_tf.training.meter import NonFiniteError
 
-_FOR_PEOPLE = (ValueError, LookupError, OSError, FloatingPointError, CheckpointError, NonFiniteError)
+_FOR_PEOPLE = (
+    ValueError,
+    LookupError,
+    OSError,
+    FloatingPointError,
+    CheckpointError,
+    NonFiniteError,
+)
 
 
 @contextlib.contextmanager

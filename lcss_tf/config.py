@@ -188,7 +188,8 @@ def _known_names(message):
     short = {full.rpartition(".")[2]: full for full in known}
     close = difflib.get_close_matches(name, short, n=1, cutoff=0.5)
     hint = f"\n  Did you mean {short[close[0]]}?" if close else ""
-    return f"{hint}\n  Known: {', '.join(known)}.\n  A module of your own comes in by --import=my_sdes."
+    own = "A module of your own comes in by --import=my_sdes."
+    return f"{hint}\n  Known: {', '.join(known)}.\n  {own}"
 
 
 @contextlib.contextmanager

@@ -24,9 +24,7 @@ class Pictures:
       seed: of the samples, the same every time, so that pictures can be compared.
     """
 
-    def __init__(
-        self, workdir, data, generation, summaries, every=5_000, num_samples=64, seed=0
-    ):
+    def __init__(self, workdir, data, generation, summaries, every=5_000, num_samples=64, seed=0):
         self.every = every
         self._directory = Path(workdir) / "samples"
         self._data = data

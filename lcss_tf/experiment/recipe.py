@@ -92,9 +92,7 @@ def restored(workdir):
     if not path.is_file():
         raise CheckpointError(f"{workdir} has no {_DATA}: the run ended before its first step.")
     info = DataInfo.from_json(path.read_text())
-    state = TrainState(
-        score_model(recipe.sde), recipe.network, None, info.shape, distribution
-    )
+    state = TrainState(score_model(recipe.sde), recipe.network, None, info.shape, distribution)
     if Checkpoints(workdir).restore(state) is None:
         raise CheckpointError(
             f"{workdir} has no checkpoint yet. Train on with bin/train.py, or wait for its first."

@@ -56,7 +56,9 @@ class Sampler:
 
     def step(self, reverse, x, t, s, seed):
         """One step from time t down to s, both [B]: a `Step`."""
-        raise NotImplementedError(f"{type(self).__name__} must define step(reverse, x, t, s, seed).")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define step(reverse, x, t, s, seed)."
+        )
 
     def evaluations_per_step(self):
         """Network evaluations of one step."""

@@ -68,9 +68,7 @@ class AffineSDE(SDE):
     def measure_moments(self, x0, seed):
         """Mean and variance of the data; `moments` is then exact at every t."""
         del seed
-        mean, variance = tf.nn.moments(
-            tf.cast(x0, tf.float32), axes=list(range(len(x0.shape)))
-        )
+        mean, variance = tf.nn.moments(tf.cast(x0, tf.float32), axes=list(range(len(x0.shape))))
         return {"mean": mean.numpy(), "variance": variance.numpy()}
 
     def moments(self, t, measured):

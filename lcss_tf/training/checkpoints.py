@@ -78,7 +78,9 @@ class Checkpoints:
                 arrays = read(path, state.variables())
             except Exception as error:  # a flipped bit can raise almost anything in zipfile
                 reason = str(error) or type(error).__name__
-                logging.warning("Checkpoint %s cannot be used (%s); trying the one before.", path, reason)
+                logging.warning(
+                    "Checkpoint %s cannot be used (%s); trying the one before.", path, reason
+                )
                 problems.append(f"  {path}: {reason}")
                 continue
             _assign(state, arrays)

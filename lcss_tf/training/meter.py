@@ -58,7 +58,8 @@ class Meter:
             logging.warning("Step %d skipped: non-finite %s.", step, where)
             if self._in_a_row >= self._max_nonfinite:
                 raise NonFiniteError(
-                    f"{self._in_a_row} steps in a row, up to step {step}, had a non-finite {where}. "
+                    f"{self._in_a_row} steps in a row, up to step {step}, had a non-finite "
+                    f"{where}. "
                     "None of them changed the weights, and the last checkpoint is good. Try a "
                     "lower optimizer.learning_rate, a longer warm-up or a larger sde.t_min."
                 )

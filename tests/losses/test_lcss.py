@@ -168,7 +168,10 @@ def test_the_control_variate_lowers_the_variance():
         ({"smoothing": "transition", "norm_at": "center"}, "takes the norm at x'"),
         ({"smoothing": "transition", "radius": 1.5}, "radius <= 1"),
         ({"smoothing": "transition", "directions": "sphere"}, "norm_at='center'"),
-        ({"smoothing": "gaussian", "norm_at": "perturbed", "directions": "sphere"}, "same Gaussian"),
+        (
+            {"smoothing": "gaussian", "norm_at": "perturbed", "directions": "sphere"},
+            "same Gaussian",
+        ),
         ({"smoothing": "box"}, "must be one of"),
         ({"estimator": "magic"}, "must be one of"),
         ({"radius": 0.0}, "radius > 0"),
