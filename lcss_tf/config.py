@@ -168,8 +168,8 @@ def _differing_keys(old, new):
 def _missing(path):
     places = {path.parent, PROJECT_GIN}
     known = sorted(str(p) for place in places for p in place.glob("*.gin"))
-    by_name = {Path(p).name: p for p in known}
-    close = difflib.get_close_matches(path.name, by_name, n=3, cutoff=0.4)
+    by_name = {Path(p).stem: p for p in known}
+    close = difflib.get_close_matches(path.stem, by_name, n=3, cutoff=0.4)
     if close:
         hint = "Did you mean " + " or ".join(by_name[name] for name in close) + "?"
     else:

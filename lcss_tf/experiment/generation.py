@@ -38,9 +38,7 @@ class Generation:
         self._distribution = distribution
         self._batch_size = batch_size
         self._rows = distribution.rows_per_replica(batch_size, "sample.batch_size")
-        self._replica_samples = tf.function(
-            self._replica_samples, jit_compile=jit_compile, autograph=False
-        )
+        self._run_loop = tf.function(self._run_loop, jit_compile=jit_compile, autograph=False)
         self._batch = tf.function(self._batch, autograph=False)
 
     def __call__(self, num_samples, seed=0, progress=True):
@@ -71,17 +69,22 @@ class Generation:
 
     def _batch(self, seed):
         def on_replica(seed):
-            return self._replica_samples(seed, replica_row(self._rows))
+            row = replica_row(self._rows)
+            steps = rng.at_row(rng.fold_in(seed, "steps"), row)
+            return self._run_loop(self._prior_rows(rng.fold_in(seed, "prior"), row), steps)
 
         return self._distribution.concat(self._distribution.run(on_replica, seed))
 
-    def _replica_samples(self, seed, row):
-        sde = self._state.model.sde
-        # Authors of SDEs draw the prior as they like, so the whole batch is drawn on each
-        # replica, and each takes its rows: the samples then do not depend on the replicas.
-        shape = (self._batch_size, *self._shape)
-        x_T = sde.broadcast_prior_sample(shape, rng.fold_in(seed, "prior"))
-        x_T = tf.slice(x_T, [row] + [0] * len(self._shape), [self._rows, *self._shape])
-        steps = rng.at_row(rng.fold_in(seed, "steps"), row)
+    def _prior_rows(self, seed, row):
+        """This replica's rows of x_T for the whole batch.
+
+        Authors of SDEs draw the prior as they like, so the whole batch is drawn on each
+        replica, and the samples do not depend on the replicas. Not under XLA, which
+        knows no Gamma draws.
+        """
+        x_T = self._state.model.sde.broadcast_prior_sample((self._batch_size, *self._shape), seed)
+        return tf.slice(x_T, [row] + [0] * len(self._shape), [self._rows, *self._shape])
+
+    def _run_loop(self, x_T, seed):
         score_fn = self._state.model.score_fn(self._state.ema.network)
-        return self.sampler.sample_from(score_fn, sde, x_T, steps).x
+        return self.sampler.sample_from(score_fn, self._state.model.sde, x_T, seed).x

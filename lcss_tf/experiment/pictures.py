@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gin
 import tensorflow as tf
+from absl import logging
 
 from lcss_tf import images, plots
 
@@ -37,7 +38,12 @@ class Pictures:
 
     def save(self, state):
         """Draws the pictures at the state's step."""
-        for name, picture in self._draw(state).items():
+        try:
+            pictures = self._draw(state)
+        except FloatingPointError as error:  # young weights: training goes on
+            logging.warning("No pictures at step %d: %s", state.step, error)
+            return
+        for name, picture in pictures.items():
             images.write_png(self._directory / f"{name}_{state.step:09d}.png", picture)
             self._summaries.image(f"samples/{name}", picture, state.step)
         self._summaries.flush()

@@ -54,7 +54,9 @@ def new_state(recipe, distribution, example_shape):
     model = score_model(recipe.sde)
     with distribution.scope():
         optimizer = make_optimizer()
-    return TrainState(model, recipe.network, optimizer, example_shape, distribution)
+    return TrainState(
+        model, recipe.network, optimizer, example_shape, distribution, recipe.seed
+    )
 
 
 def measure(recipe, state):

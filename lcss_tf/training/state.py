@@ -1,5 +1,6 @@
 """All that training changes and a checkpoint holds, in one place."""
 
+import keras
 import numpy as np
 
 from lcss_tf.training.ema import EMA
@@ -10,21 +11,24 @@ class TrainState:
 
     Args:
       model: the `ScoreModel`.
-      network: a network, called as network(x, cond).
+      network: a network, called as network(x, cond); `get_config` must describe it. It is made
+        anew from that under the scope, twice: its own weights are not used.
       optimizer: a Keras optimiser; None where nothing is trained.
       example_shape: shape of one example, to build the network with.
       distribution: under whose scope variables are created.
+      seed: of the initial weights.
     """
 
-    def __init__(self, model, network, optimizer, example_shape, distribution):
+    def __init__(self, model, network, optimizer, example_shape, distribution, seed=0):
         self.model = model
         self.optimizer = optimizer
         self.step = 0
         self.nonfinite_steps = 0
+        # Keras' initialisers draw their seeds from Python's generator when they are made.
+        keras.utils.set_random_seed(seed)
         with distribution.scope():
-            self.network = build(network, example_shape)
-            average = type(network).from_config(network.get_config())
-            self.ema = EMA(self.network, build(average, example_shape))
+            self.network, average = (build(network, example_shape) for _ in range(2))
+            self.ema = EMA(self.network, average)
             if optimizer is not None:
                 optimizer.build(self.network.trainable_variables)
 
@@ -41,7 +45,8 @@ class TrainState:
 
 
 def build(network, example_shape):
-    """The network with its variables created, by one call on zeros."""
+    """A fresh instance of the network with its variables created, by one call on zeros."""
+    network = type(network).from_config(network.get_config())
     x = np.zeros((1, *example_shape), np.float32)
     network(x, np.ones(1, np.float32))
     return network

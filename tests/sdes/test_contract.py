@@ -1,12 +1,17 @@
 """What every registered SDE must keep; new ones enter by themselves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import config, rng
 from lcss_tf.sdes.simulation import euler_maruyama
+
+# The example's SDE, which has no closed form, keeps the contract too.
+config.import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
 
 SHAPE = (4096, 3)
 
