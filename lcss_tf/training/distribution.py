@@ -20,7 +20,9 @@ class Distribution:
     """
 
     def __init__(self, num_replicas=None):
-        self._strategy = _mirrored(_devices(num_replicas))
+        devices = _devices(num_replicas)
+        self._strategy = _mirrored(devices)
+        self._on_gpus = not devices or "gpu" in devices[0]
 
     @property
     def num_replicas(self):
@@ -76,7 +78,21 @@ class Distribution:
             first = context.input_pipeline_id * local
             return make_dataset(tuple(((first + i) * rows, rows) for i in range(local)))
 
-        return iter(self._strategy.distribute_datasets_from_function(for_host))
+        if self._on_gpus:
+            return iter(self._strategy.distribute_datasets_from_function(for_host))
+        return self._host_batches(for_host(tf.distribute.InputContext()))
+
+    def _host_batches(self, dataset):
+        """Per-replica batches without the strategy's device iterators.
+
+        On the CPU there is nothing to copy to, and those iterators set malloc's trim
+        threshold to 128 kB: every step then gives its memory back to the kernel.
+        """
+        parts = iter(dataset)
+        while True:
+            yield self._strategy.experimental_distribute_values_from_function(
+                lambda _: next(parts)
+            )
 
     def update(self, variable, function, *args):
         """Applies function(variable, *args) to a variable on each device (cross-replica)."""

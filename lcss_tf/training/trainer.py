@@ -73,7 +73,8 @@ class Trainer:
                 state.step += 1
                 clock.step()
                 last = state.step == total_steps
-                pause = last or self._terminated
+                stop = self._terminated  # read once: the signal may come at any line
+                pause = last or stop
                 show = pause or bar.due()
                 log = pause or state.step % self._log_every == 0
                 save = pause or state.step % self._checkpoints.every == 0
@@ -86,7 +87,7 @@ class Trainer:
                     bar.show(state.step, self._meter.last_loss, clock.rate, batch_size)
                 if save:
                     self._checkpoints.save(state)
-                if self._terminated:
+                if stop:
                     raise SystemExit(TERMINATED)
                 acted = [action(state, last) for action in actions]
                 if save or any(acted):
@@ -110,11 +111,14 @@ class _Clock:
         self.rate = 0.0
         self._lap_steps = 0
         self._lap_seconds = 0.0
-        self._since = time.monotonic()
+        self._since = None  # the first step compiles: it does not count
 
     def step(self):
         now = time.monotonic()
-        seconds, self._since = now - self._since, now
+        since, self._since = self._since, now
+        if since is None:
+            return
+        seconds = now - since
         self._lap_steps += 1
         self._lap_seconds += seconds
         # A moving average over about 50 steps, for the line of progress.
