@@ -3,9 +3,9 @@
     python bin/train.py --gin_file=examples/my_sde.gin --import=examples/my_sde.py
     python bin/sample.py --workdir=runs/my_sde
 
-dx = −½β(t) x³ dt + √β(t) dw has no closed-form transition kernel, so denoising score
-matching cannot train on it. Its stationary law is the quartic exp(−x⁴/4), whatever the
-data were.
+dx = −½β(t) tanh(x/2s)/s dt + √β(t) dw pulls with a bounded force. It has no closed-form
+transition kernel, so denoising score matching cannot train on it. Its stationary law is the
+logistic distribution of scale s, whatever the data were.
 """
 
 import math
@@ -16,10 +16,11 @@ import lcss_tf
 
 
 @lcss_tf.register_sde
-class QuarticSDE(lcss_tf.SDE):
-    """dx = −½β(t) x³ dt + √β(t) dw, with β rising linearly from beta_min to beta_max."""
+class LogisticSDE(lcss_tf.SDE):
+    """dx = −½β(t) tanh(x/2s)/s dt + √β(t) dw, β rising linearly from beta_min to beta_max."""
 
-    def __init__(self, beta_min=0.1, beta_max=20.0):
+    def __init__(self, scale=0.5, beta_min=0.1, beta_max=20.0):
+        self.scale = scale
         self.beta_min = beta_min
         self.beta_max = beta_max
 
@@ -29,19 +30,16 @@ class QuarticSDE(lcss_tf.SDE):
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def drift(self, x, t):
-        return -0.5 * self.beta(x, t) * x**3
+        return -0.5 * self.beta(x, t) * tf.tanh(x / (2 * self.scale)) / self.scale
 
     def diffusion(self, x, t):
         return tf.sqrt(self.beta(x, t))
 
     def prior_sample(self, shape, seed):
-        # If x has the density ∝ exp(−x⁴/4), then x⁴/4 ~ Gamma(1/4, 1), and signs are even.
-        sizes, signs = tf.unstack(tf.random.split(seed, 2))
-        gamma = tf.random.stateless_gamma(shape, sizes, alpha=0.25)
-        sign = tf.sign(tf.random.stateless_uniform(shape, signs) - 0.5)
-        return sign * (4.0 * gamma) ** 0.25
+        u = tf.random.stateless_uniform(shape, seed, minval=1e-6, maxval=1 - 1e-6)
+        return self.scale * (tf.math.log(u) - tf.math.log1p(-u))
 
     def prior_log_prob(self, x):
-        # ∫ exp(−x⁴/4) dx = Γ(1/4)/√2
-        log_normaliser = math.log(math.gamma(0.25) / math.sqrt(2.0))
-        return tf.reduce_sum(-(x**4) / 4 - log_normaliser, axis=list(range(1, len(x.shape))))
+        y = x / self.scale
+        log_density = -y - 2 * tf.nn.softplus(-y) - math.log(self.scale)
+        return tf.reduce_sum(log_density, axis=list(range(1, len(x.shape))))

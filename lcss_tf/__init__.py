@@ -4,8 +4,12 @@ Importing the package fills the registries; `SDES`, `NETWORKS`, `LOSSES`, ... li
 """
 
 import importlib.util  # noqa: F401  gin's search paths expect it to be imported
+import os
 
-from lcss_tf import rng
+# Before TensorFlow is imported: its start-up notes hide the lines that people look for.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from lcss_tf import rng  # isort: skip
 from lcss_tf.registry import (
     CORRECTORS,
     DATASETS,

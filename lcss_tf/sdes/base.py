@@ -71,7 +71,8 @@ class SDE:
         weights = tf.constant(_QUADRATURE_WEIGHTS / 2, tf.float32)
         times = tf.reshape(t[:, None] * nodes[None, :], [-1])
         x = tf.zeros_like(times)[:, None]
-        g = tf.reshape(tf.broadcast_to(self.diffusion(x, times), tf.shape(x)), [-1, weights.shape[0]])
+        g = tf.broadcast_to(self.diffusion(x, times), tf.shape(x))
+        g = tf.reshape(g, [-1, weights.shape[0]])
         integral = t * tf.linalg.matvec(g**2, weights)
         return tf.minimum(tf.sqrt(integral), self.prior_std())
 

@@ -45,8 +45,13 @@ class TrainState:
 
 
 def build(network, example_shape):
-    """A fresh instance of the network with its variables created, by one call on zeros."""
+    """A fresh instance of the network with its variables created.
+
+    By its own `build`, which computes nothing; a network without one is called on zeros.
+    """
     network = type(network).from_config(network.get_config())
-    x = np.zeros((1, *example_shape), np.float32)
-    network(x, np.ones(1, np.float32))
+    if type(network).build is keras.Model.build:
+        network(np.zeros((1, *example_shape), np.float32), np.ones(1, np.float32))
+    else:
+        network.build((None, *example_shape))
     return network

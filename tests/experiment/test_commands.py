@@ -94,7 +94,8 @@ def test_my_sde_trains_and_samples_from_its_own_file(tmp_path):
     run(
         "train", "--gin_file=examples/my_sde.gin", "--import=examples/my_sde.py",
         f"--workdir={workdir}", "--gin_bindings=train.total_steps=300",
-        "--gin_bindings=train.batch_size=32", "--gin_bindings=sample.batch_size=64", "--gin_bindings=pictures.every=300",
+        "--gin_bindings=train.batch_size=32", "--gin_bindings=sample.batch_size=64",
+        "--gin_bindings=pictures.every=300",
         "--gin_bindings=pictures.num_samples=2",
     )  # fmt: skip
     assert {p.name.rsplit("_", 1)[0] for p in (workdir / "samples").glob("*.png")} == {
