@@ -30,8 +30,8 @@ def train(workdir, imports=(), resume="auto"):
       NonFiniteError: too many non-finite steps in a row.
     """
     recipe, distribution = _checked()
-    config.claim_workdir(workdir, imports, force=resume == "force")
     recipe.data.require("train")
+    config.claim_workdir(workdir, imports, force=resume == "force")
     state = new_state(recipe, distribution, recipe.data.shape)
     checkpoints = Checkpoints(workdir)
     path = checkpoints.restore(state)
