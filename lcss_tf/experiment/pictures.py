@@ -64,6 +64,6 @@ class Pictures:
         for t in _SCORE_TIMES:
             times = tf.fill([len(points)], tf.constant(t * state.model.sde.T, tf.float32))
             score = score_fn(tf.constant(points), times).numpy()
-            title = f"score at t = {t * state.model.sde.T:.2f}, over the data's density"
+            title = f"score at t = {t * state.model.sde.T:.2f}"
             pictures[f"score_t{t:.2f}"] = plots.score_field(points, score, log_density, title=title)
         return pictures
