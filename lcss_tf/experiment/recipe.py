@@ -54,9 +54,7 @@ def new_state(recipe, distribution, example_shape):
     model = score_model(recipe.sde)
     with distribution.scope():
         optimizer = make_optimizer()
-    return TrainState(
-        model, recipe.network, optimizer, example_shape, distribution, recipe.seed
-    )
+    return TrainState(model, recipe.network, optimizer, example_shape, distribution, recipe.seed)
 
 
 def measure(recipe, state):

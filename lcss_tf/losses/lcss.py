@@ -115,8 +115,19 @@ class LCSSLoss(Loss):
                 "norm and trace must average over the same Gaussian. Use directions='gaussian'."
             )
 
+    def check(self, sde):
+        if self.smoothing == "transition" and not sde.has_marginal:
+            name = type(sde).__name__
+            raise ValueError(
+                f"LCSSLoss with smoothing='transition' takes the last step of {name} as large as "
+                f"{self.radius} of the noise, and its local kernel is one Euler step, which is not "
+                "exact. Set LCSSLoss.smoothing = 'gaussian' (and LCSSLoss.estimator = "
+                f"'control_variate'), which asks nothing of {name} but samples of x_t."
+            )
+
     def terms(self, score_fn, sde, x0, t, seed):
         """norm = ½‖S‖² and trace, the smoothed trace's estimate, each [B]."""
+        self.check(sde)
         std = self.radius * sde.noise_scale(t)
         path_seed, z_seed = rng.fold_in(seed, "path"), rng.fold_in(seed, "direction")
         if self.smoothing == "transition":

@@ -90,9 +90,7 @@ class Distribution:
         """
         parts = iter(dataset)
         while True:
-            yield self._strategy.experimental_distribute_values_from_function(
-                lambda _: next(parts)
-            )
+            yield self._strategy.experimental_distribute_values_from_function(lambda _: next(parts))
 
     def update(self, variable, function, *args):
         """Applies function(variable, *args) to a variable on each device (cross-replica)."""

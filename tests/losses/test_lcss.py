@@ -197,3 +197,12 @@ def _random_network(dimension=5, width=16):
     first = tf.constant(random.normal(size=(dimension, width)) / np.sqrt(dimension), tf.float32)
     second = tf.constant(random.normal(size=(width, dimension)) / np.sqrt(width), tf.float32)
     return lambda x, t: tf.tanh(x @ first + t[:, None]) @ second
+
+
+def test_transition_smoothing_on_an_inexact_kernel_is_refused_with_the_remedy():
+    class QuarticSDE(lcss_tf.SDE):
+        pass
+
+    with pytest.raises(ValueError, match="QuarticSDE.*smoothing = 'gaussian'"):
+        LCSSLoss().check(QuarticSDE())
+    LCSSLoss(smoothing="gaussian").check(QuarticSDE())
