@@ -142,10 +142,9 @@ def write_operative(workdir):
 
 
 def hyperparameters():
-    """The parsed configuration as a flat dict of texts and numbers, for TensorBoard."""
+    """The parsed configuration as a flat dict of short texts, for TensorBoard."""
     return {
-        key: value if re.fullmatch(r"[\w.%@()'\"-]{1,80}", value) else value[:80]
-        for key, value in _bindings(gin.config_str(max_line_length=10_000)).items()
+        key: value[:80] for key, value in _bindings(gin.config_str(max_line_length=10_000)).items()
     }
 
 

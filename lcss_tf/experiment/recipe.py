@@ -1,5 +1,6 @@
 """What a gin file composes: the parts of one experiment."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lcss_tf.training.optimizers import make_optimizer
 from lcss_tf.training.state import TrainState
 
 _DATA = "data.json"
-_MEASURED_EXAMPLES = 2**20  # numbers on which the moments of x_t are measured, at most
+_MEASURED_NUMBERS = 2**20  # numbers on which the moments of x_t are measured, at most
 
 
 @gin.configurable("train")
@@ -61,19 +62,12 @@ def measure(recipe, state):
     """Measures on the training data what the preconditioning needs to know."""
     data = recipe.data
     size = data.size("train")
-    count = max(16, min(1024, _MEASURED_EXAMPLES // max(1, _numbers(data.shape))))
+    count = max(16, min(1024, _MEASURED_NUMBERS // math.prod(data.shape)))
     count = count if size is None else min(count, size)
     # Spread over the whole set: neighbouring examples may be alike.
     step = 1 if size is None else size // count
     examples = data.examples([i * step for i in range(count)], "train", recipe.seed)
     state.model.preconditioning.prepare(recipe.sde, examples, recipe.seed)
-
-
-def _numbers(shape):
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def write_data_info(workdir, data):

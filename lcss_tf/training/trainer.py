@@ -8,7 +8,7 @@ import time
 import gin
 from tqdm import tqdm
 
-from lcss_tf.training.meter import Meter
+from lcss_tf.training.meter import Meter, NonFiniteError
 
 TERMINATED = 128 + signal.SIGTERM  # the exit status that says "stopped by SIGTERM"
 
@@ -79,8 +79,7 @@ class Trainer:
                 log = pause or state.step % self._log_every == 0
                 save = pause or state.step % self._checkpoints.every == 0
                 if show or log or save:
-                    self._meter.drain()
-                    state.nonfinite_steps = self._meter.nonfinite_steps
+                    self._drain(clock, batch_size)
                 if log:
                     self._log(clock, batch_size)
                 if show:
@@ -95,6 +94,15 @@ class Trainer:
 
     def _terminate(self):
         self._terminated = True
+
+    def _drain(self, clock, batch_size):
+        try:
+            self._meter.drain()
+        except NonFiniteError:
+            self._log(clock, batch_size)  # the count belongs in TensorBoard, above all now
+            raise
+        finally:
+            self._state.nonfinite_steps = self._meter.nonfinite_steps
 
     def _log(self, clock, batch_size):
         figures = self._meter.figures()
