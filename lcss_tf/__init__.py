@@ -32,7 +32,7 @@ from lcss_tf.registry import (
     register_sde,
     register_weighting,
 )
-from lcss_tf.sdes import SDE, AffineSDE
+from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
 
 from lcss_tf import data, layers, losses, metrics, networks, samplers, score  # isort: skip
 
@@ -51,6 +51,7 @@ __all__ = [
     "SDES",
     "WEIGHTINGS",
     "AffineSDE",
+    "ElementwiseSDE",
     "data",
     "layers",
     "losses",

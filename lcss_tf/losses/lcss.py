@@ -8,56 +8,55 @@ averaged over a Gaussian of deviation σ about x, from values of S alone:
 so that neither a derivative nor the transition density is needed, and the SDE is free.
 """
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
 from lcss_tf import rng
 from lcss_tf.losses.base import Loss
+from lcss_tf.losses.lcss_options import DIRECTIONS, Plan, completed
+from lcss_tf.losses.points import in_one_pass
 from lcss_tf.registry import LOSSES
+from lcss_tf.sdes.kernels import GaussianKernel
 from lcss_tf.sdes.shapes import like, shape_of, sum_over_data
-
-_DIRECTIONS = {"gaussian": rng.normal, "sphere": rng.sphere, "rademacher": rng.rademacher}
-
-
-class Estimator(NamedTuple):
-    """How the smoothed trace and the norm are estimated; see `LCSSLoss`."""
-
-    kind: str
-    norm_at: str
-    directions: str
-    num_directions: int
 
 
 @LOSSES.register
 class LCSSLoss(Loss):
-    """J = ½‖S‖² + (trace smoothed over a Gaussian of deviation σ = radius · noise_scale(t)).
+    """J = ½‖S‖² + the trace of ∇S, averaged over a part of the noise by Stein's identity.
 
-    smoothing="gaussian": x ~ p_t, x' = x + σz.
-      "plain" with norm_at="center" is LCSS as the identity gives it:
-      ½‖S(x)‖² + S(x')·z/σ. Its minimiser is ∇p_σ/p, so σ must stay well below the
-      noise in x_t (radius about 0.1).
-    smoothing="transition": z is the SDE's own last Gaussian step, x' = mean + σz ~ p_t,
-      and the norm is taken at x'. The minimiser is the score itself at every radius (up
-      to the local scheme's error), and "plain" needs one evaluation. On an affine SDE,
-      radius 1 is DSM up to a constant.
+    smoothing: which noise.
+      "gaussian": added to x ~ p_t: x' = x + σz, σ = radius · noise_scale(t). With
+        estimator="plain" and norm_at="center" this is LCSS as the identity gives it:
+        ½‖S(x)‖² + S(x')·z/σ. Its minimiser is ∇p_σ/p, p_σ = p_t ∗ N(0, σ²I), so σ must stay
+        well below the noise in x_t. It asks nothing of the SDE but samples.
+      "transition": the SDE's own last step (this project's): x' = mean + σz ~ p_t, the norm
+        taken at x'. The minimiser is the score itself at every radius, up to the error of
+        `sde.local_kernel`, which `cap` bounds; one evaluation is enough for "plain".
+      "path": all noise on the way from x_0 to x_t (this project's); for an AffineSDE or an
+        ElementwiseSDE. The minimiser is the exact score of the simulated x_t, by one
+        evaluation, and no radius is to be chosen. On an affine SDE this is denoising
+        score matching, as is "transition" at radius 1.
+      None: what the SDE says it is learnt by best, `sde.smoothing`: "path" where it exists,
+        else "gaussian" with the control variate.
 
-    estimator:
+    estimator, for gaussian and transition smoothing:
       "plain":           S(x')·z/σ
       "control_variate": (S(x') − S(x))·z/σ, x the centre; same expectation, less variance
       "antithetic":      (S(x + σz) − S(x − σz))·z/(2σ)
     Where S is evaluated at several points, they go through the network in one pass.
 
     Args:
-      smoothing: "transition" or "gaussian".
-      estimator: "plain", "control_variate" or "antithetic".
+      smoothing: None, "path", "transition" or "gaussian".
+      estimator: "plain", "control_variate" or "antithetic"; by default "control_variate" for
+        gaussian smoothing chosen by the SDE, else "plain".
       norm_at: "center", where x is, or "perturbed", at x'; by default the centre for
-        gaussian smoothing; always "perturbed" for transition smoothing. Gaussian
-        smoothing with the norm at x' estimates ∇log of p_t convolved with N(0, σ²I).
+        gaussian smoothing; always "perturbed" otherwise. Gaussian smoothing with the
+        norm at x' estimates ∇log of p_t convolved with N(0, σ²I).
       radius: σ in units of noise_scale(t); by default 0.1 gaussian, 0.9 transition.
-      directions: z "gaussian", on the "sphere" of radius √d (exact for the average over
-        a ball), or "rademacher" (exact as σ → 0).
+      directions: z "gaussian", on the "sphere" of radius √d (exact for the average over a
+        ball), or "rademacher" (exact as σ → 0).
       num_directions: z drawn per example.
+      cap: for transition smoothing: largest σ², in units of the prior's variance; by default
+        `sde.kernel_cap`, up to which its local kernel is trusted.
       **options: of `Loss`.
 
     Raises:
@@ -66,126 +65,95 @@ class LCSSLoss(Loss):
 
     def __init__(
         self,
-        smoothing="transition",
-        estimator="plain",
+        smoothing=None,
+        estimator=None,
         norm_at=None,
         radius=None,
         directions="gaussian",
         num_directions=1,
+        cap=None,
         **options,
     ):
         super().__init__(**options)
-        transition = smoothing == "transition"
-        self.smoothing = smoothing
-        self.radius = radius if radius is not None else (0.9 if transition else 0.1)
-        norm_at = norm_at or ("perturbed" if transition else "center")
-        self.estimator = Estimator(estimator, norm_at, directions, num_directions)
-        self._check_options()
+        asked = Plan(smoothing, estimator, norm_at, radius, directions, num_directions, cap)
+        self._asked = completed(asked)
 
-    def _check_options(self):
-        kind, norm_at, directions, num_directions = self.estimator
-        allowed = {
-            "smoothing": (self.smoothing, ("transition", "gaussian")),
-            "estimator": (kind, ("plain", "control_variate", "antithetic")),
-            "norm_at": (norm_at, ("center", "perturbed")),
-            "directions": (directions, tuple(_DIRECTIONS)),
-        }
-        for name, (value, known) in allowed.items():
-            if value not in known:
-                raise ValueError(f"LCSSLoss.{name} must be one of {known}; got {value!r}.")
-        if self.radius <= 0 or num_directions < 1:
-            raise ValueError(
-                "LCSSLoss expects radius > 0 and num_directions >= 1; got "
-                f"radius={self.radius}, num_directions={num_directions}."
-            )
-        if self.smoothing == "transition":
-            if norm_at == "center":
-                raise ValueError(
-                    "LCSSLoss: transition smoothing takes the norm at x', which is distributed as "
-                    "x_t; the centre is not. Use norm_at='perturbed', or smoothing='gaussian'."
-                )
-            if self.radius > 1:
-                raise ValueError(
-                    f"LCSSLoss: transition smoothing expects radius <= 1 (the last step is a part "
-                    f"of the noise in x_t); got {self.radius}."
-                )
-        if norm_at == "perturbed" and directions != "gaussian":
-            raise ValueError(
-                f"LCSSLoss: directions={directions!r} needs norm_at='center': with the norm at x', "
-                "norm and trace must average over the same Gaussian. Use directions='gaussian'."
-            )
+    def plan(self, sde=None):
+        """The options with defaults filled in; where smoothing is None, by the SDE's choice."""
+        asked = self._asked
+        if asked.smoothing is not None:
+            return asked
+        if sde.smoothing == "gaussian" and asked.estimator is None:
+            asked = asked._replace(estimator="control_variate")
+        return completed(asked._replace(smoothing=sde.smoothing))
 
     def check(self, sde):
-        if self.smoothing == "transition" and not sde.has_marginal:
-            name = type(sde).__name__
-            raise ValueError(
-                f"LCSSLoss with smoothing='transition' takes the last step of {name} as large as "
-                f"{self.radius} of the noise, and its local kernel is one Euler step, which is not "
-                "exact. Set LCSSLoss.smoothing = 'gaussian' (and LCSSLoss.estimator = "
-                f"'control_variate'), which asks nothing of {name} but samples of x_t."
-            )
+        sde.check()
+        if self.plan(sde).smoothing == "path":
+            sde.check_weights()
 
     def terms(self, score_fn, sde, x0, t, seed):
         """norm = ½‖S‖² and trace, the smoothed trace's estimate, each [B]."""
-        self.check(sde)
-        std = self.radius * sde.noise_scale(t)
+        plan = self.plan(sde)
         path_seed, z_seed = rng.fold_in(seed, "path"), rng.fold_in(seed, "direction")
-        if self.smoothing == "transition":
-            center, sigma = sde.last_step(x0, t, std, path_seed)
-        else:
-            center, sigma = sde.sample_xt(x0, t, path_seed), like(std, x0)
-        draw = _DIRECTIONS[self.estimator.directions]
-        z = tf.stack(
-            [
-                draw(direction_seed, shape_of(x0))
-                for direction_seed in rng.split(z_seed, self.estimator.num_directions)
-            ]
-        )
-        return self.terms_for_noise(score_fn, center, sigma, t, z)
+        if plan.smoothing == "path":
+            x, weight = sde.sample_with_weight(x0, t, path_seed)
+            return terms_by_weight(score_fn(x, t), weight)
+        draw = DIRECTIONS[plan.directions]
+        z = [draw(z_k, shape_of(x0)) for z_k in rng.split(z_seed, plan.num_directions)]
+        kernel = _KERNELS[plan.smoothing](plan, sde, x0, t, path_seed)
+        return self.terms_for_noise(score_fn, kernel, t, tf.stack(z), plan)
 
-    def terms_for_noise(self, score_fn, center, sigma, t, z):
-        """`terms` for given centre [B, ...], deviation (broadcastable) and directions [K, B, ...].
-
-        Where sigma depends on the dimension, z/sigma does too: the identity holds
-        for any diagonal Gaussian.
-        """
-        kind, norm_at, _, count = self.estimator
-        antithetic = kind == "antithetic"
-        at_center = norm_at == "center" or kind == "control_variate"
-        points = [center + sigma * z[k] for k in range(count)]
-        if antithetic:
-            points += [center - sigma * z[k] for k in range(count)]
+    def terms_for_noise(self, score_fn, kernel, t, z, plan=None):
+        """`terms` for a given kernel (see `lcss_tf.sdes.kernels`) and directions z [K, B, ...]."""
+        plan = plan or self.plan()
+        at_center = plan.norm_at == "center" or plan.estimator == "control_variate"
+        directions = tf.unstack(z)
+        if plan.estimator == "antithetic":
+            directions += [-z_k for z_k in directions]
+        steps = [kernel.at(z_k) for z_k in directions]
+        points = [x for x, _ in steps]
+        weights = tf.stack([w for _, w in steps])
         if at_center:
-            points.append(center)
+            points.append(kernel.at(tf.zeros_like(z[0]))[0])
         # Differences of nearby scores lose bits: score_fn returns float32, whatever the
         # network computes in, and everything below stays in float32.
-        scores = _in_one_pass(score_fn, points, t)
+        scores = in_one_pass(score_fn, points, t)
         at_x = scores.pop() if at_center else None
         stacked = tf.stack(scores)
-        plus = stacked[:count]
-        if antithetic:
-            difference = 0.5 * (plus - stacked[count:])
-        elif kind == "control_variate":
-            difference = plus - at_x
-        else:
-            difference = plus
-        trace = tf.reduce_mean(_dot(difference, z / sigma), axis=0)
-        if norm_at == "center":
+        # The weight's mean is 0, so a constant may be subtracted from the score.
+        difference = stacked - at_x if plan.estimator == "control_variate" else stacked
+        trace = tf.reduce_mean(_dot(difference, weights), axis=0)
+        if plan.norm_at == "center":
             norm = 0.5 * sum_over_data(at_x**2)
         else:
             norm = 0.5 * tf.reduce_mean(_dot(stacked, stacked), axis=0)
         return {"norm": norm, "trace": trace}
 
 
+def terms_by_weight(score, weight):
+    """norm = ½‖S‖² and trace = S·w for the Stein weight w of the point, each [B]."""
+    return {"norm": 0.5 * sum_over_data(score**2), "trace": sum_over_data(score * weight)}
+
+
+def _last_step(plan, sde, x0, t, seed):
+    """The SDE's own last step, no larger than its kernel is trusted."""
+    std = plan.radius * sde.noise_scale(t)
+    cap = sde.kernel_cap if plan.cap is None else plan.cap
+    if not sde.has_marginal:  # an exact kernel needs no cap
+        std = tf.minimum(std, cap**0.5 * sde.prior_std())
+    return sde.last_step(x0, t, std, seed)
+
+
+def _added_noise(plan, sde, x0, t, seed):
+    """x' = x + σz about x ~ p_t."""
+    x = sde.sample_xt(x0, t, seed)
+    return GaussianKernel(x, like(plan.radius * sde.noise_scale(t), x))
+
+
+_KERNELS = {"transition": _last_step, "gaussian": _added_noise}
+
+
 def _dot(a, b):
     """Inner products over the data's axes: [K, B, ...] · [K, B, ...] -> [K, B]."""
     return tf.reduce_sum(a * b, axis=list(range(2, len(a.shape))))
-
-
-def _in_one_pass(score_fn, points, t):
-    """Scores at several points [B, ...] of the same times, by one call on their concatenation."""
-    copies = len(points)
-    if copies == 1:
-        return [score_fn(points[0], t)]
-    scores = score_fn(tf.concat(points, axis=0), tf.tile(t, [copies]))
-    return tf.split(scores, copies, axis=0)

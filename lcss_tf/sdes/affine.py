@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from lcss_tf import rng
 from lcss_tf.sdes.base import SDE
+from lcss_tf.sdes.kernels import GaussianKernel
 from lcss_tf.sdes.shapes import like, shape_of
 
 
@@ -11,6 +12,8 @@ class AffineSDE(SDE):
     """x_t = alpha_t x_0 + sigma_t z. Subclasses define `marginal` beside the SDE's four."""
 
     has_marginal = True
+    smoothing = "path"
+    kernel_cap = float("inf")  # the local kernel is exact
 
     def marginal(self, t):
         """(alpha_t, sigma_t), each [B]."""
@@ -24,6 +27,14 @@ class AffineSDE(SDE):
     def sample_xt(self, x0, t, seed):
         """Draws x_t given x_0 from the closed form."""
         return self.perturb(x0, t, rng.normal(seed, shape_of(x0)))
+
+    def check_weights(self):
+        """They are there."""
+
+    def sample_with_weight(self, x0, t, seed):
+        """(x_t, z/σ_t): the weight is −∇ log of the transition kernel, as in DSM."""
+        z = rng.normal(seed, shape_of(x0))
+        return self.perturb(x0, t, z), z / like(self.marginal(t)[1], x0)
 
     def noise_scale(self, t):
         """sigma_t [B]."""
@@ -40,7 +51,7 @@ class AffineSDE(SDE):
         return like(ratio, x_s) * x_s, like(std, x_s)
 
     def last_step(self, x0, t, std, seed):
-        """(mean, std) of x_t given all of its noise but a last part of deviation `std`.
+        """The kernel of x_t given all of its noise but a last part of deviation `std`.
 
         x_t = α_t x_0 + √(σ_t² − std²) z' + std z: the split of a Gaussian is exact for
         any std up to σ_t, where it is the transition kernel itself. (At that limit VE's
@@ -50,7 +61,8 @@ class AffineSDE(SDE):
         std = tf.minimum(std, sigma_t)
         before = tf.sqrt((sigma_t - std) * (sigma_t + std))
         z = rng.normal(seed, shape_of(x0))
-        return like(alpha_t, x0) * x0 + like(before, x0) * z, like(std, x0)
+        mean = like(alpha_t, x0) * x0 + like(before, x0) * z
+        return GaussianKernel(mean, like(std, x0))
 
     def ancestral(self, x, t, score, num_steps):
         """(mean, std) of the ancestral step back from t by T/num_steps (Ho et al. 2020).

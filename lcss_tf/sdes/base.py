@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import rng
+from lcss_tf.sdes.kernels import GaussianKernel
 from lcss_tf.sdes.shapes import like, shape_of
-from lcss_tf.sdes.simulation import euler_maruyama, moments_along_path
+from lcss_tf.sdes.simulation import moments_along_path, simulate
 
 _QUADRATURE_NODES, _QUADRATURE_WEIGHTS = np.polynomial.legendre.leggauss(16)
 _PRIOR_DRAWS = 16_384  # examples from which the prior's standard deviation is measured
@@ -26,15 +27,40 @@ class SDE:
       T: the final time, where x_T is distributed as the prior.
       t_min: smallest time seen in training.
       sampling_t_min: where samplers stop by default.
-      simulation_steps: Euler–Maruyama steps from 0 to t, where x_t is simulated.
       has_marginal: whether `marginal` exists (see `AffineSDE`).
+      smoothing: the smoothing by which LCSS learns this kind of SDE best; see `LCSSLoss`.
+      kernel_cap: largest variance, in units of the prior's, over which `local_kernel` is
+        trusted as one step.
+
+    Args:
+      simulation_steps: steps from 0 to t, where x_t is simulated.
+      simulation_spacing: ρ of their times t (k/N)^ρ; 1 gives equal steps, ½ equal shares of
+        a noise whose g² grows like t.
+
+    Raises:
+      ValueError: a number out of its range.
     """
 
     T = 1.0
     t_min = 1e-5
     sampling_t_min = 1e-3
     simulation_steps = 200
+    simulation_spacing = 1.0
     has_marginal = False
+    smoothing = "gaussian"
+    kernel_cap = 0.01
+
+    def __init__(self, simulation_steps=None, simulation_spacing=None):
+        # Class attributes hold the defaults: authors need not call this constructor.
+        if simulation_steps is not None:
+            self.simulation_steps = simulation_steps
+        if simulation_spacing is not None:
+            self.simulation_spacing = simulation_spacing
+        if self.simulation_steps < 1 or self.simulation_spacing <= 0:
+            raise ValueError(
+                f"{type(self).__name__} expects simulation_steps >= 1 and simulation_spacing > 0; "
+                f"got {self.simulation_steps} and {self.simulation_spacing}."
+            )
 
     # What the author writes -------------------------------------------------------------
 
@@ -56,9 +82,36 @@ class SDE:
 
     # What follows -----------------------------------------------------------------------
 
+    def check(self):
+        """Raises ValueError if the author's methods contradict one another."""
+
+    def simulation_step(self, x, s, t, seed):
+        """x_t from x_s, s and t [B] close together: one Euler–Maruyama step."""
+        h, z = like(t - s, x), rng.normal(seed, shape_of(x))
+        return x + self.drift(x, s) * h + self.diffusion(x, s) * tf.sqrt(h) * z
+
     def sample_xt(self, x0, t, seed):
-        """Draws x_t given x_0 by Euler–Maruyama: `simulation_steps` steps from 0 to t."""
-        return euler_maruyama(self, x0, t, seed, self.simulation_steps)
+        """Draws x_t given x_0 by `simulation_steps` Euler–Maruyama steps: weak order 1."""
+        return simulate(self, x0, t, seed)
+
+    def sample_with_weight(self, x0, t, seed):
+        """(x_t, w): x_t given x_0, and the Stein weight w, of its shape, of all its noise.
+
+        E[tr ∇S(x_t) | x_0] = E[S(x_t)·w | x_0] for every S. See `check_weights`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no sample_with_weight.")
+
+    def check_weights(self):
+        """Raises ValueError if there is no `sample_with_weight`.
+
+        Here always: it takes an AffineSDE or an ElementwiseSDE.
+        """
+        raise ValueError(
+            f"LCSSLoss with smoothing='path' needs the derivative of x_t by its noise, which only "
+            f"an AffineSDE or an ElementwiseSDE gives; {type(self).__name__} is neither. Set "
+            "LCSSLoss.smoothing = 'gaussian' and LCSSLoss.estimator = 'control_variate', or derive "
+            "it from lcss_tf.ElementwiseSDE if its drift acts on each coordinate by itself."
+        )
 
     def noise_scale(self, t):
         """s(t) [B]: the typical size of the noise in x_t.
@@ -66,6 +119,10 @@ class SDE:
         By default min(√∫₀ᵗ g(0, τ)² dτ, standard deviation of the prior), the
         integral by Gauss–Legendre quadrature with 16 nodes.
         """
+        return tf.minimum(tf.sqrt(self.accumulated_noise(t)), self.prior_std())
+
+    def accumulated_noise(self, t):
+        """∫₀ᵗ g(0, τ)² dτ [B]."""
         t = tf.convert_to_tensor(t, tf.float32)
         nodes = tf.constant((_QUADRATURE_NODES + 1) / 2, tf.float32)
         weights = tf.constant(_QUADRATURE_WEIGHTS / 2, tf.float32)
@@ -73,8 +130,7 @@ class SDE:
         x = tf.zeros_like(times)[:, None]
         g = tf.broadcast_to(self.diffusion(x, times), tf.shape(x))
         g = tf.reshape(g, [-1, weights.shape[0]])
-        integral = t * tf.linalg.matvec(g**2, weights)
-        return tf.minimum(tf.sqrt(integral), self.prior_std())
+        return t * tf.linalg.matvec(g**2, weights)
 
     def prior_std(self):
         """Standard deviation of one dimension of the prior, measured once."""
@@ -126,12 +182,13 @@ class SDE:
         return tf.maximum(t - (std / g) ** 2, 0.0)
 
     def last_step(self, x0, t, std, seed):
-        """(mean, std) of x_t given all of its path but a last Gaussian step of about `std`.
+        """The kernel of x_t given all of its path but a last Gaussian step of about `std` [B].
 
-        Draws x_s given x_0 at s = `earlier_time(t, std)`, then asks `local_kernel`.
+        Draws x_s given x_0 at s = `earlier_time(t, std)`, then asks `local_kernel`. See
+        `lcss_tf.sdes.kernels`.
         """
         s = self.earlier_time(t, std)
-        return self.local_kernel(self.sample_xt(x0, s, seed), s, t)
+        return GaussianKernel(*self.local_kernel(self.sample_xt(x0, s, seed), s, t))
 
     def noise_label(self, t):
         """What the network is told of the time, [B]: 999 t/T, as in DDPM."""

@@ -4,34 +4,26 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import rng
-from lcss_tf.sdes.shapes import like, shape_of
 
 _PATH_STEPS = 256  # of the path along which moments are measured
 
 
-def euler_maruyama_step(sde, x, t, h, z):
-    """x + f(x, t) h + g(x, t) √h z; t and h of shape [B]."""
-    h = like(h, x)
-    return x + sde.drift(x, t) * h + sde.diffusion(x, t) * tf.sqrt(h) * z
+def simulate(sde, x0, t, seed):
+    """x_t from x_0 by the SDE's `simulation_steps` steps over [0, t], each example its own t.
 
-
-def euler_maruyama(sde, x0, t, seed, num_steps):
-    """x_t from x_0 by `num_steps` equal steps over [0, t], each example its own t.
-
-    Weak order 1. No gradient flows through it. Elementwise cost only.
+    No gradient flows through it. Elementwise cost only.
 
     Args:
       x0: data, [B, ...].
       t: times, [B].
       seed: see `lcss_tf.rng`.
-      num_steps: steps, each drawing fresh noise.
     """
-    h = t / num_steps
-    shape = shape_of(x0)
+    num_steps, spacing = sde.simulation_steps, sde.simulation_spacing
 
     def step(i, x):
-        z = rng.normal(rng.fold_in(seed, i), shape)
-        return i + 1, euler_maruyama_step(sde, x, tf.cast(i, tf.float32) * h, h, z)
+        k = tf.cast(i, tf.float32)
+        now, after = (t * (j / num_steps) ** spacing for j in (k, k + 1.0))
+        return i + 1, sde.simulation_step(x, now, after, rng.fold_in(seed, i))
 
     _, x_t = tf.while_loop(
         lambda i, x: i < num_steps, step, (tf.constant(0), x0), maximum_iterations=num_steps
@@ -56,8 +48,7 @@ def moments_along_path(sde, x0, seed, num_steps=_PATH_STEPS):
             variances = tf.tensor_scatter_nd_update(variances, [[i]], [variance])
             now, after = times[i], times[tf.minimum(i + 1, num_steps)]
             ones = tf.ones([x.shape[0]])
-            z = rng.normal(rng.fold_in(seed, i), x.shape)
-            x = euler_maruyama_step(sde, x, now * ones, (after - now) * ones, z)
+            x = sde.simulation_step(x, now * ones, after * ones, rng.fold_in(seed, i))
             return i + 1, x, means, variances
 
         table = tf.zeros([num_steps + 1])

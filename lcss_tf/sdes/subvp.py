@@ -4,11 +4,11 @@ import tensorflow as tf
 
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.shapes import like
-from lcss_tf.sdes.vp import LinearBeta
+from lcss_tf.sdes.vp import LinearDrift
 
 
 @SDES.register
-class SubVPSDE(LinearBeta):
+class SubVPSDE(LinearDrift):
     """dx = −½ β(t) x dt + √(β(t) (1 − α_t⁴)) dw;  σ_t = 1 − α_t²."""
 
     def marginal(self, t):

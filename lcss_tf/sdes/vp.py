@@ -5,11 +5,12 @@ import tensorflow as tf
 
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.affine import AffineSDE
+from lcss_tf.sdes.beta import linear_beta
 from lcss_tf.sdes.gaussian import gaussian_log_prob, gaussian_sample
 from lcss_tf.sdes.shapes import like
 
 
-class LinearBeta(AffineSDE):
+class LinearDrift(AffineSDE):
     """What VP and sub-VP share: drift −½ β(t) x, β(t) = β_min + t (β_max − β_min), prior N(0, I).
 
     Args:
@@ -21,17 +22,9 @@ class LinearBeta(AffineSDE):
     """
 
     def __init__(self, beta_min=0.1, beta_max=20.0):
-        if not 0 <= beta_min <= beta_max or beta_max == 0:
-            raise ValueError(
-                f"{type(self).__name__} expects 0 <= beta_min <= beta_max and beta_max > 0; got "
-                f"beta_min={beta_min}, beta_max={beta_max}."
-            )
+        self.beta = linear_beta(beta_min, beta_max, self)
         self.beta_min = beta_min
         self.beta_max = beta_max
-
-    def beta(self, t):
-        """β(t) [B]."""
-        return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def log_alpha(self, t):
         """log α_t = −½ ∫₀ᵗ β = −¼ t² (β_max − β_min) − ½ t β_min, [B]."""
@@ -60,7 +53,7 @@ class LinearBeta(AffineSDE):
 
 
 @SDES.register
-class VPSDE(LinearBeta):
+class VPSDE(LinearDrift):
     """dx = −½ β(t) x dt + √β(t) dw;  α_t = exp(−½∫β), σ_t² = 1 − α_t²."""
 
     def marginal(self, t):

@@ -7,18 +7,19 @@ import tensorflow as tf
 import lcss_tf
 from lcss_tf import rng
 from lcss_tf.losses import DSMLoss, LCSSLoss
+from lcss_tf.sdes.kernels import GaussianKernel
 
 N, D = 200_000, 2
 
 
-def _moments_of_linear(loss, center, sigma, z, t):
+def _moments_of_linear(loss, kernel, z, t):
     """(A, B) of E J = ½A a² − B a for S(x) = −a x: the minimiser is a = B/A.
 
     J is quadratic in S, so its values at a = ±1 give both.
     """
     values = [
         float(tf.reduce_mean(tf.add_n(list(
-            loss.terms_for_noise(lambda x, t, a=a: -a * x, center, sigma, t, z).values()
+            loss.terms_for_noise(lambda x, t, a=a: -a * x, kernel, t, z).values()
         ))))
         for a in (1.0, -1.0)
     ]  # fmt: skip
@@ -44,11 +45,11 @@ def test_minimiser_over_linear_scores(options, smoothed, sigma):
     """On N(0, s²I): a* = 1/s² with the norm at the centre, 1/(s² + σ²) at x', whatever σ."""
     s = 0.7
     loss = LCSSLoss(smoothing="gaussian", **options)
-    count = loss.estimator.num_directions
+    plan = loss.plan()
     draw = {"gaussian": rng.normal, "sphere": rng.sphere, "rademacher": rng.rademacher}
     x = s * rng.normal(1, (N, D))
-    z = tf.stack([draw[loss.estimator.directions]((2, k), (N, D)) for k in range(count)])
-    A, B = _moments_of_linear(loss, x, tf.constant(sigma), z, tf.ones(N))
+    z = tf.stack([draw[plan.directions]((2, k), (N, D)) for k in range(plan.num_directions)])
+    A, B = _moments_of_linear(loss, GaussianKernel(x, tf.constant(sigma)), z, tf.ones(N))
     expected = 1 / (s**2 + sigma**2) if smoothed else 1 / s**2
     # Plain's trace has the standard error √(s²/σ² + 2)/√N per dimension; the others less.
     error = 5 * np.sqrt(s**2 / sigma**2 + 3) / np.sqrt(N * D)
@@ -61,7 +62,13 @@ def test_perturbed_norm_is_dsm_with_noise_sigma_up_to_a_constant():
     x, z, sigma = rng.normal(1, (64, 5)), rng.normal(2, (64, 5)), 0.3
     loss = LCSSLoss(smoothing="gaussian", estimator="plain", norm_at="perturbed")
     t = tf.fill([64], 0.5)
-    j = tf.add_n(list(loss.terms_for_noise(network, x, tf.constant(sigma), t, z[None]).values()))
+    j = tf.add_n(
+        list(
+            loss.terms_for_noise(
+                network, GaussianKernel(x, tf.constant(sigma)), t, z[None]
+            ).values()
+        )
+    )
     s = network(x + sigma * z, t)
     dsm = 0.5 * tf.reduce_sum((s + z / sigma) ** 2, 1) - 0.5 * tf.reduce_sum(z**2, 1) / sigma**2
     np.testing.assert_allclose(j, dsm, rtol=1e-4, atol=1e-4)
@@ -71,11 +78,11 @@ def test_perturbed_norm_is_dsm_with_noise_sigma_up_to_a_constant():
 def test_transition_at_radius_1_is_dsm_value_by_value(name):
     """With the same noise, J_LCSS = J_DSM − ½‖z‖²/σ_t², at every time, also near t_min."""
     sde = lcss_tf.SDES[name]()
-    network, loss = _random_network(), LCSSLoss(radius=1.0)
+    network, loss = _random_network(), LCSSLoss("transition", radius=1.0)
     x0, z = rng.normal(1, (256, 5)), rng.normal(2, (256, 5))
     t = tf.cast(tf.linspace(sde.t_min, sde.T, 256), tf.float32)
-    center, sigma = sde.last_step(x0, t, loss.radius * sde.noise_scale(t), 3)
-    lcss = loss.terms_for_noise(network, center, sigma, t, z[None])
+    kernel = sde.last_step(x0, t, sde.noise_scale(t), 3)
+    lcss = loss.terms_for_noise(network, kernel, t, z[None])
     dsm = DSMLoss().terms_for_noise(network, sde, x0, t, z)
     sigma_t = sde.marginal(t)[1]
     constant = 0.5 * tf.reduce_sum(z**2, 1) / sigma_t**2
@@ -91,11 +98,11 @@ def test_transition_at_radius_1_is_dsm_value_by_value(name):
 def test_transition_form_has_the_exact_minimiser(name, radius, estimator):
     """On N(0, s²I) data, x_t ~ N(0, α²s² + σ²) and a* = 1/(α²s² + σ²), whatever the radius."""
     sde, s = lcss_tf.SDES[name](), 0.7
-    loss = LCSSLoss(estimator=estimator, radius=radius)
+    loss = LCSSLoss("transition", estimator, radius=radius)
     t = tf.fill([N], 0.4)
     x0, z = s * rng.normal(1, (N, D)), rng.normal(2, (1, N * D))
-    center, sigma = sde.last_step(x0, t, radius * sde.noise_scale(t), 3)
-    A, B = _moments_of_linear(loss, center, sigma, tf.reshape(z, (1, N, D)), t)
+    kernel = sde.last_step(x0, t, radius * sde.noise_scale(t), 3)
+    A, B = _moments_of_linear(loss, kernel, tf.reshape(z, (1, N, D)), t)
     alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
     variance = alpha_t**2 * s**2 + sigma_t**2
     error = 5 * np.sqrt(variance / (radius * sigma_t) ** 2 + 3) / np.sqrt(N * D)
@@ -118,8 +125,9 @@ def test_dsm_is_rao_blackwellised_lcss():
     z = radius * noise + np.sqrt(1 - radius**2) * rng.normal(1, (draws, D))
     sigma = radius * sigma_t
     network = _random_network(D)
-    loss = LCSSLoss(radius=radius)
-    terms = loss.terms_for_noise(network, x_t - sigma * z, tf.constant(sigma), t, z[None])
+    loss = LCSSLoss("transition", radius=radius)
+    kernel = GaussianKernel(x_t - sigma * z, tf.constant(sigma))
+    terms = loss.terms_for_noise(network, kernel, t, z[None])
     averaged = float(tf.reduce_mean(tf.add_n(list(terms.values()))))
     dsm = DSMLoss().terms_for_noise(network, sde, x0, t[:1], noise)
     constant = 0.5 * float(tf.reduce_sum(noise**2)) / sigma_t**2
@@ -140,7 +148,9 @@ def test_the_three_estimators_agree_with_the_exact_trace():
     exact = float(tf.reduce_mean(tf.linalg.trace(tape.batch_jacobian(s, points))))
     for estimator in ("plain", "control_variate", "antithetic"):
         loss = LCSSLoss(smoothing="gaussian", estimator=estimator)
-        trace = loss.terms_for_noise(network, x, tf.constant(sigma), t, z[None])["trace"].numpy()
+        trace = loss.terms_for_noise(network, GaussianKernel(x, tf.constant(sigma)), t, z[None])[
+            "trace"
+        ].numpy()
         error = 5 * trace.std() / np.sqrt(draws)
         assert trace.mean() == pytest.approx(exact, abs=error + 0.02 * abs(exact)), estimator
 
@@ -154,7 +164,11 @@ def test_the_control_variate_lowers_the_variance():
 
     def variance(estimator, sigma):
         loss = LCSSLoss(smoothing="gaussian", estimator=estimator)
-        return loss.terms_for_noise(network, x, tf.constant(sigma), t, z)["trace"].numpy().var()
+        return (
+            loss.terms_for_noise(network, GaussianKernel(x, tf.constant(sigma)), t, z)["trace"]
+            .numpy()
+            .var()
+        )
 
     plain, reduced = variance("plain", 0.02), variance("control_variate", 0.02)
     assert plain > 50 * reduced
@@ -175,6 +189,9 @@ def test_the_control_variate_lowers_the_variance():
         ({"smoothing": "box"}, "must be one of"),
         ({"estimator": "magic"}, "must be one of"),
         ({"radius": 0.0}, "radius > 0"),
+        ({"smoothing": "path", "radius": 0.5}, "has no radius"),
+        ({"smoothing": "path", "estimator": "antithetic"}, "has no estimator"),
+        ({"smoothing": "gaussian", "cap": 0.1}, "bounds the last step"),
         ({"num_directions": 0}, "num_directions >= 1"),
     ],
 )
@@ -199,10 +216,37 @@ def _random_network(dimension=5, width=16):
     return lambda x, t: tf.tanh(x @ first + t[:, None]) @ second
 
 
-def test_transition_smoothing_on_an_inexact_kernel_is_refused_with_the_remedy():
-    class QuarticSDE(lcss_tf.SDE):
+def test_the_smoothing_is_the_sdes_choice():
+    """Path where the SDE gives weights, else Gaussian smoothing with the control variate."""
+
+    class Rotating(lcss_tf.SDE):
         pass
 
-    with pytest.raises(ValueError, match="QuarticSDE.*smoothing = 'gaussian'"):
-        LCSSLoss().check(QuarticSDE())
-    LCSSLoss(smoothing="gaussian").check(QuarticSDE())
+    assert LCSSLoss().plan(lcss_tf.SDES["VPSDE"]()).smoothing == "path"
+    assert LCSSLoss().plan(lcss_tf.SDES["PearsonSDE"]()).smoothing == "path"
+    plan = LCSSLoss().plan(Rotating())
+    assert (plan.smoothing, plan.estimator, plan.norm_at) == (
+        "gaussian",
+        "control_variate",
+        "center",
+    )
+    with pytest.raises(ValueError, match="Rotating is neither"):
+        LCSSLoss("path").check(Rotating())
+    with pytest.raises(ValueError, match="no weights of finite variance"):
+        LCSSLoss("path").check(lcss_tf.SDES["GeneralizedNormalSDE"](power=1.5))
+
+
+@pytest.mark.parametrize("name", ["VPSDE", "SubVPSDE", "VESDE"])
+def test_path_smoothing_on_an_affine_sde_is_dsm_value_by_value(name):
+    """With the same noise, J_LCSS = J_DSM − ½‖z‖²/σ_t²."""
+    sde, network = lcss_tf.SDES[name](), _random_network()
+    x0 = rng.normal(1, (256, 5))
+    t = tf.cast(tf.linspace(sde.t_min, sde.T, 256), tf.float32)
+    lcss = LCSSLoss("path").terms(network, sde, x0, t, 7)
+    z = rng.normal(rng.fold_in(7, "path"), x0.shape)
+    dsm = DSMLoss().terms_for_noise(network, sde, x0, t, z)
+    sigma_t = sde.marginal(t)[1]
+    constant = 0.5 * tf.reduce_sum(z**2, 1)
+    a = sigma_t**2 * tf.add_n(list(lcss.values()))
+    b = sigma_t**2 * tf.add_n(list(dsm.values())) - constant
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import config, rng
-from lcss_tf.sdes.simulation import euler_maruyama
+from lcss_tf.sdes.simulation import simulate
 
 # The example's SDE, which has no closed form, keeps the contract too.
 config.import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
@@ -45,6 +45,27 @@ def test_noise_scale_is_positive_and_grows(sde):
     scale = sde.noise_scale(t).numpy()
     assert (scale > 0).all()
     assert (np.diff(scale) >= -1e-6 * scale.max()).all()
+
+
+def test_its_methods_agree(sde):
+    sde.check()
+
+
+def test_stein_weights(sde, x, t):
+    """E[tr ∇S(x_t)] = E[S(x_t)·w] for the weights of the path and of the last step."""
+    z = rng.normal(3, SHAPE)
+    std = tf.minimum(0.9 * sde.noise_scale(t), min(sde.kernel_cap, 1e6) ** 0.5 * sde.prior_std())
+    draws = {"last step": sde.last_step(x, t, std, 1).at(z)}
+    if sde.smoothing == "path":
+        sde.check_weights()
+        draws["path"] = sde.sample_with_weight(x, t, 2)
+        same = sde.sample_xt(x, t, 2)
+        np.testing.assert_allclose(draws["path"][0], same, rtol=1e-5, atol=1e-5)
+    unit = sde.noise_scale(t)[:, None]
+    for name, (x_t, w) in draws.items():
+        gap = unit * (tf.sin(x_t) * w - tf.cos(x_t))  # in units in which the weights are O(1)
+        error = 5 * float(tf.math.reduce_std(gap)) / np.sqrt(np.prod(SHAPE))
+        assert float(tf.reduce_mean(gap)) == pytest.approx(0, abs=error), name
 
 
 def test_draws_are_functions_of_the_seed(sde, x, t):
@@ -90,7 +111,8 @@ def test_simulation_agrees_with_the_marginal(sde, x, t):
         return
     t = tf.fill([SHAPE[0]], 0.3)
     x0 = tf.ones(SHAPE)
-    simulated = tf.function(euler_maruyama, jit_compile=True)(sde, x0, t, rng.as_seed(1), 400)
+    sde.simulation_steps = 400
+    simulated = tf.function(simulate, jit_compile=True)(sde, x0, t, rng.as_seed(1))
     alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
     # VE's closed form counts sigma_min at time 0, which a path from x_0 has not.
     expected = np.sqrt(sigma_t**2 - float(sde.marginal(tf.zeros(1))[1][0]) ** 2)
@@ -114,12 +136,12 @@ def test_local_kernel_composes(sde, x):
 
 @pytest.mark.parametrize("radius", [0.1, 0.5, 1.0])
 def test_last_step_composes(sde, x, t, radius):
-    """mean + std z is distributed as x_t, by mean and deviation in units of the noise."""
-    if not sde.has_marginal:
-        radius = 0.1 * radius  # the local kernel is one Euler step
+    """Its points are distributed as x_t, by mean and deviation in units of the noise."""
     std = radius * sde.noise_scale(t)
-    mean, std = sde.last_step(x, t, std, 1)
-    through = mean + std * rng.normal(2, SHAPE)
+    if not sde.has_marginal:
+        std = tf.minimum(std, sde.kernel_cap**0.5 * sde.prior_std())
+    through, weight = sde.last_step(x, t, std, 1).at(rng.normal(2, SHAPE))
+    assert through.shape == weight.shape == SHAPE
     direct = sde.sample_xt(x, t, 3)
     scale = tf.sqrt(1 + sde.noise_scale(t)[:, None] ** 2)
     a, b = (through / scale).numpy(), (direct / scale).numpy()

@@ -1,0 +1,92 @@
+"""Simulation of an elementwise SDE by split steps, and the Stein weight of a whole path.
+
+In the latent coordinate a step from s to t is (Strang 1968; weak order 2)
+
+    half a flow,  y ← a y + std z,  half a flow
+
+Two halves that meet are one. Every map is elementwise, so the path's derivatives by its
+noises z_1 .. z_N, D_k = ∂y_N/∂z_k, obey recursions of one variable. Integration by parts
+over *all* of the noise (Stein's identity on the path's Gaussian), along the direction
+D_k/ΣD², gives for every S
+
+    E[S'(y_N)] = E[S(y_N) w],   w = Σ_k (u_k z_k − ∂u_k/∂z_k),   u_k = D_k / Σ_j D_j²
+
+w is the Malliavin weight with the smallest variance among those of this form where the map is
+linear, and there it is (y_N − E[y_N | y_0])/Var[y_N | y_0]: denoising score matching's target.
+With P = ΣD², M = Σ(D_k z_k − ∂D_k/∂z_k), Q = Σ_k D_k ∂P/∂z_k:  w = M/P + Q/P², and
+
+    y ← a y + σ z :  P ← a²P + σ²,  M ← aM + σz,            Q ← a³Q
+    y ← F(y)      :  P ← F'²P,      M ← F'M − F''P (old P),  Q ← F'³Q + 2 F'²F''P²
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from lcss_tf import rng
+from lcss_tf.sdes.derivatives import with_derivatives
+from lcss_tf.sdes.shapes import like, shape_of
+
+
+class Grid(NamedTuple):
+    """Times t_k = start + (end − start)(k/N)^spacing; start and end of shape [B]."""
+
+    start: tf.Tensor
+    end: tf.Tensor
+    num_steps: int
+    spacing: float
+
+    def time(self, k):
+        """t_k [B] for a float tensor k."""
+        fraction = (k / self.num_steps) ** self.spacing
+        return self.start + (self.end - self.start) * fraction
+
+    def middle(self, k):
+        """The middle of step k, [B]; beyond the last step its end."""
+        middle = 0.5 * (self.time(k) + self.time(k + 1.0))
+        return tf.where(k >= self.num_steps, self.end, middle)
+
+
+def sample(sde, y, grid, seed):
+    """y_end given y_start, of the shape of y [B, ...]."""
+    shape = shape_of(y)
+    y = sde.flow(y, grid.start, grid.middle(tf.constant(0.0)))
+
+    def step(i, y):
+        k = tf.cast(i, tf.float32)
+        a, std = sde.linear_step(grid.time(k), grid.time(k + 1.0))
+        z = rng.normal(rng.fold_in(seed, i), shape)
+        y = like(a, y) * y + like(std, y) * z
+        return i + 1, sde.flow(y, grid.middle(k), grid.middle(k + 1.0))
+
+    return _loop(grid, step, (y,))[0]
+
+
+def sample_with_weight(sde, y, grid, seed):
+    """(y_end, w), both of the shape of y [B, ...]; the same y_end as `sample`."""
+    shape = shape_of(y)
+    y = sde.flow(y, grid.start, grid.middle(tf.constant(0.0)))
+    zero = tf.zeros_like(y)
+
+    def step(i, y, P, M, Q):
+        k = tf.cast(i, tf.float32)
+        a, std = (like(v, y) for v in sde.linear_step(grid.time(k), grid.time(k + 1.0)))
+        z = rng.normal(rng.fold_in(seed, i), shape)
+        y, P, M, Q = a * y + std * z, a**2 * P + std**2, a * M + std * z, a**3 * Q
+        s, t = grid.middle(k), grid.middle(k + 1.0)
+        y, slope, bend = with_derivatives(lambda y: sde.flow(y, s, t), y, 2)
+        Q = slope**2 * (slope * Q + 2 * bend * P**2)
+        M = slope * M - bend * P
+        return i + 1, y, slope**2 * P, M, Q
+
+    y, P, M, Q = _loop(grid, step, (y, zero, zero, zero))
+    return y, M / P + Q / P**2
+
+
+def _loop(grid, step, state):
+    return tf.while_loop(
+        lambda i, *_: i < grid.num_steps,
+        step,
+        (tf.constant(0), *state),
+        maximum_iterations=grid.num_steps,
+    )[1:]
