@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from lcss_tf import rng
 from lcss_tf.losses.base import Loss
-from lcss_tf.losses.lcss_options import DIRECTIONS, Plan, completed
+from lcss_tf.losses.directions import DIRECTIONS
+from lcss_tf.losses.lcss_options import Plan, completed
 from lcss_tf.losses.points import in_one_pass
 from lcss_tf.registry import LOSSES
 from lcss_tf.sdes.kernels import GaussianKernel

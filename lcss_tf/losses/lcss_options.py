@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-from lcss_tf import rng
+from lcss_tf.losses.directions import DIRECTIONS
 
-DIRECTIONS = {"gaussian": rng.normal, "sphere": rng.sphere, "rademacher": rng.rademacher}
 _RADIUS = {"path": None, "transition": 0.9, "gaussian": 0.1}
 _ESTIMATORS = ("plain", "control_variate", "antithetic")
 
