@@ -6,6 +6,9 @@
 dx = −½β(t) tanh(x/2s)/s dt + √β(t) dw pulls with a bounded force. It has no closed-form
 transition kernel, so denoising score matching cannot train on it. Its stationary law is the
 logistic distribution of scale s, whatever the data were.
+
+Drift and diffusion of a coordinate depend on it alone, so it is an ElementwiseSDE: LCSS then
+learns it by one evaluation a step. An SDE of any other drift derives from lcss_tf.SDE.
 """
 
 import math
@@ -16,8 +19,10 @@ import lcss_tf
 
 
 @lcss_tf.register_sde
-class LogisticSDE(lcss_tf.SDE):
+class LogisticSDE(lcss_tf.ElementwiseSDE):
     """dx = −½β(t) tanh(x/2s)/s dt + √β(t) dw, β rising linearly from beta_min to beta_max."""
+
+    simulation_spacing = 0.5  # β grows like t: every step the same share of the noise
 
     def __init__(self, scale=0.5, beta_min=0.1, beta_max=20.0):
         self.scale = scale

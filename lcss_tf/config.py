@@ -118,7 +118,7 @@ _RECORDED = ("tensorflow", "keras", "numpy")
 
 
 def load_workdir(workdir, bindings=()):
-    """Parses the configuration of a run, and imports the user's modules it named.
+    """Parses the configuration of a run, and imports the user's modules it named; returns them.
 
     Raises:
       FileNotFoundError: the workdir holds no run; the message lists runs beside it.
@@ -132,6 +132,7 @@ def load_workdir(workdir, bindings=()):
         )
     run = json.loads((workdir / _RUN).read_text())
     load(workdir / _CONFIG, bindings, run["imports"])
+    return run["imports"]
 
 
 def write_operative(workdir):

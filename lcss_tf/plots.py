@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 _BLUES = ("#ffffff", "#dfe8f2", "#b9cfe6", "#94b6d9")
 _DENSITY = LinearSegmentedColormap.from_list("density", _BLUES)
-_INK = "#33383d"
+INK = "#33383d"
 _FAINT = "#6b7278"
 _SAMPLES = "#b3261e"
 _ARROWS = "#1f2a36"
@@ -56,7 +56,7 @@ def density_and_samples(samples, log_density=None, extent=2.6, title=None):
     size = float(np.clip(6_000 / max(len(shown), 1), 1.5, 12.0))
     axes.scatter(shown[:, 0], shown[:, 1], s=size, c=_SAMPLES, alpha=0.7, linewidths=0)
     _note(axes, f"{len(samples):,} samples, {np.sum(~inside):,} outside")
-    return _render(figure)
+    return render(figure)
 
 
 def score_field(points, scores, log_density=None, extent=2.6, title=None):
@@ -93,7 +93,7 @@ def score_field(points, scores, log_density=None, extent=2.6, title=None):
     lost = f", {np.sum(~finite):,} not finite" if not finite.all() else ""
     longest = norm.max(initial=0.0)
     _note(axes, f"longest |s| = {longest:.3g}, log lengths{lost}")
-    return _render(figure)
+    return render(figure)
 
 
 def _pairs(values, what):
@@ -107,11 +107,11 @@ def _axes(extent, title):
     figure = Figure(figsize=(_INCHES, _INCHES), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
-    axes.set_xlabel("$x_1$", color=_INK)
-    axes.set_ylabel("$x_2$", color=_INK)
+    axes.set_xlabel("$x_1$", color=INK)
+    axes.set_ylabel("$x_2$", color=INK)
     if title:
-        axes.set_title(title, loc="left", color=_INK, fontsize=10.5)
-    axes.tick_params(colors=_INK, labelsize=8)
+        axes.set_title(title, loc="left", color=INK, fontsize=10.5)
+    axes.tick_params(colors=INK, labelsize=8)
     axes.locator_params(nbins=7, integer=True)
     for spine in axes.spines.values():
         spine.set(color="#b8bec4", linewidth=0.8)
@@ -129,11 +129,24 @@ def _draw_density(axes, log_density, extent):
     )
 
 
+def figure_with_axes(rows, columns, **options):
+    """A figure of plots in this project's style: (figure, array of axes [rows·columns])."""
+    size = (4.6 * columns, 3.6 * rows)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    axes = np.ravel(figure.subplots(rows, columns, **options))
+    for axis in axes:
+        axis.tick_params(colors=INK, labelsize=8)
+        for spine in axis.spines.values():
+            spine.set(color="#b8bec4", linewidth=0.8)
+    return figure, axes
+
+
 def _note(axes, text):
     axes.set_title(text, loc="right", color=_FAINT, fontsize=7.5)
 
 
-def _render(figure):
+def render(figure):
+    """A figure as uint8 [H, W, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -6,7 +6,9 @@ from lcss_tf import config
 from lcss_tf.experiment import dry_run
 
 ROOT = config.PROJECT_GIN.parent
-EXPERIMENTS = sorted(config.PROJECT_GIN.glob("*.gin")) + sorted((ROOT / "examples").glob("*.gin"))
+EXPERIMENTS = sorted(
+    set(config.PROJECT_GIN.glob("*.gin")) - set(config.PROJECT_GIN.glob("compare_*.gin"))
+) + sorted((ROOT / "examples").glob("*.gin"))
 
 
 def test_the_promised_ones_are_there():

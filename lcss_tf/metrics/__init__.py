@@ -2,6 +2,13 @@
 
 from lcss_tf.metrics.frechet import frechet_distance
 from lcss_tf.metrics.pixel_frechet import PixelFrechet
+from lcss_tf.metrics.sliced_wasserstein import SlicedWasserstein, sliced_wasserstein
 from lcss_tf.metrics.statistics import GaussianStatistics
 
-__all__ = ["GaussianStatistics", "PixelFrechet", "frechet_distance"]
+__all__ = [
+    "GaussianStatistics",
+    "PixelFrechet",
+    "SlicedWasserstein",
+    "frechet_distance",
+    "sliced_wasserstein",
+]

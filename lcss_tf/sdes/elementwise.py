@@ -154,11 +154,11 @@ class ElementwiseSDE(SDE):
         """(mean, std) of x_t given x_s, by local linearisation in the latent coordinate."""
         mean, std = self.latent_kernel(self.to_latent(x_s), s, t)
         points = [self.from_latent(mean + std * node) for node in _HERMITE_NODES]
-        first, second = (
-            tf.add_n([w * x**k for w, x in zip(_HERMITE_WEIGHTS, points, strict=True)])
-            for k in (1, 2)
+        average = lambda values: tf.add_n(
+            [w * v for w, v in zip(_HERMITE_WEIGHTS, values, strict=True)]
         )
-        return first, tf.sqrt(tf.maximum(second - first**2, 0.0))
+        centre = average(points)
+        return centre, tf.sqrt(average([(x - centre) ** 2 for x in points]))
 
     def latent_kernel(self, y_s, s, t):
         """(mean, std) of y_t given y_s, by local linearisation."""

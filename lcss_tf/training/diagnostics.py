@@ -1,0 +1,155 @@
+"""How noisy and how biased a loss's gradient is, by time."""
+
+import math
+from typing import NamedTuple
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf import rng
+from lcss_tf.losses import ISMLoss
+
+
+class BucketDiagnostics(NamedTuple):
+    """Figures of the gradient of the weighted loss with respect to all weights, by t-bucket.
+
+    buckets: [n] pairs (low, high) of times.
+    variance: trace of the covariance of one example's gradient, over noise and times, [n].
+    bias: ‖E g − E g_ISM‖, g_ISM the gradient with the exact trace; the square less what noise
+      alone gives, so 0 where none is seen; [n], or None where d is too large.
+    bias_error: its noise level: what ‖·‖ a bias of 0 would show, [n] or None.
+    exact_norm: ‖E g_ISM‖, for scale, [n] or None.
+    """
+
+    buckets: list
+    variance: np.ndarray
+    bias: np.ndarray | None
+    bias_error: np.ndarray | None
+    exact_norm: np.ndarray | None
+
+    def figures(self):
+        """{name: list of floats} of what was measured."""
+        return {
+            name: [float(v) for v in values]
+            for name, values in self._asdict().items()
+            if name != "buckets" and values is not None
+        }
+
+
+@gin.configurable("diagnostics", denylist=["model", "loss"])
+class GradientDiagnostics:
+    """Measures a loss's gradient at given weights.
+
+    Args:
+      model: a `ScoreModel`.
+      loss: a `Loss`.
+      num_draws: independent draws of noise and times for each bucket.
+      batch_size: examples.
+      num_buckets: equal parts of [t_min, T].
+      exact_up_to: largest dimension of the data for which the bias is measured.
+      every: steps between measurements during training; 0: never.
+
+    Raises:
+      ValueError: num_draws < 2, or another number below 1.
+    """
+
+    def __init__(
+        self, model, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64, every=0
+    ):
+        if num_draws < 2 or batch_size < 1 or num_buckets < 1:
+            raise ValueError(
+                "diagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; got "
+                f"{num_draws}, {batch_size} and {num_buckets}."
+            )
+        self.batch_size, self.every = batch_size, every
+        self._model, self._loss = model, loss
+        self._num_draws, self._num_buckets = num_draws, num_buckets
+        self._exact_up_to = exact_up_to
+        self._exact = ISMLoss(loss.weighting, reduction=loss.reduction)
+        self._compiled = {}
+
+    def measure(self, network, x0, seed):
+        """`BucketDiagnostics` at the weights of `network`, on examples x0 [B, ...]."""
+        sde = self._model.sde
+        edges = np.linspace(sde.t_min, sde.T, self._num_buckets + 1)
+        exact = self._exact if math.prod(x0.shape[1:]) <= self._exact_up_to else None
+        rows = [
+            self._bucket(network, x0, rng.seed_for(seed, "diagnostics", i), edges[i : i + 2], exact)
+            for i in range(self._num_buckets)
+        ]
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
+        buckets = [(float(low), float(high)) for low, high in zip(edges, edges[1:], strict=False)]
+        return BucketDiagnostics(buckets, *(columns if exact else [columns[0], None, None, None]))
+
+    def scalars(self, network, x0, seed):
+        """The figures by TensorBoard tag: ``gradient_variance_by_t/0.0-0.2``."""
+        measured = self.measure(network, x0, seed)
+        return {
+            f"gradient_{name}_by_t/{low:.1f}-{high:.1f}": value
+            for name, values in measured.figures().items()
+            for (low, high), value in zip(measured.buckets, values, strict=True)
+        }
+
+    def _bucket(self, network, x0, seed, edges, exact):
+        """(variance,) or (variance, bias, its error, exact norm) over one bucket."""
+        own, gap = _Running(), _Running()
+        total_exact = 0.0
+        for k in range(self._num_draws):
+            arguments = (network, x0, rng.fold_in(seed, k), tf.constant(edges, tf.float32))
+            gradient = self._gradient(self._loss, *arguments)
+            own.add(gradient)
+            if exact:
+                # The same seed draws the same times and, in most losses, the same x_t: the
+                # difference is then far less noisy than either.
+                true = self._gradient(exact, *arguments)
+                gap.add(gradient - true)
+                total_exact = total_exact + true / self._num_draws
+        variance = own.variance() * len(x0)
+        if not exact:
+            return (variance,)
+        noise = gap.variance() / self._num_draws
+        bias = math.sqrt(max(0.0, float(np.sum(gap.mean**2)) - noise))
+        return variance, bias, math.sqrt(noise), float(np.linalg.norm(total_exact))
+
+    def _gradient(self, loss, network, x0, seed, edges):
+        """The flat gradient of the batch's mean loss, times confined to `edges`: float64 [P]."""
+        key = (id(loss), id(network), tuple(x0.shape))
+        if key not in self._compiled:
+
+            def gradient(x0, seed, edges):
+                batch = x0.shape[0]
+                u = (tf.range(batch, dtype=tf.float32) + rng.uniform(seed, (batch,))) / batch
+                t = edges[0] + (edges[1] - edges[0]) * u
+                sde = self._model.sde
+                with tf.GradientTape() as tape:
+                    score_fn = self._model.score_fn(network)
+                    terms = loss.terms(score_fn, sde, x0, t, rng.fold_in(seed, "noise"))
+                    per_example = loss.scale(sde, t, x0.shape) * tf.add_n(list(terms.values()))
+                    value = tf.reduce_mean(per_example)
+                parts = tape.gradient(
+                    value,
+                    [v.value for v in network.trainable_variables],
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+                return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
+
+            self._compiled[key] = tf.function(gradient, jit_compile=True, autograph=False)
+        return self._compiled[key](x0, seed, edges).numpy().astype(np.float64)
+
+
+class _Running:
+    """Mean and total variance of vectors as they come (Welford)."""
+
+    def __init__(self):
+        self._count, self._squares, self.mean = 0, 0.0, 0.0
+
+    def add(self, vector):
+        self._count += 1
+        before = vector - self.mean
+        self.mean = self.mean + before / self._count
+        self._squares += float(np.sum(before * (vector - self.mean)))
+
+    def variance(self):
+        """The sum of the unbiased variances of all components."""
+        return self._squares / (self._count - 1)
