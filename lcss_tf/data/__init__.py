@@ -11,6 +11,7 @@ from lcss_tf.data.info import DataInfo
 from lcss_tf.data.mixture import Mixture
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.data.spiral import Spiral
+from lcss_tf.data.student_mixture import StudentMixture
 from lcss_tf.data.tfds_images import TFDS
 from lcss_tf.data.toy import Toy
 from lcss_tf.data.two_moons import TwoMoons
@@ -28,6 +29,7 @@ __all__ = [
     "Mixture",
     "Scaling",
     "Spiral",
+    "StudentMixture",
     "Toy",
     "TwoMoons",
     "evaluation_batches",

@@ -54,6 +54,11 @@ class Mixture(Toy):
         mean = tf.nn.softmax(log_joint, axis=1) @ tf.constant(self.means)
         return tf.cast((alpha_t * mean - tf.cast(x, tf.float64)) / variance, x.dtype)
 
+    def component_log_density(self, u):
+        """log N(u; 0, s²), of the shape of u: one coordinate of a component about its mean."""
+        std = self.component_std
+        return -0.5 * (u / std) ** 2 - math.log(std * math.sqrt(2 * math.pi))
+
     def _log_joint(self, x, alpha_t, sigma_t):
         """log (1/K)·N(x; αμ_k, (α²s² + σ²)I) [B, K]; α and the variance, [B, 1] or [1, 1]."""
         alpha_t, sigma_t = (_column(value) for value in (alpha_t, sigma_t))
