@@ -28,12 +28,13 @@ setup(
         "gin-config>=0.5",
         "tensorboard>=2.18",
         "scikit-learn>=1.4",  # ships the digits
+        "scipy>=1.11",  # banded solves and splines of the exact scores
         "tqdm>=4.66",
         "matplotlib>=3.8",  # densities, score fields
         "pillow>=10.0",  # PNG, and users' image files
     ],
     extras_require={
-        "test": ["pytest>=8.0", "scipy>=1.11", "ruff>=0.6"],
+        "test": ["pytest>=8.0", "ruff>=0.6"],
         "gpu": ["tensorflow[and-cuda]>=2.18"],
     },
 )

@@ -34,7 +34,7 @@ from lcss_tf.registry import (
 )
 from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
 
-from lcss_tf import data, layers, losses, metrics, networks, samplers, score  # isort: skip
+from lcss_tf import data, exact, layers, losses, metrics, networks, samplers, score  # isort: skip
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "AffineSDE",
     "ElementwiseSDE",
     "data",
+    "exact",
     "layers",
     "losses",
     "metrics",

@@ -7,6 +7,7 @@ import sys
 
 from absl import logging
 
+from lcss_tf.compare.run import EntryError
 from lcss_tf.training.checkpoints import CheckpointError
 from lcss_tf.training.meter import NonFiniteError
 
@@ -16,6 +17,7 @@ _FOR_PEOPLE = (
     OSError,
     FloatingPointError,
     CheckpointError,
+    EntryError,
     NonFiniteError,
 )
 

@@ -13,10 +13,11 @@ LAYERS = [
     {"registry", "rng"},
     {"sdes", "layers", "data", "images", "plots"},
     {"networks", "score"},
-    {"losses", "samplers"},
+    {"losses", "samplers", "exact"},
     {"training"},
     {"metrics"},
     {"config", "experiment"},
+    {"compare"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

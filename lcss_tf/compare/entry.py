@@ -70,7 +70,7 @@ class Entry:
             while not self._done():
                 loss = self._block(warm)
                 warm = 0
-                fraction = min(self._state.step / total, self._share())
+                fraction = min(self._state.step / total, self._share(), 1.0)
                 figures = f"loss {loss:.4f}, {self.ms_per_step():.1f} ms/step"
                 bar.set_postfix_str(figures, refresh=False)
                 bar.update(fraction - bar.n)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from lcss_tf import rng
 from lcss_tf.exact import ExactMixture
@@ -55,7 +56,12 @@ class Judge:
         """The metric of samples from each sampler, and of real examples."""
         metric, figures = self._contest.metric, {}
         for name, generation in self._generations.items():
-            samples = generation(metric.num_samples, _SEED, progress=False)
+            try:
+                samples = generation(metric.num_samples, _SEED, progress=False)
+            except FloatingPointError as error:  # young weights: the comparison goes on
+                logging.warning("%s: %s", name, error)
+                figures[f"{metric.name} ({name})"] = float("nan")
+                continue
             measured = metric_figures(metric, samples, self._recipe.data, self._recipe.seed)
             figures[f"{metric.name} ({name})"] = measured[metric.name]
             figures[f"{metric.name} (real)"] = measured[f"{metric.name}_of_training_data"]

@@ -10,6 +10,11 @@ from lcss_tf.compare.contest import RESULT, Contest, entry_workdir
 from lcss_tf.compare.diagnosis import DIAGNOSIS, Diagnosis
 from lcss_tf.compare.entry import Entry
 
+
+class EntryError(RuntimeError):
+    """The process of one loss failed."""
+
+
 COMMAND = Path(__file__).resolve().parents[2] / "bin" / "compare.py"
 
 
@@ -29,7 +34,7 @@ def compare(workdir, imports=(), resume="auto"):
 
     Raises:
       ConfigError, ValueError: before any work, with the remedy.
-      RuntimeError: a loss's process failed.
+      EntryError: a loss's process failed.
     """
     contest = Contest()
     contest.check()
@@ -70,7 +75,7 @@ def _in_process(workdir, *arguments):
     command = [sys.executable, str(COMMAND), f"--workdir={workdir}", *arguments]
     status = subprocess.run(command, check=False).returncode
     if status:
-        raise RuntimeError(
+        raise EntryError(
             f"{' '.join(command)} ended with status {status}; its message is above. Finished "
             "losses are kept: the same command goes on with this one."
         )

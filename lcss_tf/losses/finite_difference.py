@@ -15,11 +15,11 @@ class FDSSMLoss(Loss):
     """J = ⅛‖S₊ + S₋‖² + (S₊ − S₋)·v/(2h), S± = S(x ± h v), with E vvᵀ = I.
 
     h = radius · noise_scale(t). In the paper's letters v has length ε: with v on the sphere
-    of radius √d, ε = h√d, and the second term is (d/2ε²)(S₊ − S₋)·εv. Without
-    `variance_reduced`: [⅛((S₊ + S₋)·v)² + (S₊ − S₋)·v/(2h)], the norm by the same slice. (The
+    of radius √d, ε = h√d, and the second term is (d/2ε²)(S₊ − S₋)·hv. Without
+    `variance_reduced`: ⅛((S₊ + S₋)·v)² + (S₊ − S₋)·v/(2h), the norm by the same slice. (The
     published code of that form squares before it sums over the dimensions and omits 1/ε²;
-    this is the paper's formula.) Its expectation is that of SSM up to O(h²). Works on every
-    SDE, by two evaluations in one pass.
+    both are mended here, and a factor d gives it the scale of J.) Its expectation is that of
+    SSM up to O(h²). Works on every SDE, by two evaluations in one pass.
 
     Args:
       variance_reduced: the norm as a whole, not by the slice.
