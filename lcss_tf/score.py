@@ -13,12 +13,13 @@ from lcss_tf.sdes.shapes import like
 
 @PRECONDITIONINGS.register("moments")
 class Moments:
-    """The Gaussian score of x_t's own mean and variance, plus the network.
+    """A score known beforehand from x_t's own mean m_t and variance v_t, plus the network.
 
-    S(x, t) = −(x − m_t)/v_t + c(t)/s(t) · F((x − m_t)/√v_t, label(t)), s = noise_scale,
-    c = `sde.network_scale`. On affine SDEs this is EDM's preconditioning (Karras et al.
-    2022) written for the score. The moments of x_t are measured on the data once, by
-    `prepare`, and live in the checkpoint.
+    S(x, t) = S_0(x, t) + c(t)/s(t) · F((x − m_t)/√v_t, label(t)), s = noise_scale,
+    c = `sde.network_scale`, S_0 = `sde.reference_score`: on affine SDEs −(x − m_t)/v_t, so
+    that this is EDM's preconditioning (Karras et al. 2022) written for the score; on others
+    it turns into the prior's own score with time. The moments of x_t are measured on the
+    data once, by `prepare`, and live in the checkpoint.
     """
 
     def __init__(self):
@@ -38,7 +39,7 @@ class Moments:
         scale = sde.network_scale(t, self.measured) / sde.noise_scale(t)
         standardised = (x - like(m_t, x)) * like(tf.math.rsqrt(v_t), x)
         output = network(standardised, sde.noise_label(t))
-        return like(scale, x) * output - standardised * like(tf.math.rsqrt(v_t), x)
+        return sde.reference_score(x, t, self.measured) + like(scale, x) * output
 
 
 class _NothingMeasured:

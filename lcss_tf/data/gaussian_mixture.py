@@ -20,12 +20,16 @@ class GaussianMixture(Mixture):
       radius: of the sphere; by default such that a coordinate has unit variance (on average).
       component_std: the standard deviation of one component.
       dimension: D.
+      means: [K, D], in place of all of the above but component_std.
 
     Raises:
       ValueError: a number out of its range.
     """
 
-    def __init__(self, num_components=8, radius=None, component_std=0.15, dimension=2):
+    def __init__(self, num_components=8, radius=None, component_std=0.15, dimension=2, means=None):
+        if means is not None:
+            super().__init__("gaussian_mixture", means, component_std)
+            return
         if num_components < 1 or dimension < 1:
             raise ValueError(
                 "GaussianMixture needs num_components >= 1 and dimension >= 1; got "

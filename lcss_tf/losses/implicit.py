@@ -10,7 +10,6 @@ from lcss_tf.registry import LOSSES
 from lcss_tf.sdes.shapes import shape_of, sum_over_data
 
 _MOST_DIMENSIONS = 4096
-_CHUNK = 64  # axes that go through the network at once
 
 
 @LOSSES.register
@@ -18,7 +17,7 @@ class ISMLoss(Loss):
     """J = ½‖S‖² + tr ∇S, the trace by one backward pass for each of the d dimensions.
 
     What all the others estimate: for small d, and to measure them against. One evaluation for
-    the norm, and d evaluations with their backward passes, up to 64 at a time.
+    the norm, and d evaluations with their backward passes, stacked: memory grows like d.
 
     Raises (at the first use):
       ValueError: d > 4,096.
@@ -39,26 +38,16 @@ class ISMLoss(Loss):
                 "SSMLoss or FDSSMLoss."
             )
         score = score_fn(x, t)
-        chunk = min(dimension, _CHUNK)
-        chunks = -(-dimension // chunk)
-        if chunks == 1:
-            trace = self._trace_of(score_fn, x, t, tf.range(dimension))
-        else:
-            add = lambda i, sum_: (
-                i + 1,
-                sum_ + self._trace_of(score_fn, x, t, i * chunk + tf.range(chunk)),
-            )
-            start = (tf.constant(0), tf.zeros([shape[0]]))
-            _, trace = tf.while_loop(lambda i, _: i < chunks, add, start, maximum_iterations=chunks)
+        trace = self._trace_of(score_fn, x, t, tf.range(dimension))
         return {"norm": 0.5 * sum_over_data(score**2), "trace": trace}
 
     @staticmethod
     def _trace_of(score_fn, x, t, axes):
-        """Σ_i ∂S_i/∂x_i [B] over the given axes (numbers beyond the last count nothing).
+        """Σ_i ∂S_i/∂x_i [B] over the given axes.
 
         All axes go through in one stacked batch. Neither tf.vectorized_map, which makes XLA
-        compile anew for every batch of random numbers, nor a loop over single axes, whose second
-        derivative XLA refuses where a layer's gradient sums over broadcast axes.
+        compile anew for every batch of random numbers, nor a loop over (parts of) the axes, whose
+        second derivative XLA refuses where a layer's gradient sums over broadcast axes.
         """
         shape, count = shape_of(x), axes.shape[0]
         dimension = math.prod(shape[1:])

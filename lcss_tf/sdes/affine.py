@@ -88,6 +88,11 @@ class AffineSDE(SDE):
         alpha_t, sigma_t = self.marginal(t)
         return alpha_t * measured["mean"], alpha_t**2 * measured["variance"] + sigma_t**2
 
+    def reference_score(self, x, t, measured):
+        """−(x − m_t)/v_t."""
+        m_t, v_t = self.moments(t, measured)
+        return -(x - like(m_t, x)) / like(v_t, x)
+
     def network_scale(self, t, measured):
         """c(t) = α_t √v_0 / √v_t: EDM's output scaling, written for the score."""
         alpha_t, _ = self.marginal(t)

@@ -233,13 +233,32 @@ class SDE:
 
         return interpolate(measured["mean"]), interpolate(measured["variance"])
 
+    def reference_score(self, x, t, measured):
+        """The score that the network corrects, of the shape of x.
+
+        (1 − r)·(−(x − m_t)/v_t) + r·∇log p_T(x), r = `mixed_share`: the Gaussian's of x_t's own
+        moments early, the prior's late. So samplers start from the exact score, tails included.
+        """
+        m_t, v_t = (like(moment, x) for moment in self.moments(t, measured))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_prior = self.prior_log_prob(x)
+        prior_score = tape.gradient(log_prior, x)
+        share = like(self.mixed_share(t), x)
+        return share * prior_score - (1 - share) * (x - m_t) / v_t
+
+    def mixed_share(self, t):
+        """r(t) = s²/v in [0, 1], v the prior's variance: how far x_t has come to the prior, [B]."""
+        return tf.minimum((self.noise_scale(t) / self.prior_std()) ** 2, 1.0)
+
     def network_scale(self, t, measured):
         """c(t) [B]: what the network's output is multiplied by, in units of the noise.
 
-        1 here: x_t need not become Gaussian, so the network keeps its say at all times.
+        √(1 − r) as in the affine case, but never below 0.1: x_t need not come to the prior at
+        the rate of its noise.
         """
         del measured
-        return tf.ones_like(t)
+        return tf.sqrt(1.0 - self.mixed_share(t) + 0.01)
 
     def broadcast_prior_sample(self, shape, seed):
         """`prior_sample`, checked: the author's function must return the shape asked for."""

@@ -27,7 +27,6 @@ from lcss_tf import rng
 from lcss_tf.sdes.derivatives import with_derivatives
 from lcss_tf.sdes.shapes import like, shape_of
 
-
 _CROWDING = 1.5  # of the steps towards the end: what went wrong early is forgotten
 
 
