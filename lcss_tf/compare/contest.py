@@ -27,6 +27,7 @@ class Contest:
       times: at which the score is judged, fractions of T.
       metric: an object of `METRICS`, measured on samples at both budgets; None: none.
       samplers: objects of `SAMPLERS` by name; by default the one bound to `sample`.
+      sample_repeats: sets of samples over which the metric is averaged.
       curve_points: how often the score is judged on the way.
     """
 
@@ -36,6 +37,7 @@ class Contest:
     times: tuple = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
     metric: object = None
     samplers: dict = None
+    sample_repeats: int = 1
     curve_points: int = 8
 
     def __post_init__(self):

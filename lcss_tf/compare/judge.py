@@ -53,19 +53,23 @@ class Judge:
         return figures
 
     def sample_figures(self):
-        """The metric of samples from each sampler, and of real examples."""
-        metric, figures = self._contest.metric, {}
+        """The metric of samples from each sampler, and of real examples: means over repeats."""
+        metric, data = self._contest.metric, self._recipe.data
+        draws = {}
         for name, generation in self._generations.items():
-            try:
-                samples = generation(metric.num_samples, _SEED, progress=False)
-            except FloatingPointError as error:  # young weights: the comparison goes on
-                logging.warning("%s: %s", name, error)
-                figures[f"{metric.name} ({name})"] = float("nan")
-                continue
-            measured = metric_figures(metric, samples, self._recipe.data, self._recipe.seed)
-            figures[f"{metric.name} ({name})"] = measured[metric.name]
-            figures[f"{metric.name} (real)"] = measured[f"{metric.name}_of_training_data"]
-        return figures
+            for k in range(self._contest.sample_repeats):
+                try:
+                    samples = generation(metric.num_samples, _SEED + k, progress=False)
+                except FloatingPointError as error:  # young weights: the comparison goes on
+                    logging.warning("%s: %s", name, error)
+                    draws.setdefault(f"{metric.name} ({name})", []).append(float("nan"))
+                    break
+                # Data that are drawn, not read, are drawn anew for every repeat.
+                measured = metric_figures(metric, samples, data, self._recipe.seed + k)
+                draws.setdefault(f"{metric.name} ({name})", []).append(measured[metric.name])
+                real = measured[f"{metric.name}_of_training_data"]
+                draws.setdefault(f"{metric.name} (real)", []).append(real)
+        return {name: float(np.mean(values)) for name, values in draws.items()}
 
 
 def _against_truth(data, sde, times):

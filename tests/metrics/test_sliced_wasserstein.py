@@ -11,7 +11,7 @@ from lcss_tf import config
 from lcss_tf.data.info import DataInfo
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.experiment import evaluate, train
-from lcss_tf.metrics import PixelFrechet, SlicedWasserstein, sliced_wasserstein
+from lcss_tf.metrics import SlicedWasserstein, sliced_wasserstein
 from lcss_tf.metrics.sliced_wasserstein import random_directions, squared_wasserstein
 
 
@@ -167,14 +167,3 @@ def test_evaluation_of_endless_vectors(tmp_path, data, bound, picture):
     assert 0 < figures[f"{name}_of_training_data"] < 0.3 < figures[name] < 10
     assert path.name == picture
     assert path.is_file()
-
-
-def test_a_metric_of_another_kind_is_refused(tmp_path):
-    config.load(
-        config.PROJECT_GIN.parent / "tests/small.gin",
-        ["train.total_steps = 10", "evaluate.metric = @metrics.PixelFrechet()"],
-    )
-    train(tmp_path / "run")
-    with pytest.raises(ValueError, match="compares images"):
-        evaluate(tmp_path / "run")
-    assert PixelFrechet is lcss_tf.METRICS["PixelFrechet"]
