@@ -83,17 +83,22 @@ class ScoreModel:
         """score_fn(x, t) of `network`.
 
         Args:
-          network: called as network(x, cond); where it has a true attribute
-            `stochastic` (dropout), as network(x, cond, seed=..., copies=...).
+          network: called as network(x, cond); where it has a true attribute `takes_copies`,
+            also with copies=..., and where it has a true attribute `stochastic` (dropout),
+            with seed=... and copies=....
           seed: of the dropout masks; None: no dropout.
-          batch: examples in the batch. Where x holds several stacked copies of it, as in
-            losses that compare the score at neighbouring points, they share their masks:
-            the difference is then one of the same function.
+          batch: examples in the batch. Where x and t hold several stacked copies of it, as in
+            losses that compare the score at neighbouring points of the same times, they share
+            the embedding of the times and the dropout masks: the difference is then one of the
+            same function.
         """
         stochastic = seed is not None and getattr(network, "stochastic", False)
+        takes_copies = stochastic or getattr(network, "takes_copies", False)
 
         def score_fn(x, t):
-            options = {"seed": seed, "copies": x.shape[0] // batch} if stochastic else {}
+            options = {"seed": seed} if stochastic else {}
+            if takes_copies and batch is not None:
+                options["copies"] = x.shape[0] // batch
 
             def call(inputs, cond):
                 return tf.cast(network(inputs, cond, **options), tf.float32)

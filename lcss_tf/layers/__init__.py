@@ -10,6 +10,7 @@ from lcss_tf.layers.blocks import (
     OutputHead,
     ResidualBlock,
 )
+from lcss_tf.layers.copies import first_copy, repeat_copies
 from lcss_tf.layers.dropout import dropout
 from lcss_tf.layers.embeddings import GaussianFourier, NoiseEmbedding, positional
 from lcss_tf.layers.linear import Conv, dense, fan_average
@@ -44,8 +45,10 @@ __all__ = [
     "fan_average",
     "fir_downsample",
     "fir_upsample",
+    "first_copy",
     "nearest_upsample",
     "num_groups",
     "positional",
+    "repeat_copies",
     "upsample",
 ]

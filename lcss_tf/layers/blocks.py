@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
+from lcss_tf.layers.copies import repeat_copies
 from lcss_tf.layers.dropout import dropout
 from lcss_tf.layers.linear import Conv, dense
 from lcss_tf.layers.normalization import GroupNorm
@@ -19,7 +20,7 @@ class ResidualBlock(Block):
     y = shortcut(resample(x)) + conv(dropout(silu(norm(h))))
 
     The shortcut is a dense layer along the channels where their number or the size
-    changes. [N, ..., C] -> [N, ..., features]; the embedding is [N, E], its SiLU applied.
+    changes. [N, ..., C] -> [N, ..., features]; the embedding is [N/copies, E], its SiLU applied.
 
     Args:
       features: output channels; None means as many as the input has.
@@ -74,7 +75,7 @@ class ResidualBlock(Block):
         h = resample(tf.nn.silu(self.norm_0(x)), self.fir_kernel)
         h = self.conv_0(h)
         if self.noise is not None:
-            noise = self.noise(embedding)
+            noise = repeat_copies(self.noise(embedding), copies)
             h = h + tf.reshape(noise, [-1, *[1] * (h.shape.rank - 2), h.shape[-1]])
         h = dropout(tf.nn.silu(self.norm_1(h)), self.dropout, seed, copies)
         h = self.conv_1(h)

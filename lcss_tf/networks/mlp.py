@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from lcss_tf.layers import NoiseEmbedding, dense
+from lcss_tf.layers import NoiseEmbedding, dense, first_copy, repeat_copies
 from lcss_tf.layers.base import one_of, register
 from lcss_tf.registry import NETWORKS
 
@@ -14,8 +14,8 @@ class MLP(keras.Model):
     """h ← h + W' silu(W silu(h) + V e(cond)), `depth` times, between two dense layers.
 
     ``network(x, cond)``: x [N, d] and cond [N] give [N, d] in float32; 0 before training, as
-    the last layer starts at zero. `seed` and `copies` are taken, as all networks take them,
-    and change nothing.
+    the last layer starts at zero. `seed` is taken, as all networks take it, and changes
+    nothing; where x and cond hold `copies` stacked copies of the same cond, it is embedded once.
 
     Args:
       width: features of every hidden layer.
@@ -30,6 +30,7 @@ class MLP(keras.Model):
     """
 
     stochastic = False
+    takes_copies = True
 
     def __init__(
         self,
@@ -93,10 +94,11 @@ class MLP(keras.Model):
             raise ValueError(
                 f"This MLP was built for x of shape [N, {self._size}]; got {tuple(x.shape)}."
             )
-        embedding = self.noise_embedding(cond)
+        embedding = self.noise_embedding(first_copy(cond, copies))
         h = self.first(x)
         for inner, noise, outer in zip(self.inner, self.noise, self.outer, strict=True):
-            h = h + outer(tf.nn.silu(inner(tf.nn.silu(h)) + noise(embedding)))
+            told = repeat_copies(noise(embedding), copies)
+            h = h + outer(tf.nn.silu(inner(tf.nn.silu(h)) + told))
         return self.last(tf.nn.silu(h))
 
     def get_build_config(self):

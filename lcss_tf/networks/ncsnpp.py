@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from lcss_tf import rng
-from lcss_tf.layers import AttentionBlock, Conv, NoiseEmbedding, OutputHead
+from lcss_tf.layers import AttentionBlock, Conv, NoiseEmbedding, OutputHead, first_copy
 from lcss_tf.layers.base import feature_shape, one_of, register
 from lcss_tf.networks.levels import RESIDUAL_BLOCKS, DownLevel, UpLevel, at
 from lcss_tf.registry import NETWORKS
@@ -110,6 +110,8 @@ class NCSNpp(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), **self._hyperparameters}
+
+    takes_copies = True
 
     @property
     def stochastic(self):
@@ -242,7 +244,8 @@ class NCSNpp(keras.Model):
           x: [N, ..., C].
           cond: the noise label [N]: 999·t (positional) or σ (Fourier).
           seed: for dropout: an int or an int32 seed of shape [2] or [3]; None means none.
-          copies: how many stacked copies of a batch x holds; they share the dropout masks.
+          copies: how many stacked copies of a batch x and cond hold, all with the same cond;
+            they share its embedding, and the dropout masks.
 
         Returns:
           [N, ..., C] in float32.
@@ -252,7 +255,9 @@ class NCSNpp(keras.Model):
         cond = tf.cast(cond, tf.float32)
         x = tf.cast(x, tf.float32)
         x = tf.cast(x if self.centered else 2.0 * x - 1.0, self.compute_dtype)
-        embedding = self.noise_embedding(cond) if self.conditional else None
+        embedding = None
+        if self.conditional:
+            embedding = self.noise_embedding(first_copy(cond, copies))
         part = {"embedding": embedding, "copies": copies}
 
         pyramid = None if self.progressive_input == "none" else x
