@@ -96,6 +96,45 @@ def score_field(points, scores, log_density=None, extent=2.6, title=None):
     return render(figure)
 
 
+def laws(quantiles, names, title):
+    """Two laws on a line side by side: their densities, and their quantiles against each other.
+
+    Args:
+      quantiles: {"pooled": (first, second)}, and under any other name further pairs, which
+        appear among the quantiles only; arrays [L] at the same levels, rising.
+      names: of the first and the second law.
+      title: a line above the picture.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    figure, (densities, pairs) = figure_with_axes(1, 2)
+    first, second = quantiles["pooled"]
+    # Bins of equal mass: as smooth in the tails as in the middle.
+    for values, name, style in (
+        (second, names[1], {"fill": True, "color": _BLUES[2]}),
+        (first, names[0], {"color": _SAMPLES, "linewidth": 1.3}),
+    ):
+        edges = np.interp(np.linspace(0, 1, 41), np.linspace(0, 1, len(values)), values)
+        densities.stairs(1 / np.maximum(40 * np.diff(edges), 1e-12), edges, label=name, **style)
+    densities.set_title("density of all coordinates", loc="left", color=INK, fontsize=9)
+    densities.set_xlabel("$x$", color=INK, fontsize=9)
+    densities.set_ylim(bottom=0.0)
+    every = np.concatenate([np.ravel(pair) for pair in quantiles.values()])
+    ends = [every.min(), every.max()]
+    pairs.plot(ends, ends, color=_FAINT, linewidth=0.8)
+    styles = ({"color": _SAMPLES, "marker": "o"}, {"color": "#0072b2", "marker": "x"})
+    for (name, (first, second)), style in zip(quantiles.items(), styles, strict=False):
+        label = "all coordinates" if name == "pooled" else f"worst {name}"
+        pairs.plot(second, first, linestyle="", markersize=2.5, label=label, **style)
+    pairs.set_title(title, loc="left", color=INK, fontsize=9)
+    pairs.set_xlabel(f"quantiles of {names[1]}", color=INK, fontsize=9)
+    pairs.set_ylabel(f"quantiles of {names[0]}", color=INK, fontsize=9)
+    for axes in (densities, pairs):
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+    return render(figure)
+
+
 def _pairs(values, what):
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or values.shape[1] != 2:

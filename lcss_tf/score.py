@@ -18,8 +18,10 @@ class Moments:
     S(x, t) = S_0(x, t) + c(t)/s(t) · F((x − m_t)/√v_t, label(t)), s = noise_scale,
     c = `sde.network_scale`, S_0 = `sde.reference_score`: on affine SDEs −(x − m_t)/v_t, so
     that this is EDM's preconditioning (Karras et al. 2022) written for the score; on others
-    it turns into the prior's own score with time. The moments of x_t are measured on the
-    data once, by `prepare`, and live in the checkpoint.
+    it turns into the prior's own score with time. Where the noise grows with x, F sees
+    `sde.evened(x)` in place of x, and its output is divided by `sde.local_noise(x)`.
+    The moments of x_t are measured on the data once, by `prepare`, and live in the
+    checkpoint.
     """
 
     def __init__(self):
@@ -37,9 +39,10 @@ class Moments:
             )
         m_t, v_t = sde.moments(t, self.measured)
         scale = sde.network_scale(t, self.measured) / sde.noise_scale(t)
-        standardised = (x - like(m_t, x)) * like(tf.math.rsqrt(v_t), x)
+        standardised = (sde.evened(x) - like(m_t, x)) * like(tf.math.rsqrt(v_t), x)
         output = network(standardised, sde.noise_label(t))
-        return sde.reference_score(x, t, self.measured) + like(scale, x) * output
+        correction = like(scale, x) / sde.local_noise(x) * output
+        return sde.reference_score(x, t, self.measured) + correction
 
 
 class _NothingMeasured:

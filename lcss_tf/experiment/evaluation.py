@@ -8,10 +8,13 @@ import numpy as np
 
 from lcss_tf import images
 from lcss_tf.experiment.generation import Generation
+from lcss_tf.experiment.measuring import metric_figures
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.experiment.sampling import picture_of
-from lcss_tf.metrics import PixelFrechet
+from lcss_tf.metrics import PixelFrechet, SlicedWasserstein
 from lcss_tf.training.checkpoints import write_bytes_whole
+
+_DEFAULT_METRICS = {"image": PixelFrechet, "vector": SlicedWasserstein}
 
 
 @gin.configurable("evaluate", denylist=["workdir"])
@@ -23,40 +26,34 @@ def evaluate(workdir, metric=None, seed=1):
 
     Args:
       workdir: the run's directory.
-      metric: an object of `METRICS`; the pixel-space Fréchet distance by default.
+      metric: an object of `METRICS`; by default the pixel-space Fréchet distance for images, the
+        sliced Wasserstein distance for vectors.
       seed: of the samples.
 
     Returns:
-      A dict of the figures, also in ``<workdir>/metrics.json``, and the grid's path.
+      A dict of the figures, also in ``<workdir>/metrics.json``, and the path of the grid, or of
+      an array of the samples where there is no picture of such data.
 
     Raises:
       ValueError: the metric does not fit the data.
     """
-    workdir, metric = Path(workdir), metric or PixelFrechet()
+    workdir = Path(workdir)
     recipe, state, info, distribution = restored(workdir)
+    metric = metric or _DEFAULT_METRICS[info.kind]()
     metric.check(info)
     data = recipe.data
     data.require("test")
-    count = metric.num_samples
-    samples = info.unscale(Generation(state, info.shape, distribution)(count, seed))
-    real = _examples(data, info, "train", count, recipe.seed)
-    held_out = _examples(data, info, "test", data.size("test") or count, recipe.seed)
-    reference = metric.statistics([held_out])
-    figures = {
-        "step": state.step,
-        metric.name: metric.distance(metric.statistics([samples]), reference),
-        f"{metric.name}_of_training_data": metric.distance(metric.statistics([real]), reference),
-        "held_out_examples": len(held_out),
-        "training_examples": len(real),
-    }
+    scaled = Generation(state, info.shape, distribution)(metric.num_samples, seed)
+    figures = {"step": state.step} | metric_figures(metric, scaled, data, recipe.seed)
     write_bytes_whole(workdir / "metrics.json", json.dumps(figures, indent=2).encode())
-    grid = workdir / "samples" / "final_grid.png"
-    images.write_png(grid, picture_of(samples[:64], info))
-    return figures, grid
+    return figures, _write_samples(workdir / "samples", info.unscale(scaled[:64]), info)
 
 
-def _examples(data, info, split, count, seed):
-    """`count` examples evenly spaced over a split (fewer if it has fewer), unscaled."""
-    size = data.size(split)
-    indices = np.arange(count) if size is None else np.linspace(0, size - 1, min(count, size))
-    return np.asarray(info.unscale(data.examples(indices.astype(np.int64), split, seed)))
+def _write_samples(directory, samples, info):
+    picture = picture_of(samples, info)
+    if picture is None:
+        directory.mkdir(parents=True, exist_ok=True)
+        np.savez(directory / "final_samples.npz", samples=samples)
+        return directory / "final_samples.npz"
+    images.write_png(directory / "final_grid.png", picture)
+    return directory / "final_grid.png"

@@ -6,9 +6,11 @@ import numpy as np
 from absl import logging
 
 from lcss_tf import config
-from lcss_tf.data.index_stream import index_batches
+from lcss_tf.experiment.batches import training_batches
+from lcss_tf.experiment.diagnosing import Diagnosing
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.pictures import Pictures
+from lcss_tf.experiment.prior_check import report_prior
 from lcss_tf.experiment.recipe import Recipe, measure, new_state, write_data_info
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.distribution import Distribution
@@ -48,15 +50,19 @@ def train(workdir, imports=(), resume="auto"):
     generation = Generation(state, recipe.data.shape, distribution)
     summaries = Summaries(workdir)
     pictures = Pictures(workdir, recipe.data, generation, summaries)
-    trainer = Trainer(
-        state, step, _batches(recipe, distribution, state.step), checkpoints, summaries
-    )
+    diagnosing = Diagnosing(recipe, state, summaries)
+    if path is None:
+        report_prior(workdir, recipe.sde, recipe.data, recipe.seed, summaries)
+    batches = training_batches(recipe, distribution, state.step)
+    trainer = Trainer(state, step, batches, checkpoints, summaries)
     summaries.text("config", config.write_operative(workdir))
     summaries.hparams(config.hyperparameters())
     try:
-        trainer.run(
-            recipe.total_steps, recipe.batch_size, [EveryNSteps(pictures.every, pictures.save)]
-        )
+        actions = [
+            EveryNSteps(pictures.every, pictures.save),
+            EveryNSteps(diagnosing.every, diagnosing.save),
+        ]
+        trainer.run(recipe.total_steps, recipe.batch_size, actions)
     finally:
         _close(summaries)
     print(f"Trained {workdir} to step {state.step:,}. Newest checkpoint: {checkpoints.paths()[-1]}")
@@ -116,19 +122,6 @@ def _checked():
     if recipe.total_steps < 1:
         raise config.ConfigError(f"train.total_steps must be at least 1; got {recipe.total_steps}.")
     return recipe, distribution
-
-
-def _batches(recipe, distribution, start_step):
-    """The iterator of training batches, standing at `start_step`."""
-    data = recipe.data
-
-    def make_dataset(shards):
-        indices = index_batches(
-            data.size("train"), recipe.batch_size, recipe.seed, start_step, shards
-        )
-        return data.pipeline(indices, "train", recipe.seed).prefetch(4)
-
-    return distribution.batches(make_dataset, recipe.batch_size)
 
 
 def default_workdir(gin_file):

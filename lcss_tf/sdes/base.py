@@ -247,6 +247,17 @@ class SDE:
         share = like(self.mixed_share(t), x)
         return share * prior_score - (1 - share) * (x - m_t) / v_t
 
+    def evened(self, x):
+        """The coordinate, of the shape of x, in which the network sees x: x itself.
+
+        Where the noise grows with x, one in which it does not, and x itself near 0.
+        """
+        return x
+
+    def local_noise(self, x):
+        """The noise at x over that at 0, broadcastable to x: 1."""
+        return tf.ones([])
+
     def mixed_share(self, t):
         """r(t) = s²/v in [0, 1], v the prior's variance: how far x_t has come to the prior, [B]."""
         return tf.minimum((self.noise_scale(t) / self.prior_std()) ** 2, 1.0)

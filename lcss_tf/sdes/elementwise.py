@@ -72,6 +72,14 @@ class ElementwiseSDE(SDE):
         slope, bend = with_derivatives(self.latent_slope, x, 1)
         return (weight + bend) / slope
 
+    def evened(self, x):
+        """γ(0) ψ(x)."""
+        return self.latent_slope(tf.zeros([])) * self.to_latent(x)
+
+    def local_noise(self, x):
+        """γ(x)/γ(0)."""
+        return self.latent_slope(x) / self.latent_slope(tf.zeros([]))
+
     # The parts of a split step ----------------------------------------------------------
 
     def linear_step(self, s, t):
