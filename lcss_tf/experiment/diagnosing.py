@@ -24,6 +24,9 @@ class Diagnosing:
     def save(self, state):
         """Writes ``gradient_variance_by_t/…`` and, for small data, ``gradient_bias_by_t/…``."""
         data, seed = self._recipe.data, self._recipe.seed
-        x0 = data.examples(np.arange(self._diagnostics.batch_size), "train", seed)
+        count, size = self._diagnostics.batch_size, data.size("train")
+        # Spread over the whole set: neighbouring examples may be alike.
+        spread = np.arange(count) if size is None else np.arange(count) * max(1, size // count)
+        x0 = data.examples(spread if size is None else spread % size, "train", seed)
         figures = self._diagnostics.scalars(state.network, x0, seed)
         self._summaries.scalars(figures, state.step)
