@@ -12,10 +12,10 @@ from absl import logging
 from lcss_tf import images, plots, rng
 from lcss_tf.metrics.sliced_wasserstein import random_directions
 
-_NUMBERS = 2**19  # of x_T that are simulated
-_MOST_EXAMPLES = 2**16
+_NUMBERS = 2**17  # of x_T that are simulated
+_MOST_EXAMPLES = 2**15
 _PROJECTABLE = 256  # examples below which projections are too noisy to compare
-_ENOUGH = 512  # examples that are wanted even if they are up to 2²² numbers
+_ENOUGH = 512  # examples that are wanted even if they are up to 2²⁰ numbers
 _POOLED = 2**20  # numbers of the pooled sample that are sorted, about
 _LEVELS = 0.005 + 0.99 * (np.arange(200) + 0.5) / 200  # of the quantiles compared
 _PRIOR_DRAWS = 3  # independent samples of the prior, as large as that of x_T
@@ -87,8 +87,8 @@ def check_prior(sde, data, seed, num_examples=None, threshold=0.04):
       sde: the forward SDE.
       data: the `Dataset`.
       seed: an int.
-      num_examples: of x_T; by default as many as make 2¹⁹ numbers, at most 65,536, and at least
-        512 if these are no more than 2²² numbers. Small sets are gone through several times.
+      num_examples: of x_T; by default as many as make 2¹⁷ numbers, at most 32,768, and at least
+        512 if these are no more than 2²⁰ numbers. Small sets are gone through several times.
       threshold: the distance above which the prior is called wrong.
 
     Returns:

@@ -19,7 +19,7 @@ from lcss_tf.compare.contest import slug
 from lcss_tf.compare.memory import PeakMemory
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["DSM", "LCSS, cubic", "SSM"]
+NAMES = ["DSM", "LCSS, cubic"]
 
 
 def run(*arguments, ok=True):
@@ -71,11 +71,11 @@ def test_tables_agree_with_the_results(workdir):
         rows = list(csv.DictReader(file))
     assert [row["loss"] for row in rows] == NAMES * 2
     assert {row["budget"] for row in rows} == {"steps", "seconds"}
-    result = json.loads((workdir / "ssm" / "result.json").read_text())
-    row = next(r for r in rows if r["loss"] == "SSM" and r["budget"] == "steps")
+    result = json.loads((workdir / "lcss_cubic" / "result.json").read_text())
+    row = next(r for r in rows if r["loss"] == "LCSS, cubic" and r["budget"] == "steps")
     assert float(row["score_error@0.6"]) == result["budgets"]["steps"]["score_error@0.6"]
     markdown = (workdir / "table.md").read_text()
-    assert markdown.count("| SSM |") == 2
+    assert markdown.count("| LCSS, cubic |") == 2
 
 
 def test_plots_are_drawn(workdir):
@@ -87,12 +87,12 @@ def test_plots_are_drawn(workdir):
 
 def test_hparams_reach_tensorboard(workdir):
     events = list(workdir.glob("*/events.out.tfevents.*"))
-    assert len(events) == 3
+    assert len(events) == 2
     assert b"hparams" in events[0].read_bytes()
 
 
 def test_diagnosis_has_every_loss_and_bucket(workdir):
-    for name in ("dsm", "lcss_cubic", "ssm"):
+    for name in ("dsm", "lcss_cubic"):
         diagnosis = json.loads((workdir / name / "diagnosis.json").read_text())
         variance = diagnosis["figures"]["variance"]
         assert len(variance) == len(diagnosis["buckets"])
@@ -100,15 +100,16 @@ def test_diagnosis_has_every_loss_and_bucket(workdir):
     assert "| DSM | variance |" in (workdir / "diagnosis.md").read_text()
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(workdir):
     """A finished loss is not trained again; a stopped one goes on from its checkpoint."""
     kept = (workdir / "dsm" / "result.json").stat().st_mtime_ns
-    (workdir / "ssm" / "result.json").unlink()
-    before = json.loads((workdir / "ssm" / "progress.json").read_text())
+    (workdir / "lcss_cubic" / "result.json").unlink()
+    before = json.loads((workdir / "lcss_cubic" / "progress.json").read_text())
     printed = run(f"--workdir={workdir}")
     assert "DSM: finished." in printed
     assert (workdir / "dsm" / "result.json").stat().st_mtime_ns == kept
-    after = json.loads((workdir / "ssm" / "result.json").read_text())
+    after = json.loads((workdir / "lcss_cubic" / "result.json").read_text())
     last = before[max(before, key=int)]
     assert after["budgets"] == last["budgets"], "both budgets were spent: nothing was trained"
 

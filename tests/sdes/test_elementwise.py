@@ -13,7 +13,7 @@ from lcss_tf.sdes.linearisation import phi1, phi2
 from lcss_tf.sdes.path import Grid
 
 ELEMENTWISE = ("GeneralizedNormalSDE", "PearsonSDE")
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
@@ -133,7 +133,7 @@ def split_maps(sde, t, steps):
         s, e = grid.middle(first), grid.middle(after)
         return lambda y: flow(a * y[:, None] + std * NODES, s, e)
 
-    start = lambda y: np.repeat(flow(y, tf.zeros(1), grid.middle(tf.constant(0.0)))[:, None], 40, 1)
+    start = lambda y: np.repeat(flow(y, tf.zeros(1), grid.middle(tf.constant(0.0)))[:, None], 24, 1)
     return [start, *(step(k) for k in range(steps))]
 
 
@@ -160,7 +160,7 @@ def test_weak_order(sde, kind):
     The expectation is carried backwards on a grid with Gauss–Hermite nodes, so that only the
     scheme's error is left.
     """
-    t, grid = 0.3, np.linspace(-6, 6, 1201)
+    t, grid = 0.3, np.linspace(-6, 6, 481)
     starts = np.array([-1.2, -0.3, 0.8])
 
     def moments(kind, steps):
@@ -174,7 +174,7 @@ def test_weak_order(sde, kind):
             expectation(maps, f, grid)(starts) for f in (np.square, lambda y: np.cos(2 * y))
         ])  # fmt: skip
 
-    reference = moments("split", 256)
+    reference = moments("split", 128)
     counts = (16, 32) if kind == "euler" else (4, 8)
     errors = [np.abs(moments(kind, n) - reference).max() for n in counts]
     order = np.log2(errors[0] / errors[1])

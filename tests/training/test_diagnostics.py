@@ -24,11 +24,11 @@ def measure(state, loss, num_draws=64, num_buckets=3):
     "loss",
     [
         DSMLoss(),
-        LCSSLoss("path"),
-        LCSSLoss("transition"),
+        pytest.param(LCSSLoss("path"), marks=pytest.mark.slow),
+        pytest.param(LCSSLoss("transition"), marks=pytest.mark.slow),
         LCSSLoss("gaussian", "control_variate", radius=0.02),
-        SSMLoss(),
-        FDSSMLoss(radius=0.02),
+        pytest.param(SSMLoss(), marks=pytest.mark.slow),
+        pytest.param(FDSSMLoss(radius=0.02), marks=pytest.mark.slow),
     ],
     ids=["dsm", "path", "transition", "gaussian", "ssm", "fdssm"],
 )
@@ -37,6 +37,7 @@ def test_unbiased_losses_show_no_bias(state, loss):
     assert (measured.bias < 3 * measured.bias_error + 0.01 * measured.exact_norm).all(), measured
 
 
+@pytest.mark.slow
 def test_a_large_gaussian_radius_shows_its_bias(state):
     """The minimiser is ∇p_σ/p: at radius 1 far from the score."""
     small = measure(state, LCSSLoss("gaussian", "control_variate", radius=0.05))
@@ -45,6 +46,7 @@ def test_a_large_gaussian_radius_shows_its_bias(state):
     assert (large.bias > 1.5 * large.bias_error).any()
 
 
+@pytest.mark.slow
 def test_variances_are_ordered(state):
     """Exact trace < control variate < plain; the path's is DSM's."""
     exact = measure(state, ISMLoss()).variance
