@@ -4,9 +4,13 @@ A **seed** is an integer tensor of shape [2], as ``tf.random.stateless_*`` take
 it; a Python int works too. A seed of shape [3] carries in its third place the
 **row**: the index, in the global batch, of the first example drawn for. Every
 draw of shape [B, ...] then equals rows ``row .. row + B - 1`` of what a single
-device would have drawn for the whole batch, because Philox is counter-based:
-each example owns its own run of counters. So one replica and eight see the same
-noise, and no replica draws more than its share.
+device would have drawn for the whole batch: number j of example i is a hash of
+(seed, i, j). So one replica and eight see the same noise, and no replica draws
+more than its share.
+
+The hash is Threefry (Salmon et al. 2011), elementwise, so that XLA fuses it with
+what the numbers are for. Its own Philox runs in one thread on CPUs, at some 200 ns a
+number against 1 to 6 ns here (docs/performance.md).
 
 Use `plain` to hand a seed to ``tf.random.stateless_*`` directly.
 """
@@ -17,8 +21,36 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-_PHILOX = 1  # StatelessRandom*V2's number for the Philox generator
-_WORDS_PER_COUNTER = 4  # 32-bit words that Philox gives for one counter
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_FOLD = 0xFFFFFFFF  # the counter's second word where a seed is made; no row is as large
+
+
+def threefry(key, counter):
+    """Threefry2x32 with 20 rounds: two uint32 tensors from two, under a key of two.
+
+    Args:
+      key: two uint32 tensors.
+      counter: two uint32 tensors of one shape, or that broadcast.
+    """
+    keys = (*key, key[0] ^ key[1] ^ _word(_PARITY))
+    x, y = counter[0] + keys[0], counter[1] + keys[1]
+    for block in range(5):
+        for bits in _ROTATIONS[block % 2]:
+            x = x + y
+            y = _rotated(y, bits) ^ x
+        x = x + keys[(block + 1) % 3]
+        y = y + keys[(block + 2) % 3] + _word(block + 1)
+    return x, y
+
+
+def _word(value):
+    return tf.constant(value, tf.uint32)
+
+
+def _rotated(x, bits):
+    left = tf.bitwise.left_shift(x, _word(bits))
+    return left | tf.bitwise.right_shift(x, _word(32 - bits))
 
 
 def as_seed(seed):
@@ -50,10 +82,13 @@ def fold_in(seed, data):
     seed = as_seed(seed)
     if hasattr(data, "encode"):  # a name
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
-    key = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed[:2]).key
-    mixed = tf.bitcast(key[0], tf.int32)
-    mixed = tf.stack([mixed[0], mixed[1] ^ tf.cast(data, tf.int32)])
+    counter = tf.bitcast(tf.cast(data, tf.int32), tf.uint32), _word(_FOLD)
+    mixed = tf.bitcast(tf.stack(threefry(_key(seed), counter)), tf.int32)
     return tf.concat([mixed, seed[2:]], axis=0)
+
+
+def _key(seed):
+    return tf.unstack(tf.bitcast(seed[:2], tf.uint32))
 
 
 def seed_for(seed, *path):
@@ -75,22 +110,23 @@ def plain(seed):
     return seed if seed.shape == (2,) else fold_in(seed[:2], seed[2])
 
 
-def _words(seed, shape, draw):
-    """Random words [B, W], W a multiple of 4 and at least the example's size.
+def _words(seed, shape):
+    """Two independent random words for every place of `shape` [B, ...], each uint32.
 
-    Example i of the global batch takes the counters i·W/4 .. (i+1)·W/4 − 1.
+    Example i of the global batch has the counters (j, i), j over the example's places.
     """
     seed = as_seed(seed)
     batch, size = shape[0], math.prod(shape[1:])
-    counters_per_row = -(-size // _WORDS_PER_COUNTER)
-    words_per_row = counters_per_row * _WORDS_PER_COUNTER
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed[:2])
-    if seed.shape == (3,):
-        skipped = tf.cast(seed[2], tf.uint64) * tf.constant(counters_per_row, tf.uint64)
-        counter = tf.stack([counter[0] + skipped, counter[1]])
-    return draw(
-        shape=[batch, words_per_row], key=key, counter=counter, alg=_PHILOX, dtype=tf.float32
-    )
+    row = seed[2] if seed.shape == (3,) else 0
+    rows = tf.bitcast(tf.range(batch) + row, tf.uint32)[:, None]
+    places = tf.bitcast(tf.range(size), tf.uint32)[None, :]
+    words = threefry(_key(seed), (places, rows))
+    return tuple(tf.reshape(word, shape) for word in words)
+
+
+def _fraction(word):
+    """U[0, 1) on a grid of 2⁻²⁴."""
+    return tf.cast(tf.bitwise.right_shift(word, _word(8)), tf.float32) * 2.0**-24
 
 
 def _static(shape):
@@ -102,22 +138,16 @@ def _static(shape):
 
 def uniform(seed, shape, dtype=tf.float32):
     """U[0, 1) of `shape` [B, ...]; B may be a tensor, the rest is static."""
-    shape = _static(shape)
-    size = math.prod(shape[1:])
-    words = _words(seed, shape, tf.raw_ops.StatelessRandomUniformV2)
-    return tf.cast(tf.reshape(words[:, :size], shape), dtype)
+    return tf.cast(_fraction(_words(seed, _static(shape))[0]), dtype)
 
 
 def normal(seed, shape, dtype=tf.float32):
-    """N(0, 1) of `shape` [B, ...], by Box and Muller's transform."""
-    shape = _static(shape)
-    size = math.prod(shape[1:])
-    words = _words(seed, shape, tf.raw_ops.StatelessRandomUniformV2)
-    half = words.shape[1] // 2
-    radius = tf.sqrt(-2.0 * tf.math.log1p(-words[:, :half]))  # words < 1: finite
-    angle = 2.0 * np.pi * words[:, half:]
-    values = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)
-    return tf.cast(tf.reshape(values[:, :size], shape), dtype)
+    """N(0, 1) of `shape` [B, ...], by Box and Muller's transform; |z| < 6.8."""
+    first, second = _words(seed, _static(shape))
+    # All 32 bits: near 0, where the tails come from, float32 is finer than a grid of 2⁻²⁴.
+    u = (tf.cast(first, tf.float32) + 0.5) * 2.0**-32
+    radius = tf.sqrt(-2.0 * tf.math.log(u))
+    return tf.cast(radius * tf.cos(2.0 * np.pi * _fraction(second)), dtype)
 
 
 def rademacher(seed, shape, dtype=tf.float32):

@@ -58,3 +58,26 @@ def test_seed_forms():
         rng.as_seed([1, 2, 3, 4])
     with pytest.raises(ValueError, match="batch axis"):
         rng.normal(1, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_its_authors_known_answers(key, counter, expected):
+    word = lambda value: tf.constant(value, tf.uint32)
+    result = rng.threefry([word(k) for k in key], [word(c) for c in counter])
+    assert tuple(int(x) for x in result) == expected
+
+
+def test_tails_and_moments_of_normals():
+    z = rng.normal(3, (4_000, 1_000)).numpy().astype(np.float64)
+    assert abs(z.mean()) < 3e-3
+    assert z.var() == pytest.approx(1, abs=3e-3)
+    assert (z**4).mean() == pytest.approx(3, abs=0.02)
+    beyond = np.mean(np.abs(z) > 4.5)
+    assert beyond == pytest.approx(2 * stats.norm.sf(4.5), rel=0.5)

@@ -22,7 +22,9 @@ class DSMLoss(Loss):
             )
 
     def terms(self, score_fn, sde, x0, t, seed):
-        return self.terms_for_noise(score_fn, sde, x0, t, rng.normal(seed, shape_of(x0)))
+        # The stream from which every loss draws x_t: the same seed, the same points.
+        z = rng.normal(rng.fold_in(seed, "path"), shape_of(x0))
+        return self.terms_for_noise(score_fn, sde, x0, t, z)
 
     def terms_for_noise(self, score_fn, sde, x0, t, z):
         """`terms` for the given noise z, of the shape of x0."""
