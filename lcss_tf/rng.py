@@ -21,6 +21,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import xla
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _FOLD = 0xFFFFFFFF  # the counter's second word where a seed is made; no row is as large
@@ -79,10 +81,14 @@ def fold_in(seed, data):
 
     The row is kept. Equal in and outside XLA (TF's own fold_in is not).
     """
-    seed = as_seed(seed)
     if hasattr(data, "encode"):  # a name
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
-    counter = tf.bitcast(tf.cast(data, tf.int32), tf.uint32), _word(_FOLD)
+    return _folded(as_seed(seed), tf.cast(data, tf.int32))
+
+
+@xla.piece
+def _folded(seed, data):
+    counter = tf.bitcast(data, tf.uint32), _word(_FOLD)
     mixed = tf.bitcast(tf.stack(threefry(_key(seed), counter)), tf.int32)
     return tf.concat([mixed, seed[2:]], axis=0)
 
@@ -115,7 +121,6 @@ def _words(seed, shape):
 
     Example i of the global batch has the counters (j, i), j over the example's places.
     """
-    seed = as_seed(seed)
     batch, size = shape[0], math.prod(shape[1:])
     row = seed[2] if seed.shape == (3,) else 0
     rows = tf.bitcast(tf.range(batch) + row, tf.uint32)[:, None]
@@ -138,16 +143,26 @@ def _static(shape):
 
 def uniform(seed, shape, dtype=tf.float32):
     """U[0, 1) of `shape` [B, ...]; B may be a tensor, the rest is static."""
-    return tf.cast(_fraction(_words(seed, _static(shape))[0]), dtype)
+    return tf.cast(_uniform(as_seed(seed), _static(shape)), dtype)
+
+
+@xla.piece
+def _uniform(seed, shape):
+    return _fraction(_words(seed, shape)[0])
 
 
 def normal(seed, shape, dtype=tf.float32):
     """N(0, 1) of `shape` [B, ...], by Box and Muller's transform; |z| < 6.8."""
-    first, second = _words(seed, _static(shape))
+    return tf.cast(_normal(as_seed(seed), _static(shape)), dtype)
+
+
+@xla.piece
+def _normal(seed, shape):
+    first, second = _words(seed, shape)
     # All 32 bits: near 0, where the tails come from, float32 is finer than a grid of 2⁻²⁴.
     u = (tf.cast(first, tf.float32) + 0.5) * 2.0**-32
     radius = tf.sqrt(-2.0 * tf.math.log(u))
-    return tf.cast(radius * tf.cos(2.0 * np.pi * _fraction(second)), dtype)
+    return radius * tf.cos(2.0 * np.pi * _fraction(second))
 
 
 def rademacher(seed, shape, dtype=tf.float32):

@@ -198,9 +198,18 @@ def load_state(network, state):
       ValueError: tensors are missing, left over, or of another shape; the network is
         then unchanged.
     """
-    state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
-    state = {name: value for name, value in state.items() if name not in _CONSTANTS}
     variables = state_variables(network)
+    for name, value in fitted(variables, state).items():
+        variables[name].assign(value)
+
+
+def fitted(variables, state):
+    """The arrays of a ``state_dict`` in our layout, by name, checked against the variables.
+
+    Raises:
+      ValueError: tensors are missing, left over, or of another shape.
+    """
+    state = named(state)
     problems = [f"{name} is missing from the state" for name in variables if name not in state]
     problems += [f"{name} has no place in the network" for name in state if name not in variables]
     values = {}
@@ -218,5 +227,10 @@ def load_state(network, state):
             + "; ".join(sorted(problems)[:10])
             + ". Is its configuration the network's?"
         )
-    for name, value in values.items():
-        variables[name].assign(value)
+    return values
+
+
+def named(state):
+    """A ``state_dict`` as arrays by plain names, in its order, without what is no parameter."""
+    state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
+    return {name: value for name, value in state.items() if name not in _CONSTANTS}

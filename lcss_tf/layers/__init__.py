@@ -13,7 +13,7 @@ from lcss_tf.layers.blocks import (
 from lcss_tf.layers.copies import first_copy, repeat_copies
 from lcss_tf.layers.dropout import dropout
 from lcss_tf.layers.embeddings import GaussianFourier, NoiseEmbedding, positional
-from lcss_tf.layers.linear import Conv, dense, fan_average
+from lcss_tf.layers.linear import Conv, Dense, fan_average
 from lcss_tf.layers.normalization import GroupNorm, num_groups
 from lcss_tf.layers.resample import (
     DownsampleConv,
@@ -31,6 +31,7 @@ __all__ = [
     "Combine",
     "Conv",
     "DDPMResidualBlock",
+    "Dense",
     "DownsampleConv",
     "GaussianFourier",
     "GroupNorm",
@@ -39,7 +40,6 @@ __all__ = [
     "ResidualBlock",
     "UpsampleConv",
     "average_downsample",
-    "dense",
     "downsample",
     "dropout",
     "fan_average",

@@ -5,8 +5,9 @@ import tensorflow as tf
 from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
 from lcss_tf.layers.copies import repeat_copies
 from lcss_tf.layers.dropout import dropout
-from lcss_tf.layers.linear import Conv, dense
+from lcss_tf.layers.linear import Conv, Dense
 from lcss_tf.layers.normalization import GroupNorm
+from lcss_tf.layers.places import add_everywhere
 from lcss_tf.layers.resample import downsample, upsample
 
 _RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
@@ -57,27 +58,27 @@ class ResidualBlock(Block):
     def build(self, x_shape, embedding_shape=None):
         features = self.features or x_shape[-1]
         inner = feature_shape(x_shape, features)
-        self.norm_0 = self.add(GroupNorm, [x_shape], name="norm_0")
+        self.norm_0 = self.add(GroupNorm, [x_shape], silu=True, name="norm_0")
         self.conv_0 = self.add(Conv, [x_shape], features, name="conv_0")
         self.noise = None
         if embedding_shape is not None:
-            self.noise = self.add(dense, [embedding_shape], features, name="noise")
-        self.norm_1 = self.add(GroupNorm, [inner], name="norm_1")
+            self.noise = self.add(Dense, [embedding_shape], features, name="noise")
+        self.norm_1 = self.add(GroupNorm, [inner], silu=True, name="norm_1")
         self.conv_1 = self.add(Conv, [inner], features, scale=self.init_scale, name="conv_1")
         self.shortcut = None
         if features != x_shape[-1] or self.resample != "none":
             self.shortcut = self.add(
-                dense, [x_shape], features, self.shortcut_scale, name="shortcut"
+                Dense, [x_shape], features, self.shortcut_scale, name="shortcut"
             )
 
     def call(self, x, embedding=None, seed=None, copies=1):
         resample = _RESAMPLE[self.resample]
-        h = resample(tf.nn.silu(self.norm_0(x)), self.fir_kernel)
+        h = resample(self.norm_0(x), self.fir_kernel)
         h = self.conv_0(h)
         if self.noise is not None:
             noise = repeat_copies(self.noise(embedding), copies)
-            h = h + tf.reshape(noise, [-1, *[1] * (h.shape.rank - 2), h.shape[-1]])
-        h = dropout(tf.nn.silu(self.norm_1(h)), self.dropout, seed, copies)
+            h = add_everywhere(h, noise)
+        h = dropout(self.norm_1(h), self.dropout, seed, copies)
         h = self.conv_1(h)
         x = resample(x, self.fir_kernel)
         if self.shortcut is not None:
@@ -119,10 +120,10 @@ class AttentionBlock(Block):
         channels = x_shape[-1]
         flat = (None, None, channels)
         self.norm = self.add(GroupNorm, [x_shape], name="norm")
-        self.query = self.add(dense, [flat], channels, 0.1, name="query")
-        self.key = self.add(dense, [flat], channels, 0.1, name="key")
-        self.value = self.add(dense, [flat], channels, 0.1, name="value")
-        self.out = self.add(dense, [flat], channels, self.init_scale, name="out")
+        self.query = self.add(Dense, [flat], channels, 0.1, name="query")
+        self.key = self.add(Dense, [flat], channels, 0.1, name="key")
+        self.value = self.add(Dense, [flat], channels, 0.1, name="value")
+        self.out = self.add(Dense, [flat], channels, self.init_scale, name="out")
 
     def call(self, x):
         channels = x.shape[-1]
@@ -148,7 +149,7 @@ class Combine(Block):
         self.keep(method=one_of("combine", method, ("sum", "cat")))
 
     def build(self, pyramid_shape, x_shape):
-        self.projection = self.add(dense, [pyramid_shape], x_shape[-1], name="projection")
+        self.projection = self.add(Dense, [pyramid_shape], x_shape[-1], name="projection")
 
     def call(self, pyramid, x):
         h = self.projection(pyramid)
@@ -169,8 +170,8 @@ class OutputHead(Block):
         self.keep(features=features, scale=scale)
 
     def build(self, x_shape):
-        self.norm = self.add(GroupNorm, [x_shape], name="norm")
+        self.norm = self.add(GroupNorm, [x_shape], silu=True, name="norm")
         self.conv = self.add(Conv, [x_shape], self.features, scale=self.scale, name="conv")
 
     def call(self, x):
-        return self.conv(tf.nn.silu(self.norm(x)))
+        return self.conv(self.norm(x))

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import rng, xla
 
 
 def dropout(x, rate, seed=None, copies=1):
@@ -30,6 +30,10 @@ def dropout(x, rate, seed=None, copies=1):
         raise ValueError(
             f"A batch of {batch} does not hold copies={copies} of one batch: stack whole copies."
         )
-    kept = rng.uniform(seed, [batch // copies, *x.shape[1:]]) >= rate
-    mask = tf.cast(kept, x.dtype) * tf.constant(1.0 / (1.0 - rate), x.dtype)
+    mask = tf.cast(_mask(rng.as_seed(seed), rate, (batch // copies, *x.shape[1:])), x.dtype)
     return x * tf.tile(mask, [copies] + [1] * (x.shape.rank - 1))
+
+
+@xla.piece
+def _mask(seed, rate, shape):
+    return tf.where(rng.uniform(seed, shape) >= rate, 1.0 / (1.0 - rate), 0.0)

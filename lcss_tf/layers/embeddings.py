@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from lcss_tf.layers.base import Block, one_of, register
-from lcss_tf.layers.linear import dense
+from lcss_tf.layers.linear import Dense
 
 
 @register
@@ -97,8 +97,8 @@ class NoiseEmbedding(Block):
                 scale=self.fourier_scale,
                 name="fourier",
             )
-        self.dense_0 = self.add(dense, [(None, width)], self.units, name="dense_0")
-        self.dense_1 = self.add(dense, [(None, self.units)], self.units, name="dense_1")
+        self.dense_0 = self.add(Dense, [(None, width)], self.units, name="dense_0")
+        self.dense_1 = self.add(Dense, [(None, self.units)], self.units, name="dense_1")
 
     def call(self, cond):
         cond = tf.cast(cond, tf.float32)

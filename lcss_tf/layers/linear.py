@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from lcss_tf.layers.base import register
+from lcss_tf.layers.places import add_bias
 
 
 def fan_average(scale=1.0):
@@ -15,9 +16,36 @@ def fan_average(scale=1.0):
     return keras.initializers.VarianceScaling(scale or 1e-10, "fan_avg", "uniform")
 
 
-def dense(features, scale=1.0, **kwargs):
-    """A dense layer along the channels; on images this is a 1×1 convolution."""
-    return keras.layers.Dense(features, kernel_initializer=fan_average(scale), **kwargs)
+@register
+class Dense(keras.layers.Layer):
+    """y = x W + b along the channels, at every place: [N, ..., C] -> [N, ..., features].
+
+    Args:
+      features: output channels.
+      scale: the initialisation's scale; 0 means 1e-10.
+    """
+
+    def __init__(self, features, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.features = features
+        self.scale = scale
+
+    def build(self, x_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(x_shape[-1], self.features),
+            initializer=fan_average(self.scale),
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.features,), initializer="zeros")
+
+    def call(self, x):
+        flat = tf.reshape(x, [-1, x.shape[-1]])
+        y = tf.matmul(flat, tf.convert_to_tensor(self.kernel))
+        y = add_bias(y, tf.convert_to_tensor(self.bias))
+        return tf.reshape(y, [-1, *x.shape[1:-1], self.features])
+
+    def get_config(self):
+        return {**super().get_config(), "features": self.features, "scale": self.scale}
 
 
 @register
@@ -60,7 +88,7 @@ class Conv(keras.layers.Layer):
             # Conv3D's gradient fails outside tf.function unless this is spelled out.
             data_format={3: "NWC", 4: "NHWC", 5: "NDHWC"}[x.shape.rank],
         )
-        return y + tf.convert_to_tensor(self.bias)
+        return add_bias(y, tf.convert_to_tensor(self.bias))
 
     def get_config(self):
         return {

@@ -1,9 +1,18 @@
-"""Group normalisation, in float32 whatever the policy."""
+"""Group normalisation, with SiLU behind it if asked, in float32 whatever the policy.
+
+With the group's mean m and r = (variance + ε)^{−1/2}:  x̂ = (x − m) r,  u = γ x̂ + β,  y = silu(u).
+
+The gradient is written out, for the norm and its activation as one. Automatic differentiation
+keeps half a dozen arrays of the size of x and sums each over the places; this keeps x alone,
+and XLA makes a few passes over it (docs/performance.md).
+"""
 
 import keras
 import tensorflow as tf
 
+from lcss_tf import xla
 from lcss_tf.layers.base import register
+from lcss_tf.layers.places import sum_over_places
 
 
 def num_groups(channels):
@@ -18,18 +27,18 @@ def num_groups(channels):
 
 @register
 class GroupNorm(keras.layers.Layer):
-    """(x − mean) / √(variance + ε), per example and group of channels, then γ·+β.
+    """(x − mean) / √(variance + ε), per example and group of channels, then γ·+β; and SiLU.
 
     Wu and He (2018). [N, ..., C] -> the same shape, with 1, 2 or 3 spatial axes.
-    Mean and variance are reduced per channel first and over the group's channels
-    after: neither needs a reshape of x, which XLA's CPU loops fuse badly.
 
     Args:
+      silu: whether SiLU follows.
       epsilon: ε; NCSN++ uses 1e-6 (Keras' own default is 1e-3).
     """
 
-    def __init__(self, *, epsilon=1e-6, **kwargs):
+    def __init__(self, *, silu=False, epsilon=1e-6, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        self.silu = silu
         self.epsilon = epsilon
 
     def build(self, x_shape):
@@ -40,27 +49,77 @@ class GroupNorm(keras.layers.Layer):
         self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
         self.beta = self.add_weight(name="beta", initializer="zeros", **options)
 
-    def _group_mean(self, x):
-        """The mean over all places and the group's channels: [N, 1..., groups, 1]."""
-        channels = x.shape[-1]
-        mean = tf.reduce_mean(x, axis=list(range(1, x.shape.rank - 1)))
-        mean = tf.reshape(mean, [-1, self.groups, channels // self.groups])
-        return tf.reduce_mean(mean, axis=2, keepdims=True)
-
-    def _per_channel(self, statistic, rank):
-        """[N, groups, 1] as [N, 1..., C], to broadcast against x."""
-        channels = self.gamma.shape[0]
-        spread = statistic * tf.ones([1, 1, channels // self.groups])
-        return tf.reshape(spread, [-1, *[1] * (rank - 2), channels])
-
     def call(self, x):
-        rank = x.shape.rank
+        gamma, beta = (tf.convert_to_tensor(v) for v in (self.gamma, self.beta))
         x = tf.cast(x, tf.float32)
-        x = x - self._per_channel(self._group_mean(x), rank)
-        variance = self._group_mean(tf.square(x))
-        factor = self._per_channel(tf.math.rsqrt(variance + self.epsilon), rank)
-        y = x * (factor * tf.convert_to_tensor(self.gamma)) + tf.convert_to_tensor(self.beta)
+        y = normalised(x, gamma, beta, self.groups, self.epsilon, self.silu)
         return tf.cast(y, self.compute_dtype)
 
     def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon}
+        return {**super().get_config(), "silu": self.silu, "epsilon": self.epsilon}
+
+
+def normalised(x, gamma, beta, groups, epsilon, silu):
+    """The layer's formula: x [N, ..., C], gamma and beta [C]; float32."""
+
+    @tf.custom_gradient
+    def norm(x, gamma, beta):
+        # m and r are results too, with gradients of their own: so that the second derivative,
+        # which differentiates the gradient below, knows that they depend on x.
+        y, m, r = _forward(x, gamma, beta, groups, epsilon, silu)
+
+        def gradient(dy, dm, dr):
+            return _backward(x, gamma, beta, m, r, dy, dm, dr, silu)
+
+        return (y, m, r), gradient
+
+    return norm(x, gamma, beta)[0]
+
+
+def _group_mean(x, groups):
+    """The mean over all places and the channels of each group: [N, G]."""
+    means = sum_over_places(x) / x.shape[1:-1].num_elements()
+    return tf.reduce_mean(tf.reshape(means, [-1, groups, x.shape[-1] // groups]), axis=2)
+
+
+def _at_places(values, x):
+    """[N, G] for every channel of the group and every place: broadcastable to x."""
+    channels = tf.repeat(values, x.shape[-1] // values.shape[1], axis=1)
+    return tf.reshape(channels, [-1, *[1] * (x.shape.rank - 2), x.shape[-1]])
+
+
+@xla.piece
+def _forward(x, gamma, beta, groups, epsilon, silu):
+    """(y, m, r), the last two [N, G]."""
+    m = _group_mean(x, groups)
+    centred = x - _at_places(m, x)
+    r = tf.math.rsqrt(_group_mean(tf.square(centred), groups) + epsilon)
+    u = centred * (_at_places(r, x) * gamma) + beta
+    return (u * tf.sigmoid(u) if silu else u), m, r
+
+
+@xla.piece
+def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
+    """The gradients of x, gamma and beta.
+
+    With du = dy silu'(u), n numbers in a group, and sums over the group:
+    dx = r (γ du − Σγ du/n − x̂ Σγ du x̂/n) + dm/n − dr r² x̂/n.
+    """
+    groups, n = r.shape[1], x.shape[1:].num_elements() // r.shape[1]
+    r_x = _at_places(r, x)
+    x_hat = (x - _at_places(m, x)) * r_x
+    du = dy
+    if silu:
+        u = x_hat * gamma + beta
+        gate = tf.sigmoid(u)
+        du = dy * (gate * (1 + u * (1 - gate)))
+    sums, products = sum_over_places(du), sum_over_places(du * x_hat)
+
+    def over_group(values):
+        values = tf.reshape(values * gamma, [-1, groups, gamma.shape[0] // groups])
+        return tf.reduce_sum(values, axis=2)
+
+    constant = (dm - r * over_group(sums)) / n
+    slope = -(r * over_group(products) + dr * r**2) / n
+    dx = r_x * gamma * du + _at_places(constant, x) + x_hat * _at_places(slope, x)
+    return dx, tf.reduce_sum(products, axis=0), tf.reduce_sum(sums, axis=0)

@@ -10,6 +10,7 @@ import math
 
 import tensorflow as tf
 
+from lcss_tf import xla
 from lcss_tf.layers.base import Block, feature_shape, register
 from lcss_tf.layers.linear import Conv
 
@@ -78,22 +79,81 @@ def _merge(x, axis):
     return tf.reshape(x, [-1, *shape[1:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]])
 
 
-def fir_upsample(x, kernel):
-    """Twice the size along every spatial axis by a FIR filter of gain 2 per axis.
-
-    [N, ..., C] -> [N, 2·..., C]; `kernel` holds the taps.
-    """
+def _fir_up(x, kernel):
     for axis in _spatial_axes(x):
         x = _filter_upsampled(x, axis, _taps(kernel, gain=2.0), before=(len(kernel) - 1) // 2 + 1)
     return x
 
 
-def fir_downsample(x, kernel):
-    """Half the size along every spatial axis by a FIR filter: [N, 2·..., C] -> [N, ..., C]."""
+def _fir_up_for_conv(x, kernel):
+    """One value more at either end: what a convolution without padding takes off."""
+    before = (len(kernel) - 3) // 2 + 3
+    for axis in _spatial_axes(x):
+        x = _filter_upsampled(x, axis, _taps(kernel, gain=2.0), before, extra=1)
+    return x
+
+
+def _fir_down(x, kernel):
     spare = len(kernel) - 2
     for axis in _spatial_axes(x):
         x = _filter(x, axis, _taps(kernel), (spare + 1) // 2, spare // 2, stride=2)
     return x
+
+
+def _fir_for_strided_conv(x, kernel):
+    spare = len(kernel)
+    for axis in _spatial_axes(x):
+        x = _filter(x, axis, _taps(kernel), math.ceil(spare / 2), spare // 2)
+    return x
+
+
+_FILTERS = {
+    "up": _fir_up,
+    "up for conv": _fir_up_for_conv,
+    "down": _fir_down,
+    "for strided conv": _fir_for_strided_conv,
+}
+
+
+def _filtered(x, name, kernel):
+    """A linear map of x, in one piece of XLA, as is its transpose, its gradient."""
+
+    @tf.custom_gradient
+    def forward(x):
+        return _apply(x, name, kernel), lambda upstream: transposed(upstream)
+
+    @tf.custom_gradient
+    def transposed(y):
+        return _apply_transposed(y, tuple(x.shape[1:]), name, kernel), lambda v: forward(v)
+
+    return forward(x)
+
+
+@xla.piece
+def _apply(x, name, kernel):
+    return _FILTERS[name](x, kernel)
+
+
+@xla.piece
+def _apply_transposed(y, shape, name, kernel):
+    x = tf.zeros([tf.shape(y)[0], *shape], y.dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        mapped = _FILTERS[name](x, kernel)
+    return tape.gradient(mapped, x, output_gradients=y)
+
+
+def fir_upsample(x, kernel):
+    """Twice the size along every spatial axis by a FIR filter of gain 2 per axis.
+
+    [N, ..., C] -> [N, 2·..., C]; `kernel` holds the taps.
+    """
+    return _filtered(x, "up", tuple(kernel))
+
+
+def fir_downsample(x, kernel):
+    """Half the size along every spatial axis by a FIR filter: [N, 2·..., C] -> [N, ..., C]."""
+    return _filtered(x, "down", tuple(kernel))
 
 
 def nearest_upsample(x):
@@ -157,11 +217,7 @@ class UpsampleConv(_Resample):
     def call(self, x):
         if not self.fir_kernel:
             return self.conv(nearest_upsample(x))
-        before = (len(self.fir_kernel) - 3) // 2 + 3
-        for axis in _spatial_axes(x):
-            # One value more at either end: what the convolution takes off.
-            x = _filter_upsampled(x, axis, _taps(self.fir_kernel, gain=2.0), before, extra=1)
-        return self.conv(x)
+        return self.conv(_filtered(x, "up for conv", self.fir_kernel))
 
 
 @register
@@ -175,10 +231,8 @@ class DownsampleConv(_Resample):
         self._build_conv(x_shape, padding="valid", strides=2)
 
     def call(self, x):
+        if self.fir_kernel:
+            return self.conv(_filtered(x, "for strided conv", self.fir_kernel))
         for axis in _spatial_axes(x):
-            if self.fir_kernel:
-                spare = len(self.fir_kernel)
-                x = _filter(x, axis, _taps(self.fir_kernel), math.ceil(spare / 2), spare // 2)
-            else:
-                x = _pad(x, axis, 0, 1)
+            x = _pad(x, axis, 0, 1)
         return self.conv(x)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import rng, xla
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.directions import DIRECTIONS, check_directions
 from lcss_tf.losses.points import in_one_pass
@@ -47,7 +47,7 @@ class FDSSMLoss(Loss):
         self.directions, self.num_directions = directions, num_directions
 
     def terms(self, score_fn, sde, x0, t, seed):
-        x = sde.sample_xt(x0, t, rng.fold_in(seed, "path"))
+        x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
         seeds = rng.split(rng.fold_in(seed, "direction"), self.num_directions)
         slices = [DIRECTIONS[self.directions](s, shape_of(x0)) for s in seeds]
         h = like(self.radius * sde.noise_scale(t), x0)

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import rng, xla
 from lcss_tf.losses.base import Loss
 from lcss_tf.registry import LOSSES
 from lcss_tf.sdes.shapes import shape_of, sum_over_data
@@ -24,7 +24,7 @@ class ISMLoss(Loss):
     """
 
     def terms(self, score_fn, sde, x0, t, seed):
-        x = sde.sample_xt(x0, t, rng.fold_in(seed, "path"))
+        x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
         return self.terms_at(score_fn, x, t)
 
     def terms_at(self, score_fn, x, t):

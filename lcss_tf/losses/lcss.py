@@ -10,7 +10,7 @@ so that neither a derivative nor the transition density is needed, and the SDE i
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import rng, xla
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.directions import DIRECTIONS
 from lcss_tf.losses.lcss_options import Plan, completed
@@ -98,7 +98,7 @@ class LCSSLoss(Loss):
         plan = self.plan(sde)
         path_seed, z_seed = rng.fold_in(seed, "path"), rng.fold_in(seed, "direction")
         if plan.smoothing == "path":
-            x, weight = sde.sample_with_weight(x0, t, path_seed)
+            x, weight = xla.call(sde.sample_with_weight, x0, t, path_seed)
             return terms_by_weight(score_fn(x, t), weight)
         draw = DIRECTIONS[plan.directions]
         z = [draw(z_k, shape_of(x0)) for z_k in rng.split(z_seed, plan.num_directions)]
@@ -148,7 +148,7 @@ def _last_step(plan, sde, x0, t, seed):
 
 def _added_noise(plan, sde, x0, t, seed):
     """x' = x + σz about x ~ p_t."""
-    x = sde.sample_xt(x0, t, seed)
+    x = xla.call(sde.sample_xt, x0, t, seed)
     return GaussianKernel(x, like(plan.radius * sde.noise_scale(t), x))
 
 

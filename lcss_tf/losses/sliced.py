@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import rng, xla
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.derivative import score_and_products
 from lcss_tf.losses.directions import DIRECTIONS, check_directions
@@ -35,7 +35,7 @@ class SSMLoss(Loss):
         self.directions, self.num_directions = directions, num_directions
 
     def terms(self, score_fn, sde, x0, t, seed):
-        x = sde.sample_xt(x0, t, rng.fold_in(seed, "path"))
+        x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
         seeds = rng.split(rng.fold_in(seed, "direction"), self.num_directions)
         slices = [DIRECTIONS[self.directions](s, shape_of(x0)) for s in seeds]
         return self.terms_for_slices(score_fn, x, t, slices)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from lcss_tf.layers import NoiseEmbedding, dense, first_copy, repeat_copies
+from lcss_tf.layers import Dense, NoiseEmbedding, first_copy, repeat_copies
 from lcss_tf.layers.base import one_of, register
 from lcss_tf.registry import NETWORKS
 
@@ -74,7 +74,7 @@ class MLP(keras.Model):
         self.noise_embedding.build((None,))
 
         def layer(inputs, outputs, name):
-            made = dense(outputs, name=name, dtype=self.dtype_policy)
+            made = Dense(outputs, name=name, dtype=self.dtype_policy)
             made.build((None, inputs))
             return made
 

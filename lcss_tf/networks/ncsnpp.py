@@ -112,6 +112,7 @@ class NCSNpp(keras.Model):
         return {**super().get_config(), **self._hyperparameters}
 
     takes_copies = True
+    pieces_on_cpu = True  # see `lcss_tf.xla`
 
     @property
     def stochastic(self):

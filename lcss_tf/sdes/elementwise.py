@@ -12,6 +12,7 @@ derivative of x_t by all the noise that made it, which `sample_with_weight` need
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import xla
 from lcss_tf.sdes import path
 from lcss_tf.sdes.base import SDE
 from lcss_tf.sdes.derivatives import with_derivatives
@@ -175,5 +176,9 @@ class ElementwiseSDE(SDE):
     def last_step(self, x0, t, std, seed):
         """The kernel of a last step of deviation `std` (in x, at x = 0) before t."""
         s = self.earlier_time(t, std)
-        y_s = path.sample(self, self.to_latent(x0), self._grid(s), seed)
+
+        def sampled(x0, s, seed):
+            return path.sample(self, self.to_latent(x0), self._grid(s), seed)
+
+        y_s = xla.call(sampled, x0, s, seed)
         return LatentKernel(*self.latent_kernel(tf.stop_gradient(y_s), s, t), self)

@@ -1,8 +1,8 @@
 """One training step: loss and gradients under XLA, their sum over replicas, the update.
 
-XLA's boundary is the loss and gradients of one replica. The all-reduce, the
-clipping and the optimiser stay outside: compiled whole, the step works on one
-replica and fails on two.
+On one replica the whole step may be one program of XLA. On several its boundary is the
+loss and gradients of one replica; the all-reduce, the clipping and the optimiser stay
+outside, since XLA takes no collective of the strategy.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import gin
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import rng, xla
 from lcss_tf.training.distribution import all_reduce_sum, replica_row
 
 NUM_BUCKETS = 10  # equal parts of [t_min, T] over which the loss is reported
@@ -43,12 +43,14 @@ class TrainStep:
       distribution: a `Distribution`.
       global_batch: examples per step over all replicas.
       seed: of all noise; the noise is a pure function of (seed, step, row).
-      jit_compile: compile loss and gradients with XLA.
+      jit_compile: True: loss and gradients are one XLA program, on one replica the whole step.
+        "pieces": a graph, of which XLA compiles what should be fused (see `lcss_tf.xla`). False:
+        a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, else True.
       clip_norm: the global norm of the summed gradients is clipped to it; None: never.
     """
 
     def __init__(
-        self, state, loss, distribution, global_batch, seed, jit_compile=True, clip_norm=1.0
+        self, state, loss, distribution, global_batch, seed, jit_compile=None, clip_norm=1.0
     ):
         self._state = state
         self._loss = loss
@@ -58,18 +60,38 @@ class TrainStep:
         self._seed = seed
         self._clip_norm = clip_norm
         self._variables = state.network.trainable_variables
+        if jit_compile is None:
+            on_cpu = not tf.config.list_logical_devices("GPU")
+            in_pieces = on_cpu and getattr(state.network, "pieces_on_cpu", False)
+            jit_compile = "pieces" if in_pieces else True
+        whole = jit_compile is True
+        self._in_pieces = jit_compile == "pieces"
+        # On one replica there is no collective in between: the update is compiled as well.
+        alone = distribution.num_replicas == 1
         self._loss_and_gradients = tf.function(
-            self._loss_and_gradients, jit_compile=jit_compile, autograph=False
+            self._loss_and_gradients, jit_compile=whole or None, autograph=False
         )
-        self._step = tf.function(self._step, autograph=False)
+        self._update = tf.function(
+            self._update, jit_compile=(bool(jit_compile) and alone) or None, autograph=False
+        )
+        self._step = tf.function(
+            self._step, jit_compile=(whole and alone) or None, autograph=False
+        )
 
     def __call__(self, batch, step):
         return self._step(batch, tf.constant(step, tf.int64))
 
     def _step(self, batch, step):
-        seed = rng.seed_for(self._seed, "train", tf.cast(step, tf.int32))
+        with xla.in_pieces(self._in_pieces):
+            seed = rng.seed_for(self._seed, "train", tf.cast(step, tf.int32))
         report, gradients = self._distribution.run(self._replica_step, batch, seed)
         report = self._distribution.first(report)
+        learning_rate = tf.identity(self._state.optimizer.learning_rate)
+        self._update(gradients, report["finite"])
+        return StepReport(learning_rate=learning_rate, **report)
+
+    def _update(self, gradients, finite):
+        """The optimiser's step and the average's, if the gradients are finite."""
         optimizer, ema = self._state.optimizer, self._state.ema
 
         def take():
@@ -77,9 +99,7 @@ class TrainStep:
             ema.update(self._distribution, optimizer.iterations)
             return tf.constant(0)
 
-        learning_rate = tf.identity(optimizer.learning_rate)
-        tf.cond(report["finite"], take, lambda: tf.constant(0))
-        return StepReport(learning_rate=learning_rate, **report)
+        tf.cond(finite, take, lambda: tf.constant(0))
 
     def _replica_step(self, x0, seed):
         """One replica's part: the report and the clipped gradients, both summed over replicas."""
@@ -106,6 +126,10 @@ class TrainStep:
 
     def _loss_and_gradients(self, x0, seed):
         """This replica's share of the sums over the global batch, and of the gradients."""
+        with xla.in_pieces(self._in_pieces):  # here: each replica is traced in a thread of its own
+            return self._sums_and_gradients(x0, seed)
+
+    def _sums_and_gradients(self, x0, seed):
         state, share = self._state, 1.0 / self._global_batch
         with tf.GradientTape() as tape:
             score_fn = state.model.score_fn(
