@@ -7,7 +7,6 @@ from lcss_tf.layers.copies import repeat_copies
 from lcss_tf.layers.dropout import dropout
 from lcss_tf.layers.linear import Conv, Dense
 from lcss_tf.layers.normalization import GroupNorm
-from lcss_tf.layers.places import add_everywhere
 from lcss_tf.layers.resample import downsample, upsample
 
 _RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
@@ -77,7 +76,7 @@ class ResidualBlock(Block):
         h = self.conv_0(h)
         if self.noise is not None:
             noise = repeat_copies(self.noise(embedding), copies)
-            h = add_everywhere(h, noise)
+            h = h + tf.reshape(noise, [-1, *[1] * (h.shape.rank - 2), h.shape[-1]])
         h = dropout(self.norm_1(h), self.dropout, seed, copies)
         h = self.conv_1(h)
         x = resample(x, self.fir_kernel)

@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 
 from lcss_tf.layers.base import register
-from lcss_tf.layers.places import add_bias
 
 
 def fan_average(scale=1.0):
@@ -41,7 +40,7 @@ class Dense(keras.layers.Layer):
     def call(self, x):
         flat = tf.reshape(x, [-1, x.shape[-1]])
         y = tf.matmul(flat, tf.convert_to_tensor(self.kernel))
-        y = add_bias(y, tf.convert_to_tensor(self.bias))
+        y = tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
         return tf.reshape(y, [-1, *x.shape[1:-1], self.features])
 
     def get_config(self):
@@ -88,7 +87,7 @@ class Conv(keras.layers.Layer):
             # Conv3D's gradient fails outside tf.function unless this is spelled out.
             data_format={3: "NWC", 4: "NHWC", 5: "NDHWC"}[x.shape.rank],
         )
-        return add_bias(y, tf.convert_to_tensor(self.bias))
+        return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
 
     def get_config(self):
         return {

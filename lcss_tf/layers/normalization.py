@@ -2,9 +2,8 @@
 
 With the group's mean m and r = (variance + ε)^{−1/2}:  x̂ = (x − m) r,  u = γ x̂ + β,  y = silu(u).
 
-The gradient is written out, for the norm and its activation as one. Automatic differentiation
-keeps half a dozen arrays of the size of x and sums each over the places; this keeps x alone,
-and XLA makes a few passes over it (docs/performance.md).
+In pieces of XLA (see `lcss_tf.xla`) the gradient is written out, for the norm and its activation
+as one: it keeps x alone, and makes a few passes over it (docs/performance.md).
 """
 
 import keras
@@ -12,7 +11,6 @@ import tensorflow as tf
 
 from lcss_tf import xla
 from lcss_tf.layers.base import register
-from lcss_tf.layers.places import sum_over_places
 
 
 def num_groups(channels):
@@ -61,6 +59,8 @@ class GroupNorm(keras.layers.Layer):
 
 def normalised(x, gamma, beta, groups, epsilon, silu):
     """The layer's formula: x [N, ..., C], gamma and beta [C]; float32."""
+    if not xla.is_in_pieces():
+        return _formula(x, gamma, beta, groups, epsilon, silu)[0]
 
     @tf.custom_gradient
     def norm(x, gamma, beta):
@@ -76,9 +76,25 @@ def normalised(x, gamma, beta, groups, epsilon, silu):
     return norm(x, gamma, beta)[0]
 
 
+def _formula(x, gamma, beta, groups, epsilon, silu):
+    """(y, m, r), the last two [N, G]."""
+    m = _group_mean(x, groups)
+    x = x - _at_places(m, x)
+    r = tf.math.rsqrt(_group_mean(tf.square(x), groups) + epsilon)
+    u = x * (_at_places(r, x) * gamma) + beta
+    return (tf.nn.silu(u) if silu else u), m, r
+
+
+_forward = xla.piece(_formula)
+
+
 def _group_mean(x, groups):
-    """The mean over all places and the channels of each group: [N, G]."""
-    means = sum_over_places(x) / x.shape[1:-1].num_elements()
+    """The mean over all places and the channels of each group: [N, G].
+
+    Reduced per channel first and over the group's channels after: neither needs a reshape of x,
+    which XLA's CPU loops fuse badly.
+    """
+    means = tf.reduce_mean(x, axis=list(range(1, x.shape.rank - 1)))
     return tf.reduce_mean(tf.reshape(means, [-1, groups, x.shape[-1] // groups]), axis=2)
 
 
@@ -86,16 +102,6 @@ def _at_places(values, x):
     """[N, G] for every channel of the group and every place: broadcastable to x."""
     channels = tf.repeat(values, x.shape[-1] // values.shape[1], axis=1)
     return tf.reshape(channels, [-1, *[1] * (x.shape.rank - 2), x.shape[-1]])
-
-
-@xla.piece
-def _forward(x, gamma, beta, groups, epsilon, silu):
-    """(y, m, r), the last two [N, G]."""
-    m = _group_mean(x, groups)
-    centred = x - _at_places(m, x)
-    r = tf.math.rsqrt(_group_mean(tf.square(centred), groups) + epsilon)
-    u = centred * (_at_places(r, x) * gamma) + beta
-    return (u * tf.sigmoid(u) if silu else u), m, r
 
 
 @xla.piece
@@ -113,7 +119,7 @@ def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
         u = x_hat * gamma + beta
         gate = tf.sigmoid(u)
         du = dy * (gate * (1 + u * (1 - gate)))
-    sums, products = sum_over_places(du), sum_over_places(du * x_hat)
+    sums, products = _sum_over_places(du), _sum_over_places(du * x_hat)
 
     def over_group(values):
         values = tf.reshape(values * gamma, [-1, groups, gamma.shape[0] // groups])
@@ -123,3 +129,13 @@ def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
     slope = -(r * over_group(products) + dr * r**2) / n
     dx = r_x * gamma * du + _at_places(constant, x) + x_hat * _at_places(slope, x)
     return dx, tf.reduce_sum(products, axis=0), tf.reduce_sum(sums, axis=0)
+
+
+def _sum_over_places(x):
+    """[N, ..., C] -> [N, C], as a product with a row of ones.
+
+    XLA fuses a plain reduction with all that leads up to it, and on CPUs then computes that
+    one number at a time.
+    """
+    flat = tf.reshape(x, [tf.shape(x)[0], -1, x.shape[-1]])
+    return tf.matmul(tf.ones([tf.shape(flat)[0], 1, tf.shape(flat)[1]], x.dtype), flat)[:, 0]

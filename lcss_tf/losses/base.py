@@ -38,6 +38,8 @@ class Loss:
       ValueError: an unknown name.
     """
 
+    differentiates_score = False  # whether it takes derivatives of the score by x
+
     def __init__(self, weighting="noise_scale", time_sampling="stratified", reduction="mean"):
         if time_sampling not in TIME_SAMPLINGS:
             raise ValueError(

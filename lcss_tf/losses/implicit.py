@@ -23,6 +23,8 @@ class ISMLoss(Loss):
       ValueError: d > 4,096.
     """
 
+    differentiates_score = True
+
     def terms(self, score_fn, sde, x0, t, seed):
         x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
         return self.terms_at(score_fn, x, t)

@@ -28,6 +28,8 @@ class SSMLoss(Loss):
       ValueError: an unknown option.
     """
 
+    differentiates_score = True
+
     def __init__(self, variance_reduced=True, directions="rademacher", num_directions=1, **options):
         super().__init__(**options)
         check_directions(type(self).__name__, directions, num_directions)

@@ -98,6 +98,13 @@ class ElementwiseSDE(SDE):
         """
         return rosenbrock_flow(self.latent_drift, y, s, t)
 
+    def flow_with_derivatives(self, y, s, t):
+        """[F(y), F'(y), F''(y)] of the flow F from s to t, each of the shape of y.
+
+        Here by automatic differentiation; a closed form is cheaper.
+        """
+        return with_derivatives(lambda y: self.flow(y, s, t), y, 2)
+
     # What follows -----------------------------------------------------------------------
 
     def check(self):

@@ -67,12 +67,30 @@ class GeneralizedNormalSDE(ElementwiseSDE):
         q = self.power - 2
         if q == 0:
             return y
-        half = like(0.5 * q * self.beta.integral(s, t), y)
+        _, base, _ = self._bernoulli(y, s, t)
         # For q < 0 the flow reaches 0 in finite time, and stays.
-        base = tf.exp(-half) - tf.math.expm1(-half) * tf.abs(y) ** q
         if q < 0:
             return tf.where(base > 0, y * tf.maximum(base, 1e-30) ** (-1 / q), tf.zeros_like(y))
         return y * base ** (-1 / q)
+
+    def flow_with_derivatives(self, y, s, t):
+        """With b = E + (1 − E)|y|^q: F = y b^{−1/q}, F' = E F/(y b), F'' as below."""
+        q = self.power - 2
+        if q < 1:  # where the second derivative is without bound
+            return super().flow_with_derivatives(y, s, t)
+        E, base, powered = self._bernoulli(y, s, t)
+        shrink = base ** (-1 / q)
+        slope = E * shrink / base
+        # sign(y)|y|^{q−1} = |y|^q/y, safe at 0 where q = 1 gives the sign of 0.
+        lever = tf.math.divide_no_nan(powered, y)
+        return [y * shrink, slope, -(1 + q) * (1 - E) * lever * slope / base]
+
+    def _bernoulli(self, y, s, t):
+        """(E, E + (1 − E)|y|^q, |y|^q)."""
+        q = self.power - 2
+        half = like(0.5 * q * self.beta.integral(s, t), y)
+        E, powered = tf.exp(-half), tf.abs(y) ** q
+        return E, E - tf.math.expm1(-half) * powered, powered
 
     def prior_std(self):
         """√(p^{2/p} Γ(3/p)/Γ(1/p))."""

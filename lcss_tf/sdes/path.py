@@ -24,7 +24,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lcss_tf import rng
-from lcss_tf.sdes.derivatives import with_derivatives
 from lcss_tf.sdes.shapes import like, shape_of
 
 _CROWDING = 1.5  # of the steps towards the end: what went wrong early is forgotten
@@ -81,7 +80,7 @@ def sample_with_weight(sde, y, grid, seed):
         z = rng.normal(rng.fold_in(seed, i), shape)
         y, P, M, Q = a * y + std * z, a**2 * P + std**2, a * M + std * z, a**3 * Q
         s, t = grid.middle(k), grid.middle(k + 1.0)
-        y, slope, bend = with_derivatives(lambda y: sde.flow(y, s, t), y, 2)
+        y, slope, bend = sde.flow_with_derivatives(y, s, t)
         Q = slope**2 * (slope * Q + 2 * bend * P**2)
         M = slope * M - bend * P
         return i + 1, y, slope**2 * P, M, Q

@@ -45,7 +45,8 @@ class TrainStep:
       seed: of all noise; the noise is a pure function of (seed, step, row).
       jit_compile: True: loss and gradients are one XLA program, on one replica the whole step.
         "pieces": a graph, of which XLA compiles what should be fused (see `lcss_tf.xla`). False:
-        a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, else True.
+        a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, unless the loss
+        differentiates the score (the second derivative of the pieces is slow); else True.
       clip_norm: the global norm of the summed gradients is clipped to it; None: never.
     """
 
@@ -62,7 +63,8 @@ class TrainStep:
         self._variables = state.network.trainable_variables
         if jit_compile is None:
             on_cpu = not tf.config.list_logical_devices("GPU")
-            in_pieces = on_cpu and getattr(state.network, "pieces_on_cpu", False)
+            willing = getattr(state.network, "pieces_on_cpu", False)
+            in_pieces = on_cpu and willing and not loss.differentiates_score
             jit_compile = "pieces" if in_pieces else True
         whole = jit_compile is True
         self._in_pieces = jit_compile == "pieces"
@@ -74,9 +76,7 @@ class TrainStep:
         self._update = tf.function(
             self._update, jit_compile=(bool(jit_compile) and alone) or None, autograph=False
         )
-        self._step = tf.function(
-            self._step, jit_compile=(whole and alone) or None, autograph=False
-        )
+        self._step = tf.function(self._step, jit_compile=(whole and alone) or None, autograph=False)
 
     def __call__(self, batch, step):
         return self._step(batch, tf.constant(step, tf.int64))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf.networks import NCSNpp
 from lcss_tf.importers.score_sde import load_state, network_from_config, state_variables
+from lcss_tf.networks import NCSNpp
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 

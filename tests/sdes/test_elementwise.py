@@ -228,3 +228,21 @@ def test_general_sdes_are_simulated_by_euler_steps_of_their_own_number_and_spaci
         assert float(tf.math.reduce_variance(x)) == pytest.approx(variance, rel=0.02)
     with pytest.raises(ValueError, match="simulation_steps >= 1"):
         Plain(simulation_steps=0)
+
+
+@pytest.mark.parametrize(
+    "sde",
+    [
+        lcss_tf.SDES["GeneralizedNormalSDE"](4.0),
+        lcss_tf.SDES["GeneralizedNormalSDE"](3.0),
+        lcss_tf.SDES["GeneralizedNormalSDE"](3.5),
+    ],
+)
+def test_closed_derivatives_of_the_flow_are_those_of_automatic_differentiation(sde):
+    y = tf.constant([[-2.3, -0.7, -0.01, 0.02, 0.4, 1.1, 3.0]])
+    for s, t in ((0.0, 0.05), (0.3, 0.5), (0.9, 1.0)):
+        s, t = tf.constant([s]), tf.constant([t])
+        closed = sde.flow_with_derivatives(y, s, t)
+        automatic = lcss_tf.ElementwiseSDE.flow_with_derivatives(sde, y, s, t)
+        for one, other in zip(closed, automatic, strict=True):
+            np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
