@@ -82,7 +82,7 @@ class ScoreModel:
         self.sde = sde
         self.preconditioning = preconditioning
 
-    def score_fn(self, network, seed=None, batch=None):
+    def score_fn(self, network, seed=None, batch=None, labels=None):
         """score_fn(x, t) of `network`.
 
         Args:
@@ -94,6 +94,8 @@ class ScoreModel:
             losses that compare the score at neighbouring points of the same times, they share
             the embedding of the times and the dropout masks: the difference is then one of the
             same function.
+          labels: classes [batch], for a conditional network; None: of any class. Copies of the
+            batch share them.
         """
         stochastic = seed is not None and getattr(network, "stochastic", False)
         takes_copies = stochastic or getattr(network, "takes_copies", False)
@@ -102,6 +104,8 @@ class ScoreModel:
             options = {"seed": seed} if stochastic else {}
             if takes_copies and batch is not None:
                 options["copies"] = x.shape[0] // batch
+            if labels is not None:
+                options["labels"] = labels
 
             def call(inputs, cond):
                 return tf.cast(network(inputs, cond, **options), tf.float32)

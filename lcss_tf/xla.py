@@ -35,6 +35,24 @@ def is_in_pieces():
     return _IN_PIECES.get()
 
 
+def mode(jit_compile, pieces_on_cpu):
+    """True, "pieces" or False, from a binding that may be None.
+
+    Args:
+      jit_compile: True, "pieces", False or None.
+      pieces_on_cpu: what None means where there is no GPU: pieces, or one program.
+
+    Raises:
+      ValueError: none of these.
+    """
+    if jit_compile not in (True, "pieces", False, None):
+        raise ValueError(f"jit_compile must be True, 'pieces', False or None; got {jit_compile!r}.")
+    if jit_compile is not None:
+        return jit_compile
+    on_cpu = not tf.config.list_logical_devices("GPU")
+    return "pieces" if on_cpu and pieces_on_cpu else True
+
+
 def piece(function):
     """A function of tensors (and of hashable options) that XLA may compile by itself.
 

@@ -10,14 +10,14 @@ PACKAGE = ROOT / "lcss_tf"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a module imports from its own layer's package or from below.
 LAYERS = [
-    {"registry", "rng", "xla"},
+    {"registry", "rng", "xla", "memory"},
     {"sdes", "layers", "data", "images", "plots"},
     {"networks", "score"},
     {"losses", "samplers", "exact", "importers"},
     {"training"},
     {"metrics"},
     {"config", "experiment"},
-    {"compare"},
+    {"compare", "benchmark"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

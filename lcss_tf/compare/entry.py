@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from lcss_tf.compare.contest import RESULT, entry_workdir
 from lcss_tf.compare.judge import Judge
-from lcss_tf.compare.memory import PeakMemory
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.recipe import measure, new_state, write_data_info
+from lcss_tf.memory import PeakMemory
 from lcss_tf.training.checkpoints import Checkpoints, write_bytes_whole
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.step import TrainStep

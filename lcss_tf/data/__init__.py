@@ -9,6 +9,7 @@ from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.index_stream import evaluation_batches, index_batches
 from lcss_tf.data.info import DataInfo
 from lcss_tf.data.mixture import Mixture
+from lcss_tf.data.noise_images import NoiseImages
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.data.spiral import Spiral
 from lcss_tf.data.student_mixture import StudentMixture
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFolder",
     "MemoryImages",
     "Mixture",
+    "NoiseImages",
     "Scaling",
     "Spiral",
     "StudentMixture",

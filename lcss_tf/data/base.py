@@ -83,7 +83,26 @@ class Dataset:
         if split not in SPLITS:
             raise ValueError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
 
-    def pipeline(self, batches, split="train", seed=0):
+    def class_labels(self, num_classes, split="train"):
+        """`labels`, for a network of `num_classes` classes.
+
+        Raises:
+          ValueError: there are no labels, or some lie outside 0 .. num_classes − 1.
+        """
+        labels = self.labels(split)
+        if labels is None:
+            raise ValueError(
+                f"The network has num_classes = {num_classes}, and {self.name} has no labels. Take "
+                "data with labels, or leave num_classes out."
+            )
+        if labels.min() < 0 or labels.max() >= num_classes:
+            raise ValueError(
+                f"The labels of {self.name} run from {labels.min()} to {labels.max()}, and the "
+                f"network has num_classes = {num_classes}: bind num_classes = {labels.max() + 1}."
+            )
+        return labels
+
+    def pipeline(self, batches, split="train", seed=0, num_classes=None):
         """Batches of examples from batches of indices.
 
         Args:
@@ -92,17 +111,23 @@ class Dataset:
             for augmentation.
           split: ``"train"`` or ``"test"``.
           seed: an int.
+          num_classes: of a conditional network: the batches are then pairs with the labels.
 
         Returns:
-          A ``tf.data.Dataset`` of float32 [B, *shape], in the order of `batches`,
-          not prefetched.
+          A ``tf.data.Dataset`` of float32 [B, *shape], or of pairs with int32 [B], in the order
+          of `batches`, not prefetched.
         """
         self.require(split)
+        labels = None
+        if num_classes is not None:
+            labels = tf.constant(self.class_labels(num_classes, split), tf.int32)
 
         @tf.autograph.experimental.do_not_convert  # plain Python: data may be opened in here
         def load(indices, positions=None):
             examples = self.examples(indices, split, seed)
-            return examples if positions is None else self.augment(examples, positions, seed)
+            if positions is not None:
+                examples = self.augment(examples, positions, seed)
+            return examples if labels is None else (examples, tf.gather(labels, indices))
 
         return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 

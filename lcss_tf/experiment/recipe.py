@@ -41,6 +41,11 @@ class Recipe:
     batch_size: int = gin.REQUIRED
     seed: int = 0
 
+    @property
+    def num_classes(self):
+        """Of a conditional network; None where it is not."""
+        return getattr(self.network, "num_classes", None)
+
 
 @gin.configurable("score", denylist=["sde"])
 def score_model(sde, preconditioning="moments"):

@@ -9,7 +9,7 @@ from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import restored
 
 
-def sample(workdir, num_samples=64, out=None, seed=0):
+def sample(workdir, num_samples=64, out=None, seed=0, label=None):
     """Samples from a run; the configuration must be loaded (`config.load_workdir`).
 
     Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
@@ -20,6 +20,7 @@ def sample(workdir, num_samples=64, out=None, seed=0):
       num_samples: how many.
       out: path without, or with, a suffix; by default ``<workdir>/samples/seed_<seed>``.
       seed: of the samples.
+      label: their class, of a network with classes; None: all classes in turn.
 
     Returns:
       The paths written.
@@ -28,7 +29,9 @@ def sample(workdir, num_samples=64, out=None, seed=0):
     out = out.with_suffix("") if out.suffix in (".png", ".npz") else out
     out.parent.mkdir(parents=True, exist_ok=True)
     _, state, info, distribution = restored(workdir)
-    samples = info.unscale(Generation(state, info.shape, distribution)(num_samples, seed))
+    samples = info.unscale(
+        Generation(state, info.shape, distribution)(num_samples, seed, label=label)
+    )
     written = [out.with_name(out.name + ".npz")]
     np.savez(written[0], samples=samples, step=state.step, seed=seed)
     picture = picture_of(samples, info)

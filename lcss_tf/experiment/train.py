@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
+import tensorflow as tf
 from absl import logging
 
-from lcss_tf import config
+from lcss_tf import config, rng
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.diagnosing import Diagnosing
 from lcss_tf.experiment.generation import Generation
@@ -14,6 +14,7 @@ from lcss_tf.experiment.prior_check import report_prior
 from lcss_tf.experiment.recipe import Recipe, measure, new_state, write_data_info
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.distribution import Distribution
+from lcss_tf.training.footprint import footprint
 from lcss_tf.training.step import TrainStep
 from lcss_tf.training.summaries import Summaries
 from lcss_tf.training.trainer import EveryNSteps, Trainer
@@ -33,6 +34,8 @@ def train(workdir, imports=(), resume="auto"):
     """
     recipe, distribution = _checked()
     recipe.data.require("train")
+    if recipe.num_classes is not None:
+        recipe.data.class_labels(recipe.num_classes)
     config.claim_workdir(workdir, imports, force=resume == "force")
     state = new_state(recipe, distribution, recipe.data.shape)
     checkpoints = Checkpoints(workdir)
@@ -89,12 +92,15 @@ def dry_run(workdir):
         available = f"not there\n{error}"
     steps = recipe.total_steps
     parameters = state.num_parameters()
+    memory = _footprint(recipe, state, distribution)
     lines = {
         "workdir": workdir,
         "SDE": type(recipe.sde).__name__,
         "loss": type(recipe.loss).__name__,
         "network": f"{type(recipe.network).__name__}, {parameters:,} parameters",
-        "memory": f"{_state_bytes(state) / 2**20:,.1f} MiB of weights, average and optimiser state",
+        "memory": f"about {memory.total / 2**20:,.0f} MiB a replica: weights, average and optimiser "
+        f"{memory.state / 2**20:,.0f}, gradients {memory.gradients / 2**20:,.0f}, activations "
+        f"{memory.activations / 2**20:,.0f}",
         "replicas": distribution.num_replicas,
         "global batch": f"{recipe.batch_size} ({recipe.batch_size // distribution.num_replicas} "
         "a replica)",
@@ -106,12 +112,18 @@ def dry_run(workdir):
     return lines
 
 
-def _state_bytes(state):
-    return sum(
-        int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize
-        for variables in state.variables().values()
-        for v in variables
-    )
+def _footprint(recipe, state, distribution):
+    """The `Footprint` of a step, traced on shapes alone: no data are read, nothing is run."""
+    preconditioning = state.model.preconditioning
+    if preconditioning.measured is None:
+        stand_in = rng.normal(0, (16, *recipe.data.shape))
+        preconditioning.prepare(recipe.sde, stand_in, recipe.seed)
+    step = TrainStep(state, recipe.loss, distribution, recipe.batch_size, recipe.seed)
+    rows = step.part_rows
+    batch = tf.TensorSpec([rows, *recipe.data.shape], tf.float32)
+    if recipe.num_classes is not None:
+        batch = batch, tf.TensorSpec([rows], tf.int32)
+    return footprint(state, step, batch)
 
 
 def _checked():

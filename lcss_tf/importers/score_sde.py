@@ -12,7 +12,7 @@ from lcss_tf.networks.ncsnpp import NCSNpp
 # The reference's table of discrete noise levels: a constant, not a parameter.
 _CONSTANTS = ("sigmas",)
 
-_OPTIONS = {
+OPTIONS = {
     "nf": "num_features",
     "ch_mult": "channel_multipliers",
     "num_res_blocks": "num_res_blocks",
@@ -45,14 +45,14 @@ def network_from_config(meta):
     Raises:
       ValueError: an option that NCSNpp needs is missing, or the nonlinearity is not swish.
     """
-    missing = [name for name in _OPTIONS if name not in meta]
+    missing = [name for name in OPTIONS if name not in meta]
     if missing:
         raise ValueError(f"The score_sde configuration lacks {', '.join(missing)}.")
     if meta.get("nonlinearity", "swish") != "swish":
         raise ValueError(
             f"NCSNpp knows the nonlinearity 'swish' only; got {meta['nonlinearity']!r}."
         )
-    network = NCSNpp(**{ours: meta[theirs] for theirs, ours in _OPTIONS.items()})
+    network = NCSNpp(**{ours: meta[theirs] for theirs, ours in OPTIONS.items()})
     if "image_size" in meta:
         size = meta["image_size"]
         network.build((None, size, size, meta.get("num_channels", 3)))

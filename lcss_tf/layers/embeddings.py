@@ -65,7 +65,7 @@ def positional(u, features):
 class NoiseEmbedding(Block):
     """The noise label through an embedding and two dense layers with SiLU after each.
 
-    cond [N] -> [N, units], in float32 whatever the policy: bfloat16 has no room for
+    cond [N] -> [N, units], silu(W silu(V e(cond)) + added) where something is `added`, in float32 whatever the policy: bfloat16 has no room for
     999·t. The last SiLU stands here, once, rather than in each of the blocks that use it.
 
     Args:
@@ -100,10 +100,11 @@ class NoiseEmbedding(Block):
         self.dense_0 = self.add(Dense, [(None, width)], self.units, name="dense_0")
         self.dense_1 = self.add(Dense, [(None, self.units)], self.units, name="dense_1")
 
-    def call(self, cond):
+    def call(self, cond, added=None):
         cond = tf.cast(cond, tf.float32)
         if self.fourier is None:
             h = positional(cond, self.features)
         else:
             h = self.fourier(tf.math.log(cond))
-        return tf.nn.silu(self.dense_1(tf.nn.silu(self.dense_0(h))))
+        h = self.dense_1(tf.nn.silu(self.dense_0(h)))
+        return tf.nn.silu(h if added is None else h + added)

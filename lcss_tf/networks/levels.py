@@ -17,6 +17,7 @@ from lcss_tf.layers import (
     ResidualBlock,
     UpsampleConv,
     downsample,
+    rematerialised,
     upsample,
 )
 from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
@@ -31,6 +32,17 @@ def at(seed, index):
     return None if seed is None else rng.fold_in(seed, index)
 
 
+def run_block(block, parts, embedding, rematerialise, **options):
+    """A residual block on the parts joined along the channels; rematerialised if asked."""
+    join = lambda parts: parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+    if not rematerialise:
+        return block(join(parts), embedding, **options)
+    if embedding is None:
+        return rematerialised(block, parts, lambda parts: (join(parts),), **options)
+    arguments = lambda inputs: (join(inputs[:-1]), inputs[-1])
+    return rematerialised(block, [*parts, embedding], arguments, **options)
+
+
 class _Level(Block):
     """What both ways share.
 
@@ -40,8 +52,8 @@ class _Level(Block):
       attention: whether there is attention here.
       resample: whether there is a step to the next resolution.
       pyramid: ``"none"`` or the kind of pyramid.
-      block: shared options: resblock, dropout, fir_kernel, skip_rescale, init_scale and
-        resample_with_conv.
+      block: shared options: resblock, dropout, fir_kernel, skip_rescale, init_scale,
+        resample_with_conv and rematerialise.
     """
 
     direction = None
@@ -88,9 +100,15 @@ class _Level(Block):
         elif self.resample and self.block["resample_with_conv"]:
             self.transition = self._resampling_conv(channels, channels, name="transition")
 
+    def _run(self, residual, parts, embedding, seed, copies):
+        """A residual block on the parts [N, ..., C_i] joined along the channels."""
+        return run_block(
+            residual, parts, embedding, self.block["rematerialise"], seed=seed, copies=copies
+        )
+
     def _transit(self, x, embedding, seed, copies):
         if self.block["resblock"] == "biggan":
-            return self.transition(x, embedding, seed=at(seed, self.num_blocks), copies=copies)
+            return self._run(self.transition, [x], embedding, at(seed, self.num_blocks), copies)
         if self.block["resample_with_conv"]:
             return self.transition(x)
         return self._resampled(x)
@@ -156,7 +174,7 @@ class DownLevel(_Level):
         """Returns the next level's features and pyramid, and the skip connections."""
         skips = []
         for i, residual in enumerate(self.residuals):
-            x = residual(x, embedding, seed=at(seed, i), copies=copies)
+            x = self._run(residual, [x], embedding, at(seed, i), copies)
             if self.attention:
                 x = self.attentions[i](x)
             skips.append(x)
@@ -227,8 +245,7 @@ class UpLevel(_Level):
         """Returns the next level's features and pyramid."""
         skips = list(skips)
         for i, residual in enumerate(self.residuals):
-            x = tf.concat([x, skips.pop()], axis=-1)
-            x = residual(x, embedding, seed=at(seed, i), copies=copies)
+            x = self._run(residual, [x, skips.pop()], embedding, at(seed, i), copies)
         for attention in self.attentions:
             x = attention(x)
         x, pyramid = self._raise_pyramid(x, pyramid)

@@ -3,7 +3,14 @@
 import keras
 import tensorflow as tf
 
-from lcss_tf.layers import Dense, NoiseEmbedding, first_copy, repeat_copies
+from lcss_tf.layers import (
+    Dense,
+    NoiseEmbedding,
+    embed_classes,
+    first_copy,
+    make_class_embedding,
+    repeat_copies,
+)
 from lcss_tf.layers.base import one_of, register
 from lcss_tf.registry import NETWORKS
 
@@ -24,6 +31,7 @@ class MLP(keras.Model):
       embedding: ``"positional"`` (cond is like 999·t) or ``"fourier"`` (cond is σ > 0).
       fourier_scale: standard deviation of the Fourier frequencies of log σ. Smaller than a
         large network's 16: neighbouring σ are then told apart less, and generalise more.
+      num_classes: classes of a conditional network, whose labels run from 0; None: no classes.
 
     Raises:
       ValueError: x is not [N, d], or an option is none of those above.
@@ -40,6 +48,7 @@ class MLP(keras.Model):
         embedding_features=64,
         embedding="positional",
         fourier_scale=1.0,
+        num_classes=None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -49,6 +58,7 @@ class MLP(keras.Model):
             "embedding_features": embedding_features,
             "embedding": one_of("embedding", embedding, ("positional", "fourier")),
             "fourier_scale": fourier_scale,
+            "num_classes": num_classes,
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
@@ -72,6 +82,7 @@ class MLP(keras.Model):
             name="noise_embedding",
         )
         self.noise_embedding.build((None,))
+        self.class_embedding = make_class_embedding(self.num_classes, self.width)
 
         def layer(inputs, outputs, name):
             made = Dense(outputs, name=name, dtype=self.dtype_policy)
@@ -88,13 +99,15 @@ class MLP(keras.Model):
         )
         self.last.build((None, width))
 
-    def call(self, x, cond, seed=None, copies=1):
-        """x [N, d] and the noise label cond [N] give [N, d]."""
+    def call(self, x, cond, seed=None, copies=1, labels=None):
+        """x [N, d], the noise label cond [N] and classes [N/copies] (None: none) give [N, d]."""
         if x.shape.rank != 2 or x.shape[-1] != self._size:
             raise ValueError(
                 f"This MLP was built for x of shape [N, {self._size}]; got {tuple(x.shape)}."
             )
-        embedding = self.noise_embedding(first_copy(cond, copies))
+        first = first_copy(cond, copies)
+        classes = embed_classes(self.class_embedding, labels, tf.shape(first)[0])
+        embedding = self.noise_embedding(first, classes)
         h = self.first(x)
         for inner, noise, outer in zip(self.inner, self.noise, self.outer, strict=True):
             told = repeat_copies(noise(embedding), copies)

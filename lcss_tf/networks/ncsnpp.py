@@ -4,9 +4,18 @@ import keras
 import tensorflow as tf
 
 from lcss_tf import rng
-from lcss_tf.layers import AttentionBlock, Conv, NoiseEmbedding, OutputHead, first_copy
+from lcss_tf.layers import (
+    AttentionBlock,
+    Conv,
+    NoiseEmbedding,
+    OutputHead,
+    embed_classes,
+    first_copy,
+    make_class_embedding,
+)
 from lcss_tf.layers.base import feature_shape, one_of, register
-from lcss_tf.networks.levels import RESIDUAL_BLOCKS, DownLevel, UpLevel, at
+from lcss_tf.networks.levels import RESIDUAL_BLOCKS, DownLevel, UpLevel, at, run_block
+from lcss_tf.networks.sizes import check_shape
 from lcss_tf.registry import NETWORKS
 
 
@@ -19,7 +28,7 @@ class NCSNpp(keras.Model):
     pyramids). NCSN++ is ``embedding="fourier", fir=True, progressive_input="residual",
     scale_by_sigma=True, centered=False``.
 
-    ``network(x, cond, seed=None, copies=1)``: x [N, ..., C] with 1, 2 or 3 spatial axes and
+    ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, ..., C] with 1, 2 or 3 spatial axes and
     cond [N] give [N, ..., C] in float32. The network is a pure function of its arguments:
     dropout acts only if `seed` is given, and its masks are a function of the seed. The first
     call (or ``build``) fixes the number of axes and channels, and the sizes that have attention.
@@ -45,6 +54,9 @@ class NCSNpp(keras.Model):
       resample_with_conv: ddpm blocks: follow the resampling between levels by a convolution.
       init_scale: initialisation scale of every block's last layer and the output; 0 means 1e-10.
       centered: False if x lies in [0, 1]: the network then takes 2x − 1.
+      rematerialise: compute each residual block again in the backward pass instead of keeping its
+        insides: far less memory, about a third more work.
+      num_classes: classes of a conditional network, whose labels run from 0; None: no classes.
 
     Raises:
       ValueError: an option is none of those above; x does not fit the levels.
@@ -72,11 +84,17 @@ class NCSNpp(keras.Model):
         resample_with_conv=True,
         init_scale=0.0,
         centered=True,
+        rematerialise=False,
+        num_classes=None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout is a rate in [0, 1); got {dropout}.")
+        if num_classes is not None and not conditional:
+            raise ValueError(
+                "num_classes needs conditional=True: classes enter where the noise label does."
+            )
         if scale_by_sigma and embedding != "fourier":
             raise ValueError(
                 "scale_by_sigma=True divides by cond, which is σ only under "
@@ -104,6 +122,8 @@ class NCSNpp(keras.Model):
             "resample_with_conv": resample_with_conv,
             "init_scale": init_scale,
             "centered": centered,
+            "rematerialise": rematerialise,
+            "num_classes": num_classes,
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
@@ -119,34 +139,13 @@ class NCSNpp(keras.Model):
         """Whether a seed makes a difference."""
         return self.dropout > 0.0
 
-    def _check_input(self, shape):
-        """Raises a ValueError unless x of this shape fits the levels (and the built network)."""
-        if not 3 <= len(shape) <= 5 or None in shape[1:]:
-            raise ValueError(
-                "NCSNpp takes x of shape [N, ..., C] with 1, 2 or 3 spatial axes of known size; "
-                f"got {tuple(shape)}. For vectors [N, d] use the MLP."
-            )
-        divisor = 2 ** (len(self.channel_multipliers) - 1)
-        if any(size % divisor or size == 0 for size in shape[1:-1]):
-            raise ValueError(
-                f"NCSNpp with {len(self.channel_multipliers)} levels halves every spatial axis "
-                f"{len(self.channel_multipliers) - 1} times, so sizes must be multiples of "
-                f"{divisor}; got {tuple(shape[1:-1])}. Pad or crop the data, or give fewer "
-                "channel_multipliers."
-            )
-        if self.built and (len(shape), shape[-1]) != (len(self._like), self._like[-1]):
-            raise ValueError(
-                f"This NCSNpp was built for x of shape {self._like}; got {tuple(shape)}. The "
-                "number of axes and of channels is fixed: make another network."
-            )
-
     def build(self, x_shape, cond_shape=None):
-        self._check_input(x_shape)
+        check_shape(x_shape, len(self.channel_multipliers))
         self._like = (None, *x_shape[1:])
         channels = x_shape[-1]
         options = {"dtype": self.dtype_policy}
 
-        self.noise_embedding, embedding = None, None
+        self.noise_embedding = self.class_embedding = embedding = None
         if self.conditional:
             self.noise_embedding = NoiseEmbedding(
                 self.num_features,
@@ -155,7 +154,9 @@ class NCSNpp(keras.Model):
                 name="noise_embedding",
             )
             self.noise_embedding.build((None,))
-            embedding = (None, self.noise_embedding.units)
+            units = self.noise_embedding.units
+            self.class_embedding = make_class_embedding(self.num_classes, units)
+            embedding = (None, units)
 
         self.input_conv = Conv(self.num_features, name="input_conv", **options)
         self.input_conv.build(feature_shape(x_shape, channels))
@@ -185,6 +186,7 @@ class NCSNpp(keras.Model):
             "skip_rescale": self.skip_rescale,
             "init_scale": self.init_scale,
             "resample_with_conv": self.resample_with_conv,
+            "rematerialise": self.rematerialise,
         }
 
     def _level_options(self, level):
@@ -238,7 +240,7 @@ class NCSNpp(keras.Model):
                 pyramid = feature_shape(self._like, level.pyramid_channels)
             self.up_levels.append(level)
 
-    def call(self, x, cond, seed=None, copies=1):
+    def call(self, x, cond, seed=None, copies=1, labels=None):
         """The network's output.
 
         Args:
@@ -247,18 +249,20 @@ class NCSNpp(keras.Model):
           seed: for dropout: an int or an int32 seed of shape [2] or [3]; None means none.
           copies: how many stacked copies of a batch x and cond hold, all with the same cond;
             they share its embedding, and the dropout masks.
+          labels: classes, int [N/copies], `num_classes` meaning none; None: none for all.
 
         Returns:
           [N, ..., C] in float32.
         """
-        self._check_input(x.shape)
+        check_shape(x.shape, len(self.channel_multipliers), self._like)
         seed = rng.as_seed(seed) if seed is not None and self.stochastic else None
         cond = tf.cast(cond, tf.float32)
         x = tf.cast(x, tf.float32)
         x = tf.cast(x if self.centered else 2.0 * x - 1.0, self.compute_dtype)
-        embedding = None
+        embedding, first = None, first_copy(cond, copies)
+        classes = embed_classes(self.class_embedding, labels, tf.shape(first)[0])
         if self.conditional:
-            embedding = self.noise_embedding(first_copy(cond, copies))
+            embedding = self.noise_embedding(first, classes)
         part = {"embedding": embedding, "copies": copies}
 
         pyramid = None if self.progressive_input == "none" else x
@@ -267,9 +271,9 @@ class NCSNpp(keras.Model):
         for level in self.down_levels:
             h, pyramid, more = level(h, pyramid=pyramid, seed=at(seed, next(streams)), **part)
             skips.extend(more)
-        h = self.middle_0(h, seed=at(seed, next(streams)), **part)
+        h = self._middle(self.middle_0, h, at(seed, next(streams)), **part)
         h = self.middle_attention(h)
-        h = self.middle_1(h, seed=at(seed, next(streams)), **part)
+        h = self._middle(self.middle_1, h, at(seed, next(streams)), **part)
         pyramid = None
         for level in self.up_levels:
             taken = level.num_blocks
@@ -280,6 +284,9 @@ class NCSNpp(keras.Model):
         if self.scale_by_sigma:
             y = y / tf.reshape(cond, [-1, *[1] * (y.shape.rank - 1)])
         return y
+
+    def _middle(self, block, h, seed, embedding, copies):
+        return run_block(block, [h], embedding, self.rematerialise, seed=seed, copies=copies)
 
     def get_build_config(self):
         return {"x_shape": self._like}

@@ -48,30 +48,52 @@ class TrainStep:
         a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, unless the loss
         differentiates the score (the second derivative of the pieces is slow); else True.
       clip_norm: the global norm of the summed gradients is clipped to it; None: never.
+      class_dropout: share of the labels that become the null class, for a network with classes;
+        batches are then pairs (examples, labels).
+      accumulation_steps: parts of each replica's batch that go through the network one after
+        another: less memory, and the same step up to rounding, since noise and times belong to
+        the rows of the global batch.
+
+    Raises:
+      ValueError: a replica's batch does not divide into as many parts.
     """
 
     def __init__(
-        self, state, loss, distribution, global_batch, seed, jit_compile=None, clip_norm=1.0
+        self,
+        state,
+        loss,
+        distribution,
+        global_batch,
+        seed,
+        jit_compile=None,
+        clip_norm=1.0,
+        class_dropout=0.1,
+        accumulation_steps=1,
     ):
         self._state = state
         self._loss = loss
         self._distribution = distribution
         self._global_batch = global_batch
         self._rows = distribution.rows_per_replica(global_batch)
+        self.part_rows, rest = divmod(self._rows, max(accumulation_steps, 1))
+        if accumulation_steps < 1 or rest:
+            raise ValueError(
+                f"train_step.accumulation_steps = {accumulation_steps} must divide the "
+                f"{self._rows} examples of a replica."
+            )
         self._seed = seed
         self._clip_norm = clip_norm
+        self._num_classes = getattr(state.network, "num_classes", None)
+        self._class_dropout = class_dropout
         self._variables = state.network.trainable_variables
-        if jit_compile is None:
-            on_cpu = not tf.config.list_logical_devices("GPU")
-            willing = getattr(state.network, "pieces_on_cpu", False)
-            in_pieces = on_cpu and willing and not loss.differentiates_score
-            jit_compile = "pieces" if in_pieces else True
+        willing = getattr(state.network, "pieces_on_cpu", False)
+        jit_compile = xla.mode(jit_compile, willing and not loss.differentiates_score)
         whole = jit_compile is True
         self._in_pieces = jit_compile == "pieces"
         # On one replica there is no collective in between: the update is compiled as well.
         alone = distribution.num_replicas == 1
         self._loss_and_gradients = tf.function(
-            self._loss_and_gradients, jit_compile=whole or None, autograph=False
+            self.loss_and_gradients, jit_compile=whole or None, autograph=False
         )
         self._update = tf.function(
             self._update, jit_compile=(bool(jit_compile) and alone) or None, autograph=False
@@ -101,10 +123,9 @@ class TrainStep:
 
         tf.cond(finite, take, lambda: tf.constant(0))
 
-    def _replica_step(self, x0, seed):
+    def _replica_step(self, batch, seed):
         """One replica's part: the report and the clipped gradients, both summed over replicas."""
-        seed = rng.at_row(seed, replica_row(self._rows))
-        sums, gradients = self._loss_and_gradients(x0, seed)
+        sums, gradients = self._accumulated(batch, seed, replica_row(self._rows))
         names = list(sums)
         sizes = [sums[name].shape[0] for name in names]
         packed = tf.concat([sums[name] for name in names], axis=0)
@@ -124,16 +145,42 @@ class TrainStep:
         }
         return report, gradients
 
-    def _loss_and_gradients(self, x0, seed):
-        """This replica's share of the sums over the global batch, and of the gradients."""
-        with xla.in_pieces(self._in_pieces):  # here: each replica is traced in a thread of its own
-            return self._sums_and_gradients(x0, seed)
+    def _accumulated(self, batch, seed, row):
+        """`loss_and_gradients` of this replica's batch, whose first row is `row`, by parts."""
 
-    def _sums_and_gradients(self, x0, seed):
+        def part(i):
+            start = i * self.part_rows
+            size = self.part_rows
+            examples = tf.nest.map_structure(
+                lambda x: tf.slice(x, [start, *[0] * (len(x.shape) - 1)], [size, *x.shape[1:]]),
+                batch,
+            )
+            return self._loss_and_gradients(examples, rng.at_row(seed, row + start))
+
+        if self.part_rows == self._rows:
+            return self._loss_and_gradients(batch, rng.at_row(seed, row))
+        count = self._rows // self.part_rows
+        add = lambda i, total: (i + 1, tf.nest.map_structure(tf.add, total, part(i)))
+        return tf.while_loop(
+            lambda i, _: i < count, add, (tf.constant(1), part(0)), parallel_iterations=1
+        )[1]
+
+    def loss_and_gradients(self, batch, seed):
+        """This replica's share of the sums over the global batch, and of the gradients.
+
+        Args:
+          batch: this replica's examples, or a part of them.
+          seed: with the row of the first.
+        """
+        with xla.in_pieces(self._in_pieces):  # here: each replica is traced in a thread of its own
+            return self._sums_and_gradients(batch, seed)
+
+    def _sums_and_gradients(self, batch, seed):
         state, share = self._state, 1.0 / self._global_batch
+        x0, labels = self._examples_and_labels(batch, seed)
         with tf.GradientTape() as tape:
             score_fn = state.model.score_fn(
-                state.network, rng.fold_in(seed, "dropout"), batch=self._rows
+                state.network, rng.fold_in(seed, "dropout"), batch=self.part_rows, labels=labels
             )
             values = self._loss(score_fn, state.model.sde, x0, seed, self._global_batch)
             loss = share * tf.reduce_sum(values.per_example)
@@ -156,3 +203,11 @@ class TrainStep:
         for name, value in values.terms.items():
             sums[name] = share * tf.reduce_sum(value)[None]
         return sums, gradients
+
+    def _examples_and_labels(self, batch, seed):
+        """x0, and the labels, some of them null; None for a network without classes."""
+        if self._num_classes is None:
+            return batch, None
+        x0, labels = batch
+        draws = rng.uniform(rng.fold_in(seed, "class"), (self.part_rows,))
+        return x0, tf.where(draws < self._class_dropout, self._num_classes, labels)

@@ -16,7 +16,7 @@ import lcss_tf
 from lcss_tf import config
 from lcss_tf.compare import Contest, report, run_entry
 from lcss_tf.compare.contest import slug
-from lcss_tf.compare.memory import PeakMemory
+from lcss_tf.memory import PeakMemory
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["DSM", "LCSS, cubic"]

@@ -149,3 +149,26 @@ def test_batch_must_be_divisible_by_the_replicas():
     _, distribution = helpers.make_state(2)
     with pytest.raises(ValueError, match="batch_size = 7 is not divisible by the 2 replicas"):
         distribution.rows_per_replica(7)
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_accumulation_is_the_same_step(jit_compile):
+    """Noise and times belong to the rows of the global batch, so parts change nothing."""
+    runs = []
+    for parts in (1, 4):
+        state, distribution = helpers.make_state()
+        step = helpers.make_step(
+            state, distribution, accumulation_steps=parts, jit_compile=jit_compile
+        )
+        reports = helpers.run(state, step, helpers.batches(distribution), 3)
+        runs.append((reports, helpers.weights(state.network)))
+    for one, four in zip(runs[0][0], runs[1][0], strict=True):
+        assert four.loss == pytest.approx(one.loss, rel=1e-5)
+        np.testing.assert_array_equal(four.bucket_counts, one.bucket_counts)
+    assert np.linalg.norm(runs[0][1] - runs[1][1]) < 1e-5 * np.linalg.norm(runs[0][1])
+
+
+def test_parts_must_divide_the_batch():
+    state, distribution = helpers.make_state()
+    with pytest.raises(ValueError, match="accumulation_steps = 3 must divide the 16 examples"):
+        helpers.make_step(state, distribution, accumulation_steps=3)

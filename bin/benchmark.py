@@ -1,0 +1,34 @@
+"""Times steps: python bin/benchmark.py --gin_file=gin/benchmark/ddpmpp_32.gin"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+from lcss_tf import cli, config
+from lcss_tf.benchmark import benchmark, first_step_seconds
+
+_GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.", required=True)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "Bindings over the file's, e.g. 'benchmark.rounds=3'."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "runs/benchmark_<gin file> by default.")
+_IMPORT = flags.DEFINE_multi_string("import", [], "A module of yours, or the path of its file.")
+_FIRST_STEP = flags.DEFINE_bool(
+    "first_step", False, "Only the seconds from process start to the end of the first step."
+)
+
+
+def main(_):
+    with cli.plain_errors():
+        config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
+        if _FIRST_STEP.value:
+            print(f"{first_step_seconds():.1f} s from process start to the end of the first step")
+            return
+        workdir = _WORKDIR.value or Path("runs") / f"benchmark_{Path(_GIN_FILE.value).stem}"
+        paths = benchmark(workdir)
+        print(paths[0].read_text())
+        print("Written:", *paths, sep="\n  ")
+
+
+if __name__ == "__main__":
+    app.run(main)

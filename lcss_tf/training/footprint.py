@@ -1,0 +1,106 @@
+"""How much memory a training step will take, from its graph, before it runs.
+
+The traced loss and gradients are walked in the order in which they were made, which is close to
+the order in which they run: a tensor lives from the operation that makes it to the last that
+reads it. The largest sum on the way, and all that is there throughout (weights, their average,
+the optimiser's state, the gradients), is the estimate.
+"""
+
+import collections
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# Operations whose output is the same buffer as their first input.
+_ALIASES = {
+    "Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient",
+    "Bitcast", "EnsureShape", "ReadVariableOp", "Placeholder", "Const",
+}  # fmt: skip
+# Operations that write into an input which nobody needs any more.
+_IN_PLACE = {
+    "Add", "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Neg", "Exp", "Sigmoid", "Rsqrt", "Square",
+    "Sqrt", "BiasAdd", "Softmax", "Cast", "SelectV2", "SigmoidGrad",
+}  # fmt: skip
+
+
+class Footprint(NamedTuple):
+    """Bytes: state throughout, gradients, and the most that activations take at a time."""
+
+    state: int
+    gradients: int
+    activations: int
+
+    @property
+    def total(self):
+        """All three: what a step needs beside the program itself."""
+        return self.state + self.gradients + self.activations
+
+
+def footprint(state, step, batch):
+    """The `Footprint` of a training step.
+
+    Args:
+      state: the `TrainState`.
+      step: its `TrainStep`.
+      batch: this replica's batch, or specifications of it (`tf.TensorSpec`).
+    """
+    seed = tf.TensorSpec([3], tf.int32)
+    traced = tf.function(step.loss_and_gradients, autograph=False)
+    graph = traced.get_concrete_function(batch, seed).graph
+    held = sum(_bytes(v.shape, v.dtype) for group in state.variables().values() for v in group)
+    gradients = sum(_bytes(v.shape, v.dtype) for v in state.network.trainable_variables)
+    return Footprint(held, gradients, max(0, peak_bytes(graph) - gradients))
+
+
+def peak_bytes(graph):
+    """The most bytes of tensors that are alive at a time, the graph's results included."""
+    operations = graph.get_operations()
+    owner = {}  # tensor name -> the name of the buffer that holds it
+    size, readers = {}, collections.Counter()
+    kept = set()
+    for op in operations:
+        for tensor in op.inputs:
+            readers[_owner(owner, tensor.name)] += 1
+        for i, tensor in enumerate(op.outputs):
+            if op.type in _ALIASES and i < len(op.inputs):
+                owner[tensor.name] = _owner(owner, op.inputs[i].name)
+            else:
+                size[tensor.name] = _tensor_bytes(tensor, op)
+    kept = {_owner(owner, tensor.name) for tensor in graph.outputs}
+    alive = peak = 0
+    for op in operations:
+        made = sum(
+            size[t.name]
+            for t in op.outputs
+            if t.name in size and (readers[t.name] or t.name in kept)
+        )
+        freed = 0
+        for tensor in op.inputs:
+            buffer = _owner(owner, tensor.name)
+            readers[buffer] -= 1
+            if readers[buffer] == 0 and buffer not in kept:
+                freed += size.get(buffer, 0)
+        reused = min(made, freed) if op.type in _IN_PLACE else 0
+        peak = max(peak, alive + made - reused)
+        alive += made - freed
+    return peak
+
+
+def _owner(owner, name):
+    return owner.get(name, name)
+
+
+def _tensor_bytes(tensor, op):
+    if op.type in _ALIASES:  # a constant, a placeholder or a weight: counted elsewhere
+        return 0
+    return _bytes(tensor.shape, tensor.dtype)
+
+
+def _bytes(shape, dtype):
+    """0 where the shape is unknown or the type is no number."""
+    shape = tuple(shape) if getattr(shape, "rank", 0) is not None else (None,)
+    dtype = tf.as_dtype(dtype)
+    if None in shape or not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+        return 0
+    return int(np.prod(shape, dtype=np.int64)) * dtype.size

@@ -1,0 +1,137 @@
+"""Class-conditional networks: the null class, shared copies, saving, training and sampling."""
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf import config
+from lcss_tf.experiment import sample, train
+from lcss_tf.experiment.generation import Generation
+from lcss_tf.experiment.recipe import restored
+
+NETWORKS = {
+    "NCSNpp": (
+        {"num_features": 4, "channel_multipliers": (1, 1), "num_res_blocks": 1, "init_scale": 1.0},
+        (4, 4, 1),
+    ),
+    "MLP": ({"width": 8, "depth": 1}, (3,)),
+}
+
+
+def made(name, **options):
+    given, shape = NETWORKS[name]
+    network = lcss_tf.NETWORKS[name](**given, **options)
+    network.build((None, *shape))
+    random = np.random.default_rng(0)
+    for weight in network.trainable_variables:
+        weight.assign(weight + 0.3 * random.normal(size=weight.shape))
+    return network, random.normal(size=(6, *shape)).astype(np.float32), np.ones(6, np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_labels_matter_and_none_is_the_null_class(name):
+    network, x, cond = made(name, num_classes=3)
+    by_label = [network(x, cond, labels=np.full(6, label)) for label in range(4)]
+    for i in range(4):
+        for j in range(i):
+            assert np.abs(by_label[i] - by_label[j]).max() > 1e-3
+    np.testing.assert_allclose(network(x, cond), by_label[3], rtol=1e-6)
+    mixed = network(x, cond, labels=np.array([0, 1, 2, 3, 0, 1]))
+    np.testing.assert_allclose(mixed[2], by_label[2][2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_copies_share_their_labels(name):
+    network, x, cond = made(name, num_classes=3)
+    labels = np.array([0, 1, 2])
+    stacked = network(x, cond, copies=2, labels=labels)
+    np.testing.assert_allclose(
+        stacked, network(x, cond, labels=np.tile(labels, 2)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_classes_begin_as_no_classes(name):
+    """An untrained class changes nothing: one may be added to a trained network."""
+    given, shape = NETWORKS[name]
+    network = lcss_tf.NETWORKS[name](**given, num_classes=2)
+    network.build((None, *shape))
+    x, cond = tf.ones((2, *shape)), tf.ones(2)
+    np.testing.assert_array_equal(network(x, cond, labels=np.array([0, 1])), network(x, cond))
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_the_configuration_keeps_the_classes(name):
+    network, x, cond = made(name, num_classes=3)
+    again = type(network).from_config(network.get_config())
+    again.build((None, *x.shape[1:]))
+    again.set_weights(network.get_weights())
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    np.testing.assert_array_equal(again(x, cond, labels=labels), network(x, cond, labels=labels))
+
+
+def test_errors_say_what_to_do():
+    network, x, cond = made("MLP")
+    with pytest.raises(ValueError, match="no classes, and got labels"):
+        network(x, cond, labels=np.zeros(6, int))
+    with pytest.raises(ValueError, match="num_classes must be at least 1"):
+        made("MLP", num_classes=0)
+    with pytest.raises(ValueError, match="conditional=True"):
+        made("NCSNpp", num_classes=2, conditional=False)
+
+
+GIN = """
+train.sde = @sdes.VPSDE()
+train.loss = @losses.LCSSLoss()
+train.data = @datasets.NoiseImages()
+train.network = @networks.NCSNpp()
+train.total_steps = 3
+train.batch_size = 4
+NoiseImages.shape = (4, 4, 1)
+NoiseImages.count = 40
+NCSNpp.num_features = 4
+NCSNpp.channel_multipliers = (1,)
+NCSNpp.num_res_blocks = 1
+NCSNpp.dropout = 0.0
+NCSNpp.num_classes = 10
+train_step.jit_compile = False
+train_step.class_dropout = 0.5
+optimizer.learning_rate = 0.1
+optimizer.warmup_steps = 0
+pictures.every = 0
+prior_check.num_examples = 4
+sample.sampler = @samplers.EulerMaruyama()
+sample.jit_compile = False
+sample.batch_size = 4
+EulerMaruyama.num_steps = 2
+"""
+
+
+def test_a_conditional_run_trains_and_samples_each_class(tmp_path):
+    (tmp_path / "run.gin").write_text(GIN)
+    config.load(tmp_path / "run.gin")
+    state = train(tmp_path / "run")
+    assert np.abs(state.network.class_embedding.table.numpy()).max() > 0
+    _, state, info, distribution = restored(tmp_path / "run")
+    generation = Generation(state, info.shape, distribution)
+    ones, twos = (generation(4, seed=3, label=label) for label in (1, 2))
+    assert np.abs(ones - twos).max() > 0
+    turns = generation(4, seed=3)
+    np.testing.assert_allclose(turns[1], ones[1], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="classes run from 0 to 9; got label = 10"):
+        sample(tmp_path / "run", num_samples=1, label=10)
+
+
+def test_labels_that_do_not_fit_are_told_before_any_work(tmp_path):
+    (tmp_path / "run.gin").write_text(GIN)
+    config.load(tmp_path / "run.gin", ["NCSNpp.num_classes = 4"])
+    with pytest.raises(ValueError, match="bind num_classes = 10"):
+        train(tmp_path / "few")
+    gin.clear_config()
+    config.load(tmp_path / "run.gin", ["train.data = @datasets.TwoMoons()"])
+    with pytest.raises(ValueError, match="has no labels"):
+        train(tmp_path / "none")
+    assert not (tmp_path / "few").exists()
+    assert not (tmp_path / "none").exists()
