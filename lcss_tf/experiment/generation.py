@@ -87,8 +87,8 @@ class Generation:
             return
         if self._num_classes is None:
             raise ValueError(
-                f"label = {label} was asked of a network without classes. Leave it out, or train one "
-                "with num_classes bound."
+                f"label = {label} was asked of a network without classes. Leave it out, or train "
+                "one with num_classes bound."
             )
         if not 0 <= label < self._num_classes:
             raise ValueError(

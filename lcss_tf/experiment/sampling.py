@@ -29,9 +29,8 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None):
     out = out.with_suffix("") if out.suffix in (".png", ".npz") else out
     out.parent.mkdir(parents=True, exist_ok=True)
     _, state, info, distribution = restored(workdir)
-    samples = info.unscale(
-        Generation(state, info.shape, distribution)(num_samples, seed, label=label)
-    )
+    generation = Generation(state, info.shape, distribution)
+    samples = info.unscale(generation(num_samples, seed, label=label))
     written = [out.with_name(out.name + ".npz")]
     np.savez(written[0], samples=samples, step=state.step, seed=seed)
     picture = picture_of(samples, info)

@@ -65,8 +65,9 @@ def positional(u, features):
 class NoiseEmbedding(Block):
     """The noise label through an embedding and two dense layers with SiLU after each.
 
-    cond [N] -> [N, units], silu(W silu(V e(cond)) + added) where something is `added`, in float32 whatever the policy: bfloat16 has no room for
-    999·t. The last SiLU stands here, once, rather than in each of the blocks that use it.
+    cond [N] -> [N, units]: silu(W silu(V e(cond) + v) + w), and what is `added` before the last
+    SiLU. In float32 whatever the policy: bfloat16 has no room for 999·t. The last SiLU stands
+    here, once, rather than in each of the blocks that use it.
 
     Args:
       features: nf: the positional embedding's width, or the number of frequencies.

@@ -28,8 +28,8 @@ class NCSNpp(keras.Model):
     pyramids). NCSN++ is ``embedding="fourier", fir=True, progressive_input="residual",
     scale_by_sigma=True, centered=False``.
 
-    ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, ..., C] with 1, 2 or 3 spatial axes and
-    cond [N] give [N, ..., C] in float32. The network is a pure function of its arguments:
+    ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, ..., C] with 1, 2 or 3 spatial
+    axes and cond [N] give [N, ..., C] in float32. The network is a pure function of its arguments:
     dropout acts only if `seed` is given, and its masks are a function of the seed. The first
     call (or ``build``) fixes the number of axes and channels, and the sizes that have attention.
 
