@@ -104,3 +104,8 @@ def _checked(images, rank, what):
             "Show other channels one by one."
         )
     return images
+
+
+def read_png(path):
+    """A PNG that `write_png` wrote: uint8 [H, W, 3]."""
+    return np.asarray(Image.open(path).convert("RGB"))

@@ -7,7 +7,8 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from lcss_tf.compare.contest import RESULT, entry_workdir
+from lcss_tf import images
+from lcss_tf.compare.contest import RESULT, entry_workdir, slug
 from lcss_tf.compare.judge import Judge
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.recipe import measure, new_state, write_data_info
@@ -137,6 +138,9 @@ class Entry:
             samples = self._judge.sample_figures()
             for name in new:
                 record["budgets"][name] = place | figures | samples
+                for sampler, picture in self._judge.pictures.items():
+                    path = self._directory / f"equal_{name}_{slug(sampler)}.png"
+                    images.write_png(path, picture)
             self._save()
         self._memory.restart()  # the judge's memory is not the loss's
 

@@ -8,10 +8,12 @@ from lcss_tf import rng
 from lcss_tf.exact import ExactMixture
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.measuring import metric_figures
+from lcss_tf.experiment.sampling import picture_of
 from lcss_tf.sdes.shapes import like
 
 _POINTS = 4_096  # at which the score is compared, at each time
 _HELD_OUT_NUMBERS = 2**21  # numbers of held-out data at each time, at most
+_PICTURED = 64  # images in a grid
 _SEED = 20_240  # of the judge's own draws: the same for every loss
 
 
@@ -27,6 +29,7 @@ class Judge:
 
     def __init__(self, contest, recipe, state, distribution):
         self._contest, self._recipe, self._state = contest, recipe, state
+        self.pictures = {}
         self._times = [float(t * recipe.sde.T) for t in contest.times]
         self._score = tf.function(
             lambda x, t: state.model.score_fn(state.ema.network)(x, t), jit_compile=True
@@ -53,7 +56,10 @@ class Judge:
         return figures
 
     def sample_figures(self):
-        """The metric of samples from each sampler, and of real examples: means over repeats."""
+        """The metric of samples from each sampler, and of real examples: means over repeats.
+
+        The first samples of each stay in `pictures`, as uint8 images by sampler.
+        """
         metric, data = self._contest.metric, self._recipe.data
         draws = {}
         for name, generation in self._generations.items():
@@ -67,9 +73,17 @@ class Judge:
                 # Data that are drawn, not read, are drawn anew for every repeat.
                 measured = metric_figures(metric, samples, data, self._recipe.seed + k)
                 draws.setdefault(f"{metric.name} ({name})", []).append(measured[metric.name])
+                if k == 0:
+                    self._keep_picture(name, samples)
                 real = measured[f"{metric.name}_of_training_data"]
                 draws.setdefault(f"{metric.name} (real)", []).append(real)
         return {name: float(np.mean(values)) for name, values in draws.items()}
+
+    def _keep_picture(self, name, samples):
+        info = self._recipe.data.info()
+        picture = picture_of(info.unscale(samples), info, most=_PICTURED)
+        if picture is not None:
+            self.pictures[name] = picture
 
 
 def _against_truth(data, sde, times):

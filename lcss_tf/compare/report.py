@@ -134,6 +134,9 @@ def _tensorboard(workdir, results, pictures):
         for point in result["curve"]:
             means = {f"curve/{k}": v for k, v in point.items() if k.endswith("_mean")}
             summaries.scalars(means, point["step"])
+        for path in sorted(entry_workdir(workdir, result["name"]).glob("equal_*.png")):
+            step = result["budgets"][path.stem.split("_")[1]]["step"]
+            summaries.image(f"samples/{path.stem}", images.read_png(path), step)
         summaries.close()
     summaries = Summaries(workdir)
     for name, picture in pictures.items():

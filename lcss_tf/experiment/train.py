@@ -98,9 +98,7 @@ def dry_run(workdir):
         "SDE": type(recipe.sde).__name__,
         "loss": type(recipe.loss).__name__,
         "network": f"{type(recipe.network).__name__}, {parameters:,} parameters",
-        "memory": f"about {memory.total / 2**20:,.0f} MiB a replica: weights, average and "
-        f"optimiser {memory.state / 2**20:,.0f}, gradients {memory.gradients / 2**20:,.0f}, activations "
-        f"{memory.activations / 2**20:,.0f}",
+        "memory": memory.text(),
         "replicas": distribution.num_replicas,
         "global batch": f"{recipe.batch_size} ({recipe.batch_size // distribution.num_replicas} "
         "a replica)",

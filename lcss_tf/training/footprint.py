@@ -36,6 +36,15 @@ class Footprint(NamedTuple):
         """All three: what a step needs beside the program itself."""
         return self.state + self.gradients + self.activations
 
+    def text(self):
+        """For people, in MiB."""
+        total, *parts = (f"{n / 2**20:,.0f}" for n in (self.total, *self))
+        state, gradients, activations = parts
+        return (
+            f"about {total} MiB a replica: weights, average and optimiser {state}, gradients "
+            f"{gradients}, activations {activations}"
+        )
+
 
 def footprint(state, step, batch):
     """The `Footprint` of a training step.

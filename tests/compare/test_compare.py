@@ -58,6 +58,9 @@ def test_every_loss_is_judged_at_both_budgets(workdir):
         assert result["budgets"]["steps"]["step"] == 20
         assert result["budgets"]["seconds"]["seconds"] >= 0.2
         assert len(result["curve"]) == 2
+        for budget in ("steps", "seconds"):
+            picture = np.asarray(Image.open(workdir / slug(name) / f"equal_{budget}_samples.png"))
+            assert picture.std() > 0
         assert result["ms_per_step"] > 0
         for figures in result["budgets"].values():
             for key in ("score_error@0.2", "score_error@0.6", "score_error_mean"):
