@@ -20,7 +20,7 @@ _MODES = {"auto": None, "one program": True, "pieces": "pieces", "graph": False}
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
-@gin.configurable("benchmark", denylist=["workdir"])
+@gin.configurable("benchmark")
 class Benchmark:
     """Times training steps, the forward pass and sampling of what `train` binds.
 
