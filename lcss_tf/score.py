@@ -18,7 +18,7 @@ class Moments:
     S(x, t) = S_0(x, t) + c(t)/s(t) · F((x − m_t)/√v_t, label(t)), s = noise_scale,
     c = `sde.network_scale`, S_0 = `sde.reference_score`: on affine SDEs −(x − m_t)/v_t, so
     that this is EDM's preconditioning (Karras et al. 2022) written for the score; on others
-    it turns into the prior's own score with time. Where the noise grows with x, F sees
+    the prior's own score, made steeper where x_t is narrower. Where the noise grows with x, F sees
     `sde.evened(x)` in place of x, and its output is divided by `sde.local_noise(x)`.
     The moments of x_t are measured on the data once, by `prepare`, and live in the
     checkpoint.
