@@ -37,7 +37,8 @@ def training_case(name, recipe, distribution, mode, count_flops):
     counted = TrainStep(
         state, recipe.loss, distribution, recipe.batch_size, recipe.seed, jit_compile=False
     )
-    flops = count_flops(counted.loss_and_gradients, next(batches), rng.as_seed(0))
+    batch = distribution.first(next(batches))
+    flops = count_flops(counted.loss_and_gradients, batch, rng.as_seed(0))
 
     def run():
         step(next(batches), state.step).loss.numpy()
