@@ -61,7 +61,7 @@ class Judge:
         The first samples of each stay in `pictures`, as uint8 images by sampler.
         """
         metric, data = self._contest.metric, self._recipe.data
-        draws = {}
+        draws, self.pictures = {}, {}  # none of an earlier budget
         for name, generation in self._generations.items():
             for k in range(self._contest.sample_repeats):
                 try:

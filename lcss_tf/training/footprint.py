@@ -67,7 +67,6 @@ def peak_bytes(graph):
     operations = graph.get_operations()
     owner = {}  # tensor name -> the name of the buffer that holds it
     size, readers = {}, collections.Counter()
-    kept = set()
     for op in operations:
         for tensor in op.inputs:
             readers[_owner(owner, tensor.name)] += 1
