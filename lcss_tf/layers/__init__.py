@@ -27,6 +27,7 @@ from lcss_tf.layers.resample import (
     nearest_upsample,
     upsample,
 )
+from lcss_tf.layers.residual import residual_sum
 
 __all__ = [
     "AttentionBlock",
@@ -56,5 +57,6 @@ __all__ = [
     "positional",
     "rematerialised",
     "repeat_copies",
+    "residual_sum",
     "upsample",
 ]

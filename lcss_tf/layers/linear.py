@@ -37,10 +37,12 @@ class Dense(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.features,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x, add_bias=True):
+        """x W + b; without b where what follows adds it."""
         flat = tf.reshape(x, [-1, x.shape[-1]])
         y = tf.matmul(flat, tf.convert_to_tensor(self.kernel))
-        y = tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
+        if add_bias:
+            y = tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
         return tf.reshape(y, [-1, *x.shape[1:-1], self.features])
 
     def get_config(self):
@@ -78,7 +80,8 @@ class Conv(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.features,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x, add_bias=True):
+        """The convolution and the bias; without the bias where what follows adds it."""
         y = tf.nn.convolution(
             x,
             tf.convert_to_tensor(self.kernel),
@@ -87,7 +90,7 @@ class Conv(keras.layers.Layer):
             # Conv3D's gradient fails outside tf.function unless this is spelled out.
             data_format={3: "NWC", 4: "NHWC", 5: "NDHWC"}[x.shape.rank],
         )
-        return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
+        return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias)) if add_bias else y
 
     def get_config(self):
         return {

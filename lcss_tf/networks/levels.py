@@ -18,9 +18,10 @@ from lcss_tf.layers import (
     UpsampleConv,
     downsample,
     rematerialised,
+    residual_sum,
     upsample,
 )
-from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
+from lcss_tf.layers.base import Block, feature_shape, one_of, register
 
 RESIDUAL_BLOCKS = {"biggan": ResidualBlock, "ddpm": DDPMResidualBlock}
 _CONVOLUTIONS = {"down": DownsampleConv, "up": UpsampleConv}
