@@ -6,9 +6,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import rng, xla
-from lcss_tf.layers import residual_sum
-from lcss_tf.layers.dropout import draw_kept
-from lcss_tf.layers.normalization import Form, normalised
+from lcss_tf.layers.normalization import normalised
 
 OPTIONS = {
     "ddpmpp": {"dropout": 0.1},
@@ -73,40 +71,22 @@ def test_pieces_equal_the_graph(name, second_order):
 
 
 @pytest.mark.parametrize("silu", [False, True])
-@pytest.mark.parametrize("surrounded", [False, True])
-def test_the_norm_s_written_gradient_is_the_automatic_one(silu, surrounded):
-    """With and without a shift before it and dropout behind it."""
-    x = 2.0 + rng.normal(0, (4, 5, 3, 8))
-    inputs = [x, tf.linspace(0.5, 2.0, 8), tf.linspace(-1.0, 1.0, 8)]
-    inputs += [rng.normal(1, (4, 8))] if surrounded else []
-    kept = draw_kept(x, 0.3, seed=5, copies=2) if surrounded else None
+def test_the_norm_s_written_gradient_is_the_automatic_one(silu):
+    """In float64's stead: a function of the output that no symmetry makes vanish."""
+    x = 2.0 + rng.normal(0, (2, 5, 3, 8))
+    gamma, beta = tf.linspace(0.5, 2.0, 8), tf.linspace(-1.0, 1.0, 8)
 
     def gradients(in_pieces):
         with xla.in_pieces(in_pieces), tf.GradientTape() as tape:
-            tape.watch(inputs)
-            y = normalised(inputs, Form(2, silu=silu, dropout=0.3), kept)
-            # A function of the output that no symmetry makes vanish.
-            weights = tf.reshape(tf.linspace(0.0, 1.0, y.shape[1] * 3), [5, 3, 1])
-            loss = tf.reduce_sum(y**3 * weights)
-        return [y, *tape.gradient(loss, inputs)]
+            tape.watch([x, gamma, beta])
+            y = normalised(x, gamma, beta, 2, 1e-6, silu)
+            loss = tf.reduce_sum(
+                y**3 * tf.reshape(tf.linspace(0.0, 1.0, y.shape[1] * 3), [5, 3, 1])
+            )
+        return tape.gradient(loss, [x, gamma, beta])
 
     for written, automatic in zip(gradients(True), gradients(False), strict=True):
         np.testing.assert_allclose(written, automatic, rtol=2e-4, atol=2e-4)
-
-
-@pytest.mark.parametrize("rescale", [False, True])
-def test_the_residual_sum_s_gradient_is_the_automatic_one(rescale):
-    inputs = [rng.normal(i, (2, 5, 3, 8)) for i in range(2)] + [tf.linspace(-1.0, 1.0, 8)]
-
-    def gradients(in_pieces):
-        with xla.in_pieces(in_pieces), tf.GradientTape() as tape:
-            tape.watch(inputs)
-            y = residual_sum(*inputs[:2], rescale, inputs[2])
-            loss = tf.reduce_sum(y**3)
-        return [y, *tape.gradient(loss, inputs)]
-
-    for written, automatic in zip(gradients(True), gradients(False), strict=True):
-        np.testing.assert_allclose(written, automatic, rtol=1e-5, atol=1e-4)
 
 
 def test_pieces_of_one_shape_share_one_program():

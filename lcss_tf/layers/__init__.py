@@ -27,7 +27,6 @@ from lcss_tf.layers.resample import (
     nearest_upsample,
     upsample,
 )
-from lcss_tf.layers.residual import residual_sum
 
 __all__ = [
     "AttentionBlock",
@@ -57,6 +56,5 @@ __all__ = [
     "positional",
     "rematerialised",
     "repeat_copies",
-    "residual_sum",
     "upsample",
 ]

@@ -1,6 +1,7 @@
 """What the layers share: kept hyperparameters, and precision under mixed policies."""
 
 import keras
+import tensorflow as tf
 
 
 def register(cls):
@@ -54,3 +55,9 @@ class Block(keras.layers.Layer):
         layer = make(*args, **kwargs)
         layer.build(*shapes)
         return layer
+
+
+def residual_sum(x, h, rescale):
+    """x + h, divided by √2 if `rescale` (then unit variances stay unit variances)."""
+    total = x + h
+    return total * tf.constant(0.5**0.5, total.dtype) if rescale else total

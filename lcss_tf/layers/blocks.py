@@ -2,13 +2,12 @@
 
 import tensorflow as tf
 
-from lcss_tf.layers.base import Block, feature_shape, one_of, register
+from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
 from lcss_tf.layers.copies import repeat_copies
-from lcss_tf.layers.dropout import draw_kept
+from lcss_tf.layers.dropout import dropout
 from lcss_tf.layers.linear import Conv, Dense
 from lcss_tf.layers.normalization import GroupNorm
 from lcss_tf.layers.resample import downsample, upsample
-from lcss_tf.layers.residual import residual_sum
 
 _RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
 
@@ -63,7 +62,7 @@ class ResidualBlock(Block):
         self.noise = None
         if embedding_shape is not None:
             self.noise = self.add(Dense, [embedding_shape], features, name="noise")
-        self.norm_1 = self.add(GroupNorm, [inner], silu=True, dropout=self.dropout, name="norm_1")
+        self.norm_1 = self.add(GroupNorm, [inner], silu=True, name="norm_1")
         self.conv_1 = self.add(Conv, [inner], features, scale=self.init_scale, name="conv_1")
         self.shortcut = None
         if features != x_shape[-1] or self.resample != "none":
@@ -73,24 +72,17 @@ class ResidualBlock(Block):
 
     def call(self, x, embedding=None, seed=None, copies=1):
         resample = _RESAMPLE[self.resample]
-        # The biases are added by what follows each layer, in the same pass over the places.
         h = resample(self.norm_0(x), self.fir_kernel)
-        h = self.conv_0(h, add_bias=False)
-        kept = draw_kept(h, self.dropout, seed, copies)
-        h = self.norm_1(h, self._shift(h, embedding, copies), kept=kept)
-        h = self.conv_1(h, add_bias=False)
-        x, bias = resample(x, self.fir_kernel), tf.convert_to_tensor(self.conv_1.bias)
+        h = self.conv_0(h)
+        if self.noise is not None:
+            noise = repeat_copies(self.noise(embedding), copies)
+            h = h + tf.reshape(noise, [-1, *[1] * (h.shape.rank - 2), h.shape[-1]])
+        h = dropout(self.norm_1(h), self.dropout, seed, copies)
+        h = self.conv_1(h)
+        x = resample(x, self.fir_kernel)
         if self.shortcut is not None:
-            x = self.shortcut(x, add_bias=False)
-            bias = bias + tf.convert_to_tensor(self.shortcut.bias)
-        return residual_sum(x, h, self.skip_rescale, bias)
-
-    def _shift(self, h, embedding, copies):
-        """The first convolution's bias and the embedding's layer, [N, C]."""
-        bias = tf.convert_to_tensor(self.conv_0.bias)[None]
-        if self.noise is None:
-            return tf.repeat(bias, tf.shape(h)[0], axis=0)
-        return repeat_copies(tf.cast(self.noise(embedding), bias.dtype), copies) + bias
+            x = self.shortcut(x)
+        return residual_sum(x, h, self.skip_rescale)
 
 
 @register
@@ -137,9 +129,8 @@ class AttentionBlock(Block):
         h = tf.reshape(self.norm(x), [-1, x.shape[1:-1].num_elements(), channels])
         logits = tf.matmul(self.query(h), self.key(h), transpose_b=True)
         weights = tf.nn.softmax(tf.cast(logits, tf.float32) * channels**-0.5)
-        h = self.out(tf.matmul(tf.cast(weights, h.dtype), self.value(h)), add_bias=False)
-        h, bias = tf.reshape(h, [-1, *x.shape[1:]]), tf.convert_to_tensor(self.out.bias)
-        return residual_sum(x, h, self.skip_rescale, bias)
+        h = self.out(tf.matmul(tf.cast(weights, h.dtype), self.value(h)))
+        return residual_sum(x, tf.reshape(h, [-1, *x.shape[1:]]), self.skip_rescale)
 
 
 @register

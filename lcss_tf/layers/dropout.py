@@ -21,13 +21,8 @@ def dropout(x, rate, seed=None, copies=1):
     Raises:
       ValueError: N is not a multiple of `copies`.
     """
-    return dropped(x, rate, draw_kept(x, rate, seed, copies))
-
-
-def draw_kept(x, rate, seed=None, copies=1):
-    """Which entries of a tensor shaped like x `dropout` keeps: bool [N/copies, ...]; None: all."""
     if seed is None or rate == 0.0:
-        return None
+        return x
     batch = x.shape[0]
     if batch is None:
         batch = tf.shape(x)[0]
@@ -35,18 +30,10 @@ def draw_kept(x, rate, seed=None, copies=1):
         raise ValueError(
             f"A batch of {batch} does not hold copies={copies} of one batch: stack whole copies."
         )
-    return _kept(rng.as_seed(seed), rate, (batch // copies, *x.shape[1:]))
-
-
-def dropped(x, rate, kept):
-    """x without what is not `kept`, the rest divided by 1 − rate; x itself if that is None."""
-    if kept is None:
-        return x
-    copies = tf.shape(x)[0] // tf.shape(kept)[0]
-    kept = tf.tile(kept, [copies] + [1] * (x.shape.rank - 1))
-    return tf.where(kept, x * (1.0 / (1.0 - rate)), 0.0)
+    mask = tf.cast(_mask(rng.as_seed(seed), rate, (batch // copies, *x.shape[1:])), x.dtype)
+    return x * tf.tile(mask, [copies] + [1] * (x.shape.rank - 1))
 
 
 @xla.piece
-def _kept(seed, rate, shape):
-    return rng.uniform(seed, shape) >= rate
+def _mask(seed, rate, shape):
+    return tf.where(rng.uniform(seed, shape) >= rate, 1.0 / (1.0 - rate), 0.0)

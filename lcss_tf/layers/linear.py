@@ -37,12 +37,10 @@ class Dense(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.features,), initializer="zeros")
 
-    def call(self, x, add_bias=True):
-        """x W + b; without b where what follows adds it."""
+    def call(self, x):
         flat = tf.reshape(x, [-1, x.shape[-1]])
         y = tf.matmul(flat, tf.convert_to_tensor(self.kernel))
-        if add_bias:
-            y = tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
+        y = tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
         return tf.reshape(y, [-1, *x.shape[1:-1], self.features])
 
     def get_config(self):
@@ -80,8 +78,7 @@ class Conv(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.features,), initializer="zeros")
 
-    def call(self, x, add_bias=True):
-        """The convolution and the bias; without the bias where what follows adds it."""
+    def call(self, x):
         y = tf.nn.convolution(
             x,
             tf.convert_to_tensor(self.kernel),
@@ -90,7 +87,7 @@ class Conv(keras.layers.Layer):
             # Conv3D's gradient fails outside tf.function unless this is spelled out.
             data_format={3: "NWC", 4: "NHWC", 5: "NDHWC"}[x.shape.rank],
         )
-        return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias)) if add_bias else y
+        return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
 
     def get_config(self):
         return {

@@ -1,21 +1,16 @@
-"""Group normalisation with what surrounds it, in float32 whatever the policy.
+"""Group normalisation, with SiLU behind it if asked, in float32 whatever the policy.
 
-    x ← x + shift,  x̂ = (x − m) r,  u = γ x̂ + β,  y = dropout(silu(u))
+With the group's mean m and r = (variance + ε)^{−1/2}:  x̂ = (x − m) r,  u = γ x̂ + β,  y = silu(u).
 
-m is the group's mean and r = (variance + ε)^{−1/2}. The shift before and SiLU and dropout behind
-are there only if asked for. In pieces of XLA (see `lcss_tf.xla`) all of it is one program, and
-the gradient, written out, another: it keeps x alone (docs/performance.md).
+In pieces of XLA (see `lcss_tf.xla`) the gradient is written out, for the norm and its activation
+as one: it keeps x alone, and makes a few passes over it (docs/performance.md).
 """
-
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from lcss_tf import xla
 from lcss_tf.layers.base import register
-from lcss_tf.layers.dropout import dropped
-from lcss_tf.layers.places import at_places, sum_over_places
 
 
 def num_groups(channels):
@@ -28,32 +23,20 @@ def num_groups(channels):
     return next(groups for groups in range(most, 0, -1) if channels % groups == 0)
 
 
-class Form(NamedTuple):
-    """What does not change from call to call. dtype: of the result, by name."""
-
-    groups: int
-    epsilon: float = 1e-6
-    silu: bool = False
-    dropout: float = 0.0
-    dtype: str = "float32"
-
-
 @register
 class GroupNorm(keras.layers.Layer):
-    """(x − mean) / √(variance + ε), per example and group of channels, then γ·+β; then SiLU and dropout.
+    """(x − mean) / √(variance + ε), per example and group of channels, then γ·+β; and SiLU.
 
     Wu and He (2018). [N, ..., C] -> the same shape, with 1, 2 or 3 spatial axes.
 
     Args:
       silu: whether SiLU follows.
-      dropout: the rate at which the result was dropped where `call` is told what was kept.
       epsilon: ε; NCSN++ uses 1e-6 (Keras' own default is 1e-3).
     """
 
-    def __init__(self, *, silu=False, dropout=0.0, epsilon=1e-6, **kwargs):
+    def __init__(self, *, silu=False, epsilon=1e-6, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.silu = silu
-        self.dropout = dropout
         self.epsilon = epsilon
 
     def build(self, x_shape):
@@ -64,64 +47,45 @@ class GroupNorm(keras.layers.Layer):
         self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
         self.beta = self.add_weight(name="beta", initializer="zeros", **options)
 
-    def call(self, x, shift=None, kept=None):
-        """The norm of x + shift [N, C] (or x), and of the result what is kept (or all).
-
-        kept: bool, see `lcss_tf.layers.dropout`.
-        """
+    def call(self, x):
         gamma, beta = (tf.convert_to_tensor(v) for v in (self.gamma, self.beta))
-        form = Form(self.groups, self.epsilon, self.silu, self.dropout, self.compute_dtype)
-        inputs = (x, gamma, beta) if shift is None else (x, gamma, beta, shift)
-        return normalised(inputs, form, kept)
+        x = tf.cast(x, tf.float32)
+        y = normalised(x, gamma, beta, self.groups, self.epsilon, self.silu)
+        return tf.cast(y, self.compute_dtype)
 
     def get_config(self):
-        own = {"silu": self.silu, "dropout": self.dropout, "epsilon": self.epsilon}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "silu": self.silu, "epsilon": self.epsilon}
 
 
-def normalised(inputs, form, kept=None):
-    """The layer's formula.
-
-    Args:
-      inputs: x [N, ..., C], gamma and beta [C], and the shift [N, C] if there is one.
-      form: a `Form`.
-      kept: what dropout keeps, bool, or None.
-    """
+def normalised(x, gamma, beta, groups, epsilon, silu):
+    """The layer's formula: x [N, ..., C], gamma and beta [C]; float32."""
     if not xla.is_in_pieces():
-        return _formula(inputs, kept, form)[0]
+        return _formula(x, gamma, beta, groups, epsilon, silu)[0]
 
     @tf.custom_gradient
-    def norm(*inputs):
+    def norm(x, gamma, beta):
         # m and r are results too, with gradients of their own: so that the second derivative,
         # which differentiates the gradient below, knows that they depend on x.
-        y, m, r = _forward(inputs, kept, form)
+        y, m, r = _forward(x, gamma, beta, groups, epsilon, silu)
 
-        def gradient(*upstream):
-            return _backward(inputs, kept, (m, r), upstream, form)
+        def gradient(dy, dm, dr):
+            return _backward(x, gamma, beta, m, r, dy, dm, dr, silu)
 
         return (y, m, r), gradient
 
-    return norm(*inputs)[0]
+    return norm(x, gamma, beta)[0]
 
 
-def _formula(inputs, kept, form):
+def _formula(x, gamma, beta, groups, epsilon, silu):
     """(y, m, r), the last two [N, G]."""
-    x, (gamma, beta) = _shifted(inputs), inputs[1:3]
-    m = _group_mean(x, form.groups)
-    x = x - _of_groups(m, x)
-    r = tf.math.rsqrt(_group_mean(tf.square(x), form.groups) + form.epsilon)
-    u = x * (_of_groups(r, x) * gamma) + beta
-    y = tf.nn.silu(u) if form.silu else u
-    return tf.cast(dropped(y, form.dropout, kept), form.dtype), m, r
+    m = _group_mean(x, groups)
+    x = x - _at_places(m, x)
+    r = tf.math.rsqrt(_group_mean(tf.square(x), groups) + epsilon)
+    u = x * (_at_places(r, x) * gamma) + beta
+    return (tf.nn.silu(u) if silu else u), m, r
 
 
 _forward = xla.piece(_formula)
-
-
-def _shifted(inputs):
-    """x + shift in float32."""
-    x, *shift = (tf.cast(inputs[i], tf.float32) for i in (0, 3)[: len(inputs) - 2])
-    return x + at_places(shift[0], x) if shift else x
 
 
 def _group_mean(x, groups):
@@ -134,29 +98,28 @@ def _group_mean(x, groups):
     return tf.reduce_mean(tf.reshape(means, [-1, groups, x.shape[-1] // groups]), axis=2)
 
 
-def _of_groups(values, x):
+def _at_places(values, x):
     """[N, G] for every channel of the group and every place: broadcastable to x."""
-    return at_places(tf.repeat(values, x.shape[-1] // values.shape[1], axis=1), x)
+    channels = tf.repeat(values, x.shape[-1] // values.shape[1], axis=1)
+    return tf.reshape(channels, [-1, *[1] * (x.shape.rank - 2), x.shape[-1]])
 
 
 @xla.piece
-def _backward(inputs, kept, statistics, upstream, form):
-    """The gradients of the inputs.
+def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
+    """The gradients of x, gamma and beta.
 
     With du = dy silu'(u), n numbers in a group, and sums over the group:
-    dx = r (γ du − Σγ du/n − x̂ Σγ du x̂/n) + dm/n − dr r² x̂/n. The shift's is its sum over places.
+    dx = r (γ du − Σγ du/n − x̂ Σγ du x̂/n) + dm/n − dr r² x̂/n.
     """
-    x, (gamma, beta) = _shifted(inputs), inputs[1:3]
-    (m, r), (dy, dm, dr) = statistics, upstream
-    groups, n = form.groups, x.shape[1:].num_elements() // form.groups
-    r_x = _of_groups(r, x)
-    x_hat = (x - _of_groups(m, x)) * r_x
-    du = dropped(tf.cast(dy, tf.float32), form.dropout, kept)
-    if form.silu:
+    groups, n = r.shape[1], x.shape[1:].num_elements() // r.shape[1]
+    r_x = _at_places(r, x)
+    x_hat = (x - _at_places(m, x)) * r_x
+    du = dy
+    if silu:
         u = x_hat * gamma + beta
         gate = tf.sigmoid(u)
-        du = du * (gate * (1 + u * (1 - gate)))
-    sums, products = sum_over_places(du), sum_over_places(du * x_hat)
+        du = dy * (gate * (1 + u * (1 - gate)))
+    sums, products = _sum_over_places(du), _sum_over_places(du * x_hat)
 
     def over_group(values):
         values = tf.reshape(values * gamma, [-1, groups, gamma.shape[0] // groups])
@@ -164,8 +127,15 @@ def _backward(inputs, kept, statistics, upstream, form):
 
     constant = (dm - r * over_group(sums)) / n
     slope = -(r * over_group(products) + dr * r**2) / n
-    dx = r_x * gamma * du + _of_groups(constant, x) + x_hat * _of_groups(slope, x)
-    gradients = [tf.cast(dx, inputs[0].dtype), *(tf.reduce_sum(v, 0) for v in (products, sums))]
-    if len(inputs) == 4:
-        gradients.append(tf.cast(sum_over_places(dx), inputs[3].dtype))
-    return gradients
+    dx = r_x * gamma * du + _at_places(constant, x) + x_hat * _at_places(slope, x)
+    return dx, tf.reduce_sum(products, axis=0), tf.reduce_sum(sums, axis=0)
+
+
+def _sum_over_places(x):
+    """[N, ..., C] -> [N, C], as a product with a row of ones.
+
+    XLA fuses a plain reduction with all that leads up to it, and on CPUs then computes that
+    one number at a time.
+    """
+    flat = tf.reshape(x, [tf.shape(x)[0], -1, x.shape[-1]])
+    return tf.matmul(tf.ones([tf.shape(flat)[0], 1, tf.shape(flat)[1]], x.dtype), flat)[:, 0]

@@ -107,26 +107,7 @@ def _fir_for_strided_conv(x, kernel):
     return x
 
 
-def _nearest(x, kernel):
-    del kernel
-    for axis in _spatial_axes(x):
-        x = tf.repeat(x, 2, axis=axis)
-    return x
-
-
-def _averages(x, kernel):
-    del kernel
-    # Axis by axis: TensorFlow's gradient of one sum over all pairs ends at rank 2.
-    for axis in _spatial_axes(x):
-        shape = x.shape.as_list()
-        pairs = tf.reshape(x, [-1, *shape[1:axis], shape[axis] // 2, 2, *shape[axis + 1 :]])
-        x = tf.reduce_mean(pairs, axis=axis + 1)
-    return x
-
-
 _FILTERS = {
-    "nearest": _nearest,
-    "averages": _averages,
     "up": _fir_up,
     "up for conv": _fir_up_for_conv,
     "down": _fir_down,
@@ -177,12 +158,19 @@ def fir_downsample(x, kernel):
 
 def nearest_upsample(x):
     """Every value twice along every spatial axis."""
-    return _filtered(x, "nearest", None)
+    for axis in _spatial_axes(x):
+        x = tf.repeat(x, 2, axis=axis)
+    return x
 
 
 def average_downsample(x):
     """The mean of every pair along every spatial axis."""
-    return _filtered(x, "averages", None)
+    # Axis by axis: TensorFlow's gradient of one sum over all pairs ends at rank 2.
+    for axis in _spatial_axes(x):
+        shape = x.shape.as_list()
+        pairs = tf.reshape(x, [-1, *shape[1:axis], shape[axis] // 2, 2, *shape[axis + 1 :]])
+        x = tf.reduce_mean(pairs, axis=axis + 1)
+    return x
 
 
 def upsample(x, fir_kernel=None):

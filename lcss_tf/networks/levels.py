@@ -18,10 +18,9 @@ from lcss_tf.layers import (
     UpsampleConv,
     downsample,
     rematerialised,
-    residual_sum,
     upsample,
 )
-from lcss_tf.layers.base import Block, feature_shape, one_of, register
+from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
 
 RESIDUAL_BLOCKS = {"biggan": ResidualBlock, "ddpm": DDPMResidualBlock}
 _CONVOLUTIONS = {"down": DownsampleConv, "up": UpsampleConv}
