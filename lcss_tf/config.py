@@ -91,7 +91,8 @@ def claim_workdir(workdir, imports=(), force=False):
         the message names the keys that differ.
     """
     workdir = Path(workdir)
-    config = gin.config_str(max_line_length=10_000)
+    # gin underlines its titles over the whole width.
+    config = re.sub(r"={80,}", "=" * 78, gin.config_str(max_line_length=10_000))
     stored = workdir / _CONFIG
     if stored.is_file() and not force:
         differing = _differing_keys(stored.read_text(), config)
