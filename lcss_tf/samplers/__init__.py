@@ -10,6 +10,7 @@ from lcss_tf.samplers.predictors import (
     EulerMaruyamaPredictor,
     ReverseDiffusionPredictor,
 )
+from lcss_tf.samplers.spacing import LogSNRSpacing, PowerSpacing, RhoSpacing, UniformSpacing
 
 __all__ = [
     "AncestralPredictor",
@@ -17,9 +18,13 @@ __all__ = [
     "EulerMaruyama",
     "EulerMaruyamaPredictor",
     "Langevin",
+    "LogSNRSpacing",
     "NoCorrector",
+    "PowerSpacing",
     "PredictorCorrector",
     "ProbabilityFlowODE",
     "ReverseDiffusionPredictor",
+    "RhoSpacing",
     "Sampler",
+    "UniformSpacing",
 ]

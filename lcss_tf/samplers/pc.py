@@ -28,6 +28,7 @@ class PredictorCorrector(Sampler):
         self.corrector = corrector or NoCorrector()
 
     def check(self, sde):
+        super().check(sde)
         self.predictor.check(sde, self.num_steps)
         self.corrector.check(sde)
 

@@ -13,6 +13,7 @@ from lcss_tf.samplers import (
     Langevin,
     PredictorCorrector,
     ProbabilityFlowODE,
+    UniformSpacing,
 )
 
 MEAN, STD = np.float32([1.0, -0.5]), np.float32(0.5)
@@ -104,7 +105,7 @@ def test_ode_is_second_order():
     exact = MEAN * alpha[1] + (x_T - MEAN * alpha[0]) * spread[1] / spread[0]
 
     def error(steps):
-        sampler = ProbabilityFlowODE(spacing=1.0, num_steps=steps, t_end=0.1)
+        sampler = ProbabilityFlowODE(spacing=UniformSpacing(), num_steps=steps, t_end=0.1)
         x = sampler.sample_from(exact_score(sde), sde, x_T, rng.as_seed(0)).x
         return np.abs(x - exact).max()
 
