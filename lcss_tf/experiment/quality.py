@@ -97,7 +97,7 @@ def quality(workdir):
         row = measure(sampler) | {"sampler": name, "budget": budget}
         result["rows"].append(row)
         result["real"] = measure.real
-        print(f"{name:<32}{row['evaluations']:>8,.0f} evaluations {row['distance']:>10.4g}")
+        print(f"{name:<32}{row['evaluations']:>8,.0f} evaluations   {_text(row)}", flush=True)
         # What is there is there: a table of few lines beats none if somebody loses patience.
         write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
         write_bytes_whole(paths[0], table(result).encode())
@@ -124,7 +124,7 @@ def _cases(plan, sde, refused):
 
 
 class _Measure:
-    """sampler -> {"steps", "evaluations", "distance", "deviation"}."""
+    """sampler -> {"steps", "evaluations", "distance", "deviation"}; None where it fails."""
 
     def __init__(self, state, info, data, metric, seed, repeats, distribution):
         self._state, self._info, self._distribution = state, info, distribution
@@ -140,7 +140,7 @@ class _Measure:
                 samples = generation(metric.num_samples, _SEED + k, progress=False)
             except FloatingPointError as error:
                 logging.warning("%s", error)
-                distances.append(float("nan"))
+                real.clear()
                 break
             # Data that are drawn, not read, are drawn anew for every repeat.
             figures = metric_figures(metric, samples, self._data, self._seed + k)
@@ -149,9 +149,9 @@ class _Measure:
         self.real = float(np.mean(real)) if real else self.real
         return {
             "steps": sampler.num_steps,
-            "evaluations": generation.evaluations or 0.0,
-            "distance": float(np.mean(distances)),
-            "deviation": float(np.std(distances)),
+            "evaluations": generation.evaluations or float(sampler.evaluations()),
+            "distance": float(np.mean(distances)) if real else None,
+            "deviation": float(np.std(distances)) if real else None,
         }
 
 
@@ -167,7 +167,8 @@ def table(result):
     references = [row for row in rows if row["budget"] is None]
     lines = [["reference", "evaluations", result["metric"]]]
     lines += [[row["sampler"], f"{row['evaluations']:,.0f}", _text(row)] for row in references]
-    lines.append([_REAL, "", _text({"distance": result["real"]})])
+    if result["real"] is not None:
+        lines.append([_REAL, "", _text({"distance": result["real"]})])
     return "\n\n".join([*blocks, _markdown(lines)]) + "\n"
 
 
@@ -176,18 +177,21 @@ def picture(result):
     rows, curves, levels = result["rows"], {}, {}
     for row in rows:
         if row["budget"] is None:
-            levels.setdefault(row["sampler"], row["distance"])
+            if row["distance"] is not None:
+                levels[row["sampler"]] = row["distance"]
         else:
             places, distances = curves.setdefault(row["sampler"], ([], []))
             places.append(row["evaluations"])
-            distances.append(row["distance"])
-    if result.get("real") is not None:
+            distances.append(np.nan if row["distance"] is None else row["distance"])
+    if result["real"] is not None:
         levels[_REAL] = result["real"]
     return plots.against_evaluations(curves, levels, result["metric"])
 
 
 def _text(row):
-    return "" if row is None or row["distance"] is None else f"{row['distance']:.3g}"
+    if row is None:
+        return ""
+    return "not finite" if row["distance"] is None else f"{row['distance']:.3g}"
 
 
 def _markdown(lines):
