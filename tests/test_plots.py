@@ -87,7 +87,7 @@ def test_other_shapes_are_refused():
 
 def test_a_distance_against_evaluations():
     """One curve falls: its marks go down to the right; a level crosses the whole picture."""
-    curves = {"A": ([5, 10, 20], [1.0, np.nan, 0.1]), "B": ([10, 20], [0.5, 0.2])}
+    curves = {"A": ([5, 10, 20], [1.0, 0.4, 0.1]), "B": ([10, 20], [0.5, np.nan])}
     image = plots.against_evaluations(curves, {"real": 0.05}, "frechet_pixels_1000").astype(int)
     blue = (image[..., 2] - image[..., 0] > 120) & (image[..., 2] > 150)
     rows, columns = np.nonzero(blue[:, : image.shape[1] * 6 // 10])

@@ -19,7 +19,7 @@ class DPMSolverPP(FewSteps):
 
         x_s = (sigma_s/sigma_t) e^{−h} x + alpha_s (1 − e^{−2h}) D̄ + sigma_s √(1 − e^{−2h}) z,
 
-    forgets errors of earlier steps, and needs more of them.
+    forgets errors of earlier steps.
 
     Args:
       order: 2, or 1.

@@ -6,6 +6,7 @@ and returns a `Step`. The discrete ones step by T/num_steps, as their processes 
 
 from lcss_tf.registry import PREDICTORS
 from lcss_tf.samplers.base import Step
+from lcss_tf.sdes.derivatives import square_and_divergence
 from lcss_tf.sdes.shapes import like
 
 
@@ -42,14 +43,21 @@ class EulerMaruyamaPredictor(Predictor):
 
 @PREDICTORS.register
 class ReverseDiffusionPredictor(Predictor):
-    """The reversed recursion of the SDE's own discretisation: x − [f − G² score] + G z."""
+    """The SDE's own discretisation reversed: x − [f − ∂(G²) − G² score] + G z.
+
+    ∂(G²), the derivative of G_i² with respect to x_i, is 0 where the noise does not depend on x.
+    """
 
     def check(self, sde, num_steps):
         sde.check_discretization(num_steps)
 
     def step(self, reverse, x, t, s, z):
         f, G = reverse.sde.discretize(x, t, reverse.num_steps)
-        mean = x - (f - G**2 * reverse.score_fn(x, t))
+        noise = lambda x: reverse.sde.discretize(x, t, reverse.num_steps)[1]
+        square, divergence = square_and_divergence(noise, x)
+        mean = x - (f - square * reverse.score_fn(x, t))
+        if divergence is not None:
+            mean += divergence
         return Step(mean + G * z, mean)
 
 

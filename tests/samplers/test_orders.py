@@ -88,7 +88,7 @@ WEAK = {
     "DPM-Solver++": (lambda n: DPMSolverPP(first_order_end=False, num_steps=n, **SPACING), 2),
     "DPM-Solver++, SDE": (
         lambda n: DPMSolverPP(first_order_end=False, stochastic=True, num_steps=n, **SPACING),
-        1,
+        2,
     ),
 }
 
@@ -97,7 +97,9 @@ WEAK = {
 @pytest.mark.parametrize("name", sorted(WEAK))
 def test_weak_order(name, kind, monkeypatch):
     make, order = WEAK[name]
-    coarse, fine = weak_errors(make, gentle(kind), monkeypatch)
+    # The multistep solver starts at order 1, and shows its own only later.
+    all_steps = (32, 64) if name.startswith("DPM-Solver++") and order == 2 else (16, 32)
+    coarse, fine = weak_errors(make, gentle(kind), monkeypatch, all_steps)
     measured = np.log2(coarse.max() / fine.max())
     assert order - 0.3 < measured < order + 0.9, (measured, coarse, fine)
     assert fine.max() < 0.1
