@@ -68,7 +68,8 @@ class Langevin(Corrector):
     Args:
       snr, num_steps: see `Corrector`.
       norms: "batch": averaged over the batch, as the reference does (a sample then
-        depends on its batch); "sample": each sample's own.
+        depends on its batch); "sample": each sample's own, for data of many dimensions: in a few,
+        ‖score‖ varies so much from sample to sample that the law widens.
     """
 
     def __init__(self, snr=0.16, num_steps=1, norms="batch"):

@@ -42,9 +42,6 @@ SAMPLERS = {
     "corrected": lambda: PredictorCorrector(
         EulerMaruyamaPredictor(), Langevin(snr=0.1), num_steps=300
     ),
-    "corrected_by_sample": lambda: PredictorCorrector(
-        EulerMaruyamaPredictor(), Langevin(snr=0.05, norms="sample"), num_steps=300
-    ),
     "annealed": lambda: PredictorCorrector(
         EulerMaruyamaPredictor(), AnnealedLangevin(snr=0.1), num_steps=300
     ),
@@ -75,6 +72,23 @@ def test_gaussian_is_sampled(kind, name):
     np.testing.assert_allclose(x.mean(0), MEAN, atol=0.05)
     np.testing.assert_allclose(np.cov(x.T), STD**2 * np.eye(2), atol=0.03)
     np.testing.assert_array_equal(x, run(rng.as_seed(1)).numpy())
+
+
+def test_per_sample_norms_sample_a_gaussian_of_many_dimensions():
+    """In two, ‖score‖ varies so much from sample to sample that the law widens."""
+    sde = lcss_tf.SDES["VPSDE"]()
+    corrector = Langevin(snr=0.1, norms="sample")
+    sampler = PredictorCorrector(EulerMaruyamaPredictor(), corrector, num_steps=200)
+    score_fn = lambda x, t: exact_score(sde)(tf.reshape(x, [-1, 2]), tf.repeat(t, 32))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(seed):
+        wrapped = lambda x, t: tf.reshape(score_fn(x, t), x.shape)
+        return sampler.sample(wrapped, sde, (1_000, 64), seed).x
+
+    x = run(rng.as_seed(1)).numpy()
+    np.testing.assert_allclose(x.mean(0), np.tile(MEAN, 32), atol=0.1)
+    assert x.var(0).mean() == pytest.approx(STD**2, rel=0.06)
 
 
 @pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
