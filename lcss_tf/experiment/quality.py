@@ -1,6 +1,7 @@
 """The gin root `quality`: samplers against network evaluations, by a metric of their samples."""
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,8 @@ class Quality:
 def quality(workdir):
     """Measures, and writes ``quality.json``, ``quality.md`` and ``quality.png``.
 
+    Ended early, the same command goes on: what was measured under the same configuration stays.
+
     Args:
       workdir: the run's, or, with an exact score, where to write. They lie in its
         folder ``quality``.
@@ -90,19 +93,37 @@ def quality(workdir):
     metric.check(info)
     data.require("test")
     measure = _Measure(state, info, data, metric, seed, plan.repeats, distribution)
-    result = {"metric": metric.name, "rows": [], "refused": {}}
+    result = {"metric": metric.name, "real": None, "rows": [], "refused": {}}
+    result["configuration"] = [_fingerprint(), getattr(state, "step", 0)]
     paths = [directory / f"quality.{suffix}" for suffix in ("md", "json", "png")]
     directory.mkdir(parents=True, exist_ok=True)
+    before = _finished(paths[1], result["configuration"])
     for name, sampler, budget in _cases(plan, state.model.sde, result["refused"]):
-        row = measure(sampler) | {"sampler": name, "budget": budget}
+        row = before.get((name, budget))
+        if row is None:
+            row = measure(sampler) | {"sampler": name, "budget": budget}
         result["rows"].append(row)
-        result["real"] = measure.real
+        result["real"] = result["real"] or row["real"]
         print(f"{name:<32}{row['evaluations']:>8,.0f} evaluations   {_text(row)}", flush=True)
         # What is there is there: a table of few lines beats none if somebody loses patience.
         write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
         write_bytes_whole(paths[0], table(result).encode())
     images.write_png(paths[2], picture(result))
     return paths
+
+
+def _fingerprint():
+    return zlib.crc32(gin.config_str(max_line_length=10_000).encode())
+
+
+def _finished(path, configuration):
+    """Rows of an earlier run under this configuration, by (sampler, budget)."""
+    if not path.is_file():
+        return {}
+    result = json.loads(path.read_text())
+    if result["configuration"] != configuration:
+        return {}
+    return {(row["sampler"], row["budget"]): row for row in result["rows"]}
 
 
 def _cases(plan, sde, refused):
@@ -124,12 +145,14 @@ def _cases(plan, sde, refused):
 
 
 class _Measure:
-    """sampler -> {"steps", "evaluations", "distance", "deviation"}; None where it fails."""
+    """sampler -> {"steps", "evaluations", "distance", "deviation", "real"}; None where it fails.
+
+    Distance and its deviation over the repeats, and the distance of real examples.
+    """
 
     def __init__(self, state, info, data, metric, seed, repeats, distribution):
         self._state, self._info, self._distribution = state, info, distribution
         self._data, self._metric, self._seed, self._repeats = data, metric, seed, repeats
-        self.real = None
 
     def __call__(self, sampler):
         metric = self._metric
@@ -146,12 +169,12 @@ class _Measure:
             figures = metric_figures(metric, samples, self._data, self._seed + k)
             distances.append(figures[metric.name])
             real.append(figures[f"{metric.name}_of_training_data"])
-        self.real = float(np.mean(real)) if real else self.real
         return {
             "steps": sampler.num_steps,
             "evaluations": generation.evaluations or float(sampler.evaluations()),
             "distance": float(np.mean(distances)) if real else None,
             "deviation": float(np.std(distances)) if real else None,
+            "real": float(np.mean(real)) if real else None,
         }
 
 

@@ -41,7 +41,7 @@ class PredictorCorrector(Sampler):
     def check(self, sde):
         super().check(sde)
         self.predictor.check(sde, self.num_steps)
-        self.corrector.check(sde)
+        self.corrector.check(sde, self.num_steps)
 
     def evaluations_per_step(self):
         return self.predictor.evaluations + self.corrector.evaluations

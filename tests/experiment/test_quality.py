@@ -42,6 +42,7 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert rows["DPM", 4]["evaluations"] == 4
     assert rows["DPM", 30]["steps"] == 29  # and a last evaluation
     assert rows["long", None]["evaluations"] == 100
+    result_of_long = rows["long", None]["distance"]
     # Between two sets of true samples; at 30 evaluations the solver is as good, at 4 it is not.
     assert rows["DPM", 30]["distance"] < 1.5 * result["real"]
     assert rows["DPM", 4]["distance"] > 1.5 * rows["DPM", 30]["distance"]
@@ -54,6 +55,16 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert f"| PC |  | {rows['PC', 30]['distance']:.3g} |" in text
     assert f"| long | 100 | {rows['long', None]['distance']:.3g} |" in text
     assert images.read_png(paths[2]).shape[2] == 3
+    # Again: nothing is measured twice, but under another configuration all is.
+    result["rows"][0]["distance"] = 7.0
+    paths[1].write_text(json.dumps(result))
+    quality_root(tmp_path)
+    assert json.loads(paths[1].read_text())["rows"][0]["distance"] == 7.0
+    _bind("quality.budgets = (3,)")
+    quality_root(tmp_path)
+    rows = json.loads(paths[1].read_text())["rows"]
+    assert rows[0]["distance"] == pytest.approx(result_of_long)
+    assert {row["budget"] for row in rows} == {None, 3}
 
 
 def test_budgets_buy_steps():
