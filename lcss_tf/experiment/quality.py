@@ -100,14 +100,16 @@ def quality(workdir):
     before = _finished(paths[1], result["configuration"])
     for name, sampler, budget in _cases(plan, state.model.sde, result["refused"]):
         row = before.get((name, budget))
-        if row is None:
+        known = row is not None
+        if not known:
             row = measure(sampler) | {"sampler": name, "budget": budget}
         result["rows"].append(row)
         result["real"] = result["real"] or row["real"]
         print(f"{name:<32}{row['evaluations']:>8,.0f} evaluations   {_text(row)}", flush=True)
-        # What is there is there: a table of few lines beats none if somebody loses patience.
-        write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
-        write_bytes_whole(paths[0], table(result).encode())
+        if not known:
+            write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
+    write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
+    write_bytes_whole(paths[0], table(result).encode())
     images.write_png(paths[2], picture(result))
     return paths
 
