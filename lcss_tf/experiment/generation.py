@@ -126,7 +126,7 @@ class Generation:
     def _batch(self, seed, labels, frames):
         """(x [B, ...], failures [R, 2], evaluations [R], film [B, frames + 1, ...]); R replicas.
 
-        Without frames the film is the samples alone.
+        Without frames the film is empty: [B, 0, ...].
         """
 
         def on_replica(seed, labels):
@@ -156,7 +156,7 @@ class Generation:
             samples = self.sampler.sample_from(
                 score_fn, self._state.model.sde, x_T, seed, frames=frames
             )
-        film = samples.film if frames else samples.x[None]
+        film = samples.film if frames else samples.x[None][:0]
         film = tf.transpose(film, [1, 0, *range(2, len(film.shape))])
         evaluations = tf.cast(samples.evaluations, tf.float32)
         return samples.x, samples.failure[None], evaluations[None], film

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import lcss_tf
-from lcss_tf import images
+from lcss_tf import config, images
 from lcss_tf.experiment import quality as quality_root
 from lcss_tf.experiment.exact_state import ExactState
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.quality import Quality, picture, table
+from lcss_tf.metrics.sliced_wasserstein import sliced_wasserstein
 from lcss_tf.training.distribution import Distribution
 from tests.experiment.test_commands import run
 
@@ -65,6 +66,48 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     rows = json.loads(paths[1].read_text())["rows"]
     assert rows[0]["distance"] == pytest.approx(result_of_long)
     assert {row["budget"] for row in rows} == {None, 3}
+
+
+def test_the_shipped_plans_build():
+    config.load(config.PROJECT_GIN / "quality" / "mixture64.gin")
+    plan = Quality()
+    ExactState(plan.data, plan.sde)
+    assert plan.data.shape == (64,)
+    assert plan.metric.num_samples == 8_192
+    shipped = {"EulerMaruyama", "ReverseDiffusion", "Ancestral", "PredictorCorrector"}
+    shipped |= {"StochasticHeun", "ProbabilityFlowODE", "EDMHeun", "DDIM", "DPMSolverPP"}
+    assert {type(plan.within(name, 80)).__name__ for name in plan.samplers} == shipped
+    (reference,) = plan.references.values()
+    assert (reference.num_steps, type(reference).__name__) == (1_000, "EulerMaruyama")
+    assert plan.within("DDIM, eta 1", 20).eta == 1.0
+    assert plan.within("EDM, churn", 20).s_churn == 20.0
+    assert plan.within("DPM-Solver++ (2M), SDE", 20).stochastic
+
+
+def test_twenty_evaluations_give_the_samples_of_the_flow_itself():
+    """In 64 dimensions, from the same x_T: nearer to the flow's than sampling noise is wide."""
+    data = lcss_tf.DATASETS["GaussianMixture"](num_components=16, dimension=64)
+    state, count = ExactState(data, lcss_tf.SDES["VPSDE"]()), 2_048
+    draw = lambda name, **options: Generation(
+        state, (64,), Distribution(), lcss_tf.SAMPLERS[name](**options), batch_size=count
+    )(count, progress=False)
+    few, many = draw("DPMSolverPP", num_steps=19), draw("ProbabilityFlowODE", num_steps=60)
+    real = [data.examples(np.arange(count), split, 0) for split in ("train", "test")]
+    assert sliced_wasserstein(few, many) < 0.25 * sliced_wasserstein(*real)
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_through_the_command(tmp_path):
+    run("train", "--gin_file=tests/small.gin", f"--workdir={tmp_path}")
+    done = run(
+        "quality", f"--workdir={tmp_path}", "--gin_bindings=quality.budgets=(24,)",
+        "--gin_bindings=reference/EulerMaruyama.num_steps=50",
+        "--gin_bindings=SlicedWasserstein.num_samples=64",
+        "--gin_bindings=quality.metric=@metrics.SlicedWasserstein()",
+    )  # fmt: skip
+    result = json.loads((tmp_path / "quality" / "quality.json").read_text())
+    assert len(result["rows"]) == 1 + 13
+    assert "| DPM-Solver++ (2M) |" in done.stdout
 
 
 def test_budgets_buy_steps():
