@@ -20,6 +20,7 @@ from lcss_tf.registry import (
     PREDICTORS,
     SAMPLERS,
     SDES,
+    SPACINGS,
     WEIGHTINGS,
     register_corrector,
     register_dataset,
@@ -30,6 +31,7 @@ from lcss_tf.registry import (
     register_predictor,
     register_sampler,
     register_sde,
+    register_spacing,
     register_weighting,
 )
 from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
@@ -49,6 +51,7 @@ __all__ = [
     "SAMPLERS",
     "SDE",
     "SDES",
+    "SPACINGS",
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
@@ -67,6 +70,7 @@ __all__ = [
     "register_predictor",
     "register_sampler",
     "register_sde",
+    "register_spacing",
     "register_weighting",
     "rng",
     "samplers",

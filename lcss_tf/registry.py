@@ -86,6 +86,7 @@ PRECONDITIONINGS = Registry("preconditionings", "preconditioning")
 LOSSES = Registry("losses", "loss")
 WEIGHTINGS = Registry("weightings", "weighting")
 SAMPLERS = Registry("samplers", "sampler")
+SPACINGS = Registry("spacings", "spacing")
 PREDICTORS = Registry("predictors", "predictor")
 CORRECTORS = Registry("correctors", "corrector")
 DATASETS = Registry("datasets", "dataset")
@@ -98,6 +99,7 @@ ALL_REGISTRIES = (
     LOSSES,
     WEIGHTINGS,
     SAMPLERS,
+    SPACINGS,
     PREDICTORS,
     CORRECTORS,
     DATASETS,
@@ -110,6 +112,7 @@ register_preconditioning = PRECONDITIONINGS.register
 register_loss = LOSSES.register
 register_weighting = WEIGHTINGS.register
 register_sampler = SAMPLERS.register
+register_spacing = SPACINGS.register
 register_predictor = PREDICTORS.register
 register_corrector = CORRECTORS.register
 register_dataset = DATASETS.register

@@ -83,3 +83,20 @@ def test_other_shapes_are_refused():
         plots.density_and_samples(np.zeros((5, 3)))
     with pytest.raises(ValueError, match="got 4 and 3"):
         plots.score_field(np.zeros((4, 2)), np.zeros((3, 2)))
+
+
+def test_a_distance_against_evaluations():
+    """One curve falls: its marks go down to the right; a level crosses the whole picture."""
+    curves = {"A": ([5, 10, 20], [1.0, 0.4, 0.1]), "B": ([10, 20], [0.5, np.nan])}
+    image = plots.against_evaluations(curves, {"real": 0.05}, "frechet_pixels_1000").astype(int)
+    blue = (image[..., 2] - image[..., 0] > 120) & (image[..., 2] > 150)
+    rows, columns = np.nonzero(blue[:, : image.shape[1] * 6 // 10])
+    left, right = columns < columns.min() + 15, columns > columns.max() - 15
+    assert rows[left].mean() < rows[right].mean() - 50
+    without = plots.against_evaluations(curves, {}, "frechet_pixels_1000")
+    assert without.shape == image.shape
+
+
+def test_styles_of_many_curves_differ():
+    styles = {tuple(sorted(plots.series_style(i).items())) for i in range(20)}
+    assert len(styles) == 20

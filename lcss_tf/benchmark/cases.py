@@ -77,7 +77,7 @@ def sampling_case(recipe, distribution, mode, forward_flops, num_steps=8):
     )
     sampler = generation.sampler
     sampler.num_steps = num_steps
-    evaluations = num_steps * sampler.evaluations_per_step()
+    evaluations = sampler.evaluations()
 
     def run():
         generation(size, progress=False)

@@ -33,8 +33,12 @@ class Corrector:
         """Network evaluations at each time."""
         return self.num_steps
 
-    def check(self, sde):
-        """Raises ValueError if the SDE lacks something that this corrector needs."""
+    def check(self, sde, num_steps):
+        """Raises ValueError if this corrector cannot go with `num_steps` steps of the SDE.
+
+        On VP its step size has the factor 1 − β_i, which must be positive.
+        """
+        sde.check_discretization(num_steps)
 
     def step_size(self, reverse, score, t, z):
         """The step size ε [B]."""
@@ -68,7 +72,8 @@ class Langevin(Corrector):
     Args:
       snr, num_steps: see `Corrector`.
       norms: "batch": averaged over the batch, as the reference does (a sample then
-        depends on its batch); "sample": each sample's own.
+        depends on its batch); "sample": each sample's own, for data of many dimensions: in a few,
+        ‖score‖ varies so much from sample to sample that the law widens.
     """
 
     def __init__(self, snr=0.16, num_steps=1, norms="batch"):
@@ -102,6 +107,9 @@ class NoCorrector(Corrector):
 
     def __init__(self):
         super().__init__(num_steps=1)
+
+    def check(self, sde, num_steps):
+        """It goes with all."""
 
     def correct(self, reverse, x, t, seed):
         return Step(x, x)

@@ -6,13 +6,20 @@ and returns a `Step`. The discrete ones step by T/num_steps, as their processes 
 
 from lcss_tf.registry import PREDICTORS
 from lcss_tf.samplers.base import Step
+from lcss_tf.sdes.derivatives import square_and_divergence
 from lcss_tf.sdes.shapes import like
 
 
 class Predictor:
-    """Base of the predictors."""
+    """Base of the predictors.
+
+    Class attributes:
+      evaluations: of the network, in one step.
+      any_times: whether it steps between any two times, or by T/num_steps alone.
+    """
 
     evaluations = 1
+    any_times = False
 
     def check(self, sde, num_steps):
         """Raises ValueError if this predictor cannot reverse the SDE in `num_steps` steps."""
@@ -26,6 +33,8 @@ class Predictor:
 class EulerMaruyamaPredictor(Predictor):
     """x − [f − g² score] (t − s) + g √(t − s) z."""
 
+    any_times = True
+
     def step(self, reverse, x, t, s, z):
         h = like(t - s, x)
         mean = x - reverse.sde.reverse_drift(x, t, reverse.score_fn(x, t)) * h
@@ -34,14 +43,21 @@ class EulerMaruyamaPredictor(Predictor):
 
 @PREDICTORS.register
 class ReverseDiffusionPredictor(Predictor):
-    """The reversed recursion of the SDE's own discretisation: x − [f − G² score] + G z."""
+    """The SDE's own discretisation reversed: x − [f − ∂(G²) − G² score] + G z.
+
+    ∂(G²), the derivative of G_i² with respect to x_i, is 0 where the noise does not depend on x.
+    """
 
     def check(self, sde, num_steps):
         sde.check_discretization(num_steps)
 
     def step(self, reverse, x, t, s, z):
         f, G = reverse.sde.discretize(x, t, reverse.num_steps)
-        mean = x - (f - G**2 * reverse.score_fn(x, t))
+        noise = lambda x: reverse.sde.discretize(x, t, reverse.num_steps)[1]
+        square, divergence = square_and_divergence(noise, x)
+        mean = x - (f - square * reverse.score_fn(x, t))
+        if divergence is not None:
+            mean += divergence
         return Step(mean + G * z, mean)
 
 

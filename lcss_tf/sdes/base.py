@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import rng
+from lcss_tf.sdes.derivatives import square_and_divergence
 from lcss_tf.sdes.kernels import GaussianKernel
 from lcss_tf.sdes.shapes import like, shape_of
 from lcss_tf.sdes.simulation import moments_along_path, simulate
@@ -149,11 +150,7 @@ class SDE:
         alone. Time still runs forward: a reverse step subtracts this drift.
         """
         half = 0.5 if probability_flow else 1.0
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            g_squared = self.diffusion(x, t) ** 2
-            total = tf.reduce_sum(tf.broadcast_to(g_squared, tf.shape(x)))
-        divergence = tape.gradient(total, x)  # None: g does not depend on x
+        g_squared, divergence = square_and_divergence(lambda x: self.diffusion(x, t), x)
         correction = g_squared * score
         if divergence is not None:
             correction += divergence

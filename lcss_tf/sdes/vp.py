@@ -68,7 +68,7 @@ class VPSDE(LinearDrift):
             raise ValueError(
                 f"VPSDE's discrete process needs num_steps > beta_max = {self.beta_max} (β_i must "
                 f"stay below 1); got num_steps = {num_steps}. Use more steps, or "
-                "EulerMaruyamaPredictor."
+                "EulerMaruyamaPredictor without a Langevin corrector."
             )
 
     def discretize(self, x, t, num_steps):

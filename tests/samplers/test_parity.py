@@ -70,6 +70,9 @@ def test_vp_with_fewer_steps_than_beta_max_is_nan_there_and_refused_here(monkeyp
     sampler = PredictorCorrector(num_steps=12)
     with pytest.raises(ValueError, match="num_steps > beta_max"):
         sampler.sample(reference.score_fn, reference.sde(), (4, 2), 0)
+    sampler = PredictorCorrector(EulerMaruyamaPredictor(), Langevin(), num_steps=12)
+    with pytest.raises(ValueError, match="without a Langevin corrector"):
+        sampler.sample(reference.score_fn, reference.sde(), (4, 2), 0)
     # Euler-Maruyama has no such limit.
     x = PredictorCorrector(EulerMaruyamaPredictor(), num_steps=12).sample(
         reference.score_fn, reference.sde(), (4, 2), 0

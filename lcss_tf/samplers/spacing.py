@@ -1,0 +1,115 @@
+"""Where a sampler's times lie between T and t_end."""
+
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf.registry import SPACINGS
+
+
+class Spacing:
+    """Base of the spacings."""
+
+    def check(self, sde):
+        """Raises ValueError if the SDE lacks something that this spacing needs."""
+
+    def times(self, sde, end, num_steps):
+        """num_steps + 1 times from sde.T down to `end`, float64."""
+        raise NotImplementedError(f"{type(self).__name__} must define times(...).")
+
+
+@SPACINGS.register
+class UniformSpacing(Spacing):
+    """Equal steps of t."""
+
+    def times(self, sde, end, num_steps):
+        return np.linspace(sde.T, end, num_steps + 1)
+
+
+@SPACINGS.register
+class PowerSpacing(Spacing):
+    """t^(1/power) in equal steps: short ones near the data. Quadratic at power 2.
+
+    Args:
+      power: 1 gives equal steps.
+
+    Raises:
+      ValueError: power <= 0.
+    """
+
+    def __init__(self, power=2.0):
+        if power <= 0:
+            raise ValueError(f"PowerSpacing expects power > 0; got {power}.")
+        self.power = power
+
+    def times(self, sde, end, num_steps):
+        roots = np.linspace(sde.T ** (1 / self.power), end ** (1 / self.power), num_steps + 1)
+        return roots**self.power
+
+
+class _NoiseSpacing(Spacing):
+    """Base of those that space log(sigma_t/alpha_t), and so need them."""
+
+    def check(self, sde):
+        if not sde.has_marginal:
+            raise ValueError(
+                f"{type(self).__name__} spaces sigma_t/alpha_t, which {type(sde).__name__} does "
+                "not have in closed form: use UniformSpacing or PowerSpacing."
+            )
+
+    def times(self, sde, end, num_steps):
+        self.check(sde)
+        ends = log_noise(sde, np.array([sde.T, end]))
+        if not np.isfinite(ends).all():
+            raise ValueError(
+                f"{type(self).__name__} needs noise at t_end; {type(sde).__name__} has none at "
+                f"t_end = {end:g}. Set t_end > 0."
+            )
+        inner = self._between(*ends, num_steps)[1:-1]
+        return np.concatenate([[sde.T], times_of_log_noise(sde, inner, end), [end]])
+
+
+@SPACINGS.register
+class LogSNRSpacing(_NoiseSpacing):
+    """log(alpha_t/sigma_t) in equal steps (Lu et al. 2022)."""
+
+    @staticmethod
+    def _between(first, last, num_steps):
+        return np.linspace(first, last, num_steps + 1)
+
+
+@SPACINGS.register
+class RhoSpacing(_NoiseSpacing):
+    """(sigma_t/alpha_t)^(1/rho) in equal steps (Karras et al. 2022).
+
+    Args:
+      rho: 7 in the paper.
+
+    Raises:
+      ValueError: rho <= 0.
+    """
+
+    def __init__(self, rho=7.0):
+        if rho <= 0:
+            raise ValueError(f"RhoSpacing expects rho > 0; got {rho}.")
+        self.rho = rho
+
+    def _between(self, first, last, num_steps):
+        roots = np.linspace(np.exp(first / self.rho), np.exp(last / self.rho), num_steps + 1)
+        return self.rho * np.log(roots)
+
+
+def log_noise(sde, times):
+    """log(sigma_t/alpha_t) of an affine SDE at an array of times, float64."""
+    with tf.init_scope():
+        alpha_t, sigma_t = sde.marginal(tf.constant(times, tf.float32))
+    return np.log(np.float64(sigma_t.numpy())) - np.log(np.float64(alpha_t.numpy()))
+
+
+def times_of_log_noise(sde, values, end):
+    """The times in [end, T] at which log(sigma_t/alpha_t) takes the given values: by bisection."""
+    low, high = np.full_like(values, end), np.full_like(values, sde.T)
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = log_noise(sde, middle) < values
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
