@@ -93,9 +93,7 @@ def _slerp(first, second, w):
     sine = np.sin(angle)
     straight = sine < 1e-6  # the same direction; or opposite ones, between which no arc is nearest
     safe = np.where(straight, 1.0, sine)
-    weights = [
-        np.where(straight, share, np.sin(share * angle) / safe) for share in (1 - w, w)
-    ]
+    weights = [np.where(straight, share, np.sin(share * angle) / safe) for share in (1 - w, w)]
     norm = norms[0] ** (1 - w) * norms[1] ** w
     return (norm * (weights[0] * a + weights[1] * b)).reshape(first.shape)
 

@@ -211,7 +211,9 @@ class DormandPrinceSolver:
         next_h = tf.where(arrives & taken, tf.maximum(h, factor * left), factor * tf.abs(step))
         stuck = loop.stuck | (tried & ~taken & (next_h < shortest))
         arrived = taken & arrives
-        state = tuple(tf.where(like(taken, y), p, y) for y, p in zip(loop.state, point, strict=True))
+        state = tuple(
+            tf.where(like(taken, y), p, y) for y, p in zip(loop.state, point, strict=True)
+        )
         return loop._replace(
             p=tf.where(last, _REPEATED, loop.p + 1),
             tries=loop.tries + tf.cast(last, tf.int32),
@@ -242,9 +244,7 @@ class DormandPrinceSolver:
         changes = self._norm([k[0] for k in slopes], state, state)
         bends = self._norm([k[1] - k[0] for k in slopes], state, state) / guess
         largest = tf.maximum(changes, bends)
-        step = tf.where(
-            largest <= 1e-15, tf.maximum(guess * 1e-3, 1e-6), (0.01 / largest) ** 0.2
-        )
+        step = tf.where(largest <= 1e-15, tf.maximum(guess * 1e-3, 1e-6), (0.01 / largest) ** 0.2)
         step = tf.where(tf.math.is_finite(step), step, guess)
         return tf.minimum(tf.minimum(100 * guess, step), left)
 
