@@ -49,7 +49,7 @@ def test_the_round_trip_where_there_is_no_kernel():
 def test_what_fails_is_nan_and_says_so():
     sde = lcss_tf.SDES["VPSDE"]()
     latent, failure = encode(
-        lambda x, t: -x, sde, tf.ones([2, 2]), DormandPrinceSolver(max_steps=1)
+        lambda x, t: -2 * x, sde, tf.ones([2, 2]), DormandPrinceSolver(max_steps=1)
     )
     assert np.isnan(latent).all()
     assert failure[0] == 1
