@@ -12,7 +12,7 @@ from lcss_tf.experiment.likelihood import report
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory.", required=True)
 _LIKELIHOOD = flags.DEFINE_boolean("likelihood", False, "Held-out likelihood, not samples.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate.num_samples=1_000'."
+    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate_likelihood.probes=4'."
 )
 
 

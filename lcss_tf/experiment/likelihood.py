@@ -21,7 +21,7 @@ _FILE = "likelihood.json"
 _OF_ENDLESS = 1_024  # examples taken of endless data
 
 
-@gin.configurable("likelihood", denylist=["workdir"])
+@gin.configurable("evaluate_likelihood", denylist=["workdir"])
 def evaluate_likelihood(
     workdir,
     rtol=1e-5,
@@ -113,7 +113,7 @@ class _Batches:
         self._scaling = data.scaling if data.kind == "image" else None
         self._distribution = distribution
         self._batch_size = batch_size
-        self._rows = distribution.rows_per_replica(batch_size, "likelihood.batch_size")
+        self._rows = distribution.rows_per_replica(batch_size, "evaluate_likelihood.batch_size")
         jit_compile = xla.mode(None, getattr(state.network, "pieces_on_cpu", False))
         self._in_pieces = jit_compile == "pieces"
         self._solve = tf.function(
@@ -208,7 +208,9 @@ def _figures(log_prob, data):
 
 def _check(data, num_examples):
     if num_examples is not None and num_examples < 1:
-        raise ValueError(f"likelihood.num_examples must be at least 1; got {num_examples}.")
+        raise ValueError(
+            f"evaluate_likelihood.num_examples must be at least 1; got {num_examples}."
+        )
     if data.kind == "image" and data.scaling.levels is None:
         raise ValueError(
             f"Bits/dim need dequantised images, and {data.name} does not say how many levels its "

@@ -77,7 +77,8 @@ def test_a_kill_repeats_no_finished_batch(resting, tmp_path, monkeypatch):
     data = lcss_tf.DATASETS["Digits"]()
     resting(data)
     options = {"batch_size": 16, "num_examples": 70}
-    whole = evaluate_likelihood(tmp_path / "..", **options)
+    (tmp_path / "whole").mkdir()
+    whole = evaluate_likelihood(tmp_path / "whole", **options)
     original, calls = module._Batches.__call__, []
 
     def counted(self, x, seed, first):
@@ -112,14 +113,14 @@ def test_one_replica_equals_two_whatever_the_batch(resting, tmp_path):
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
     np.testing.assert_allclose(results[2], results[0], rtol=1e-5)
     resting(data, 2)
-    with pytest.raises(ValueError, match=r"likelihood.batch_size = 7 is not divisible"):
+    with pytest.raises(ValueError, match=r"evaluate_likelihood.batch_size = 7 is not divisible"):
         evaluate_likelihood(tmp_path, batch_size=7)
 
 
 def test_bad_options_are_refused_before_any_work(resting, tmp_path):
     data = lcss_tf.DATASETS["Digits"]()
     resting(data)
-    with pytest.raises(ValueError, match="num_examples must be at least 1"):
+    with pytest.raises(ValueError, match="likelihood.num_examples must be at least 1"):
         evaluate_likelihood(tmp_path, num_examples=0)
     with pytest.raises(ValueError, match="tolerances above 0"):
         evaluate_likelihood(tmp_path, rtol=0)
@@ -140,7 +141,7 @@ def test_what_cannot_be_solved_says_where(resting, tmp_path, monkeypatch):
 def test_a_trained_run(tmp_path, monkeypatch):
     """From a checkpoint, through the gin file: the network's own likelihood."""
     monkeypatch.chdir(config.PROJECT_GIN.parent)
-    config.load("tests/small.gin", ["likelihood.num_examples = 50", "likelihood.batch_size = 32"])
+    config.load("tests/small.gin", ["evaluate_likelihood.num_examples = 50"])
     train(tmp_path / "run")
     figures = evaluate_likelihood(tmp_path / "run", divergence="exact")
     assert figures["step"] == 40
