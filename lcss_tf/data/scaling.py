@@ -49,7 +49,7 @@ class Scaling:
     @classmethod
     def for_images(cls, centered=True, levels=256):
         """uint8 0..255 to [−1, 1] (`centered`, for VP SDEs) or to [0, 1] (for VE SDEs)."""
-        return cls(-1.0 if centered else 0.0, 1.0, 0.0, 255.0, "uint8", levels)
+        return cls(-1.0 if centered else 0.0, 1.0, 0.0, 255.0, "uint8", levels=levels)
 
     @classmethod
     def identity(cls):
@@ -88,13 +88,23 @@ class Scaling:
         """
         return -math.log2(self.level_width)
 
+    def on_centres(self):
+        """The scaling that takes each level to the middle of its width, not the ends to the ends.
+
+        The mean of `dequantise` over u; `dequantise` itself is the same.
+        """
+        half = (self.stored_high - self.stored_low) / (2 * (self.levels - 1))
+        return dataclasses.replace(
+            self, stored_low=self.stored_low - half, stored_high=self.stored_high + half
+        )
+
     def dequantise(self, scaled, u):
         """Scaled levels made continuous: level k becomes low + (k + u)·`level_width`.
 
         The levels so fill the range without a gap, as (u + 255 x)/256 does for images.
 
         Args:
-          scaled: values that `scale` returned.
+          scaled: levels as `scale` returns them, here or `on_centres`.
           u: uniform on [0, 1), of the same shape.
 
         Raises:
@@ -111,5 +121,5 @@ class Scaling:
         """
         stored = (np.asarray(scaled, np.float64) - self.low) / self.slope + self.stored_low
         if self.stored_dtype == "uint8":
-            stored = np.rint(np.clip(np.nan_to_num(stored), self.stored_low, self.stored_high))
+            stored = np.rint(np.clip(np.nan_to_num(stored), 0, 255))
         return stored.astype(self.stored_dtype)
