@@ -52,8 +52,9 @@ def interpolate(sde, first, second, fractions):
     """Latents between pairs of latents, on the arc that the prior's own shape suggests.
 
     In coordinates z in which the prior is N(0, I) the points lie on the great arc from z_1 to
-    z_2, at sin((1 − w)θ)/sin θ z_1 + sin(wθ)/sin θ z_2, θ the angle between them (Shoemake 1985):
-    a straight line would pass through where the prior has next to no mass. For a Gaussian prior z
+    z_2, in the direction sin((1 − w)θ) z_1/‖z_1‖ + sin(wθ) z_2/‖z_2‖, θ the angle between them
+    (Shoemake 1985), and at the norm ‖z_1‖^(1−w) ‖z_2‖^w: a straight line would pass through where
+    the prior has next to no mass. For a Gaussian prior z
     is x_T over its deviation; for another with independent, equal coordinates, the quantile of
     N(0, 1) at which x_T is one of the prior.
 
@@ -85,7 +86,7 @@ def interpolate(sde, first, second, fractions):
 
 
 def _slerp(first, second, w):
-    """The point at w of the great arc between z's [B, ...], along which the norm changes evenly."""
+    """The point at w of the great arc between z's [B, ...]."""
     flat = [z.reshape(len(z), -1) for z in (first, second)]
     norms = [np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-30) for z in flat]
     a, b = (z / norm for z, norm in zip(flat, norms, strict=True))

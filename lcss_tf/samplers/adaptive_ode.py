@@ -41,6 +41,9 @@ class DormandPrince(Sampler):
     def evaluations_per_step(self):
         return 6
 
+    def evaluations(self):
+        """None: known only afterwards."""
+
     def run(self, reverse, x_T, seed, frames=0):
         """`Samples`; see `Sampler.run`. The seed changes nothing."""
         del seed

@@ -152,7 +152,7 @@ class DormandPrinceSolver:
         return Solution(
             state=list(loop.state),
             film=[tf.concat([f, y[None]], 0) for f, y in zip(loop.film, loop.state, strict=True)],
-            evaluations=_SECOND + 1 + (_SLOPES - 1) * loop.tries,
+            evaluations=2 + (_SLOPES - 1) * loop.tries,
             steps=loop.steps,
             finished=finished,
             failure=_noted(loop.failure, ~finished, loop.tries, loop.t),
@@ -283,7 +283,7 @@ def _filmed(film, state, goal, arrived):
     """The film with the states of those who arrived at their goals, the last one excepted."""
     places = tf.range(film.shape[0])[:, None]
     new = arrived[None] & (goal[None] == places)
-    return tf.where(tf.reshape(new, [*new.shape, *[1] * (len(state.shape) - 1)]), state[None], film)
+    return tf.where(new[(..., *[None] * (len(state.shape) - 1))], state[None], film)
 
 
 def _noted(failure, failed, step, t):

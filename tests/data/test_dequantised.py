@@ -21,7 +21,7 @@ def test_a_visit_stays_within_its_levels(pair):
     middle = data.examples(INDICES)
     visits = [data.augment(middle, INDICES + shift, seed=1).numpy() for shift in (0, 1000)]
     width = data.scaling.level_width
-    gap = np.stack(visits) - middle
+    gap = np.stack(visits) - middle.numpy()
     assert np.abs(gap).max() <= 0.5 * width * 1.0001
     assert gap.mean() == pytest.approx(0, abs=4 * width / np.sqrt(12 * gap.size))
     assert gap.std() == pytest.approx(width / np.sqrt(12), rel=0.03)
