@@ -119,9 +119,10 @@ class _NormalCoordinates:
         z = np.where(
             below < above, special.ndtri(below / below[-1]), -special.ndtri(above / above[0])
         )
-        kept = np.isfinite(z)
-        kept[1:] &= np.diff(z, prepend=z[0])[1:] > 0  # where the tables say nothing any more
-        self._x, self._z, self._width = x[kept], z[kept], width
+        finite = np.isfinite(z)  # far enough out the tables say nothing any more
+        x, z = x[finite], z[finite]
+        grows = np.append(True, np.diff(z) > 0)
+        self._x, self._z = x[grows], z[grows]
 
     def forward(self, x):
         return _continued(x, self._x, self._z)
