@@ -1,13 +1,18 @@
-"""Measures a run's samples: python bin/evaluate.py --workdir=runs/lcss_digits"""
+"""Measures a run's samples: python bin/evaluate.py --workdir=runs/lcss_digits
+
+With --likelihood: the bits/dim of held-out images, or nats of other data; no samples.
+"""
 
 from absl import app, flags
 
 from lcss_tf import cli, config
-from lcss_tf.experiment import evaluate
+from lcss_tf.experiment import evaluate, evaluate_likelihood
+from lcss_tf.experiment.likelihood import report
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory.", required=True)
+_LIKELIHOOD = flags.DEFINE_boolean("likelihood", False, "Held-out likelihood, not samples.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate.num_samples=1_000'."
+    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate_likelihood.probes=4'."
 )
 
 
@@ -15,6 +20,9 @@ def main(_):
     with cli.plain_errors():
         workdir = _WORKDIR.value
         config.load_workdir(workdir, _GIN_BINDINGS.value)
+        if _LIKELIHOOD.value:
+            print(report(evaluate_likelihood(workdir)))
+            return
         figures, grid = evaluate(workdir)
         for name, value in figures.items():
             print(f"{name:<42}{value:,.4g}" if value != int(value) else f"{name:<42}{value:,}")

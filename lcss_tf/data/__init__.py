@@ -2,6 +2,7 @@
 
 from lcss_tf.data.base import Dataset
 from lcss_tf.data.checkerboard import Checkerboard
+from lcss_tf.data.dequantised import Dequantised
 from lcss_tf.data.digits import Digits
 from lcss_tf.data.gaussian_mixture import GaussianMixture
 from lcss_tf.data.image_dataset import ImageDataset, MemoryImages
@@ -22,6 +23,7 @@ __all__ = [
     "Checkerboard",
     "DataInfo",
     "Dataset",
+    "Dequantised",
     "Digits",
     "GaussianMixture",
     "ImageDataset",

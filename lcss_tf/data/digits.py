@@ -5,7 +5,7 @@ import numpy as np
 from lcss_tf.data.image_dataset import MemoryImages
 from lcss_tf.registry import DATASETS
 
-_LEVELS = 16  # grey levels run from 0 to 16
+_WHITE = 16  # grey levels run from 0 to 16
 _TEST_EVERY = 5
 
 
@@ -21,7 +21,7 @@ class Digits(MemoryImages):
     """
 
     def __init__(self, centered=True):
-        super().__init__("digits", (8, 8, 1), flip=False, centered=centered)
+        super().__init__("digits", (8, 8, 1), flip=False, centered=centered, levels=_WHITE + 1)
 
     def load(self, split):
         """Reads a split; see `MemoryImages.load`."""
@@ -31,5 +31,5 @@ class Digits(MemoryImages):
         by_class = np.argsort(digits.target, kind="stable")
         is_test = np.arange(len(by_class)) % _TEST_EVERY == 0
         chosen = np.sort(by_class[is_test if split == "test" else ~is_test])
-        images = np.rint(digits.images[chosen, :, :, None] * (255 / _LEVELS)).astype(np.uint8)
+        images = np.rint(digits.images[chosen, :, :, None] * (255 / _WHITE)).astype(np.uint8)
         return images, digits.target[chosen]

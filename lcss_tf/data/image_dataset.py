@@ -16,15 +16,16 @@ class ImageDataset(Dataset):
       shape: (height, width, channels).
       flip: mirror half of the training images left to right.
       centered: scale to [−1, 1], as VP SDEs want it; otherwise to [0, 1], for VE SDEs.
+      levels: how many grey levels there are, evenly spaced from 0 to 255.
     """
 
     kind = "image"
 
-    def __init__(self, name, shape, flip=False, centered=True):
+    def __init__(self, name, shape, flip=False, centered=True, levels=256):
         self.name = name
         self.shape = tuple(shape)
         self.flip = flip
-        self.scaling = Scaling.for_images(centered)
+        self.scaling = Scaling.for_images(centered, levels)
         self.info()  # checks the shape
 
     def stored(self, indices, split):
@@ -54,8 +55,8 @@ class MemoryImages(ImageDataset):
     The arguments are those of `ImageDataset`.
     """
 
-    def __init__(self, name, shape, flip=False, centered=True):
-        super().__init__(name, shape, flip, centered)
+    def __init__(self, name, shape, flip=False, centered=True, levels=256):
+        super().__init__(name, shape, flip, centered, levels)
         self._opened = {}
 
     def load(self, split):

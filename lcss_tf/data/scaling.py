@@ -1,6 +1,7 @@
 """The one place where data are scaled for the SDE, and scaled back."""
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +19,11 @@ class Scaling:
       stored_low, stored_high: the range of the stored data.
       stored_dtype: ``"uint8"`` (unscaling clips and rounds) or ``"float32"``
         (unscaling is the plain inverse).
+      levels: how many values a number can take, evenly spaced over the range: 256 for most
+        images. None: continuous data, or not told.
 
     Raises:
-      ValueError: an empty range, or another `stored_dtype`.
+      ValueError: an empty range, another `stored_dtype`, or fewer than two levels.
     """
 
     low: float
@@ -28,6 +31,7 @@ class Scaling:
     stored_low: float
     stored_high: float
     stored_dtype: str
+    levels: int | None = None
 
     def __post_init__(self):
         if not (self.low < self.high and self.stored_low < self.stored_high):
@@ -39,11 +43,13 @@ class Scaling:
             raise ValueError(
                 f"stored_dtype must be 'uint8' or 'float32'; got {self.stored_dtype!r}."
             )
+        if self.levels is not None and self.levels < 2:
+            raise ValueError(f"Quantised data have at least 2 levels; got {self.levels}.")
 
     @classmethod
-    def for_images(cls, centered=True):
+    def for_images(cls, centered=True, levels=256):
         """uint8 0..255 to [−1, 1] (`centered`, for VP SDEs) or to [0, 1] (for VE SDEs)."""
-        return cls(-1.0 if centered else 0.0, 1.0, 0.0, 255.0, "uint8")
+        return cls(-1.0 if centered else 0.0, 1.0, 0.0, 255.0, "uint8", levels=levels)
 
     @classmethod
     def identity(cls):
@@ -60,6 +66,54 @@ class Scaling:
         # Two passes over the data, not three: at 1024 px that is felt.
         return tf.cast(stored, tf.float32) * self.slope + (self.low - self.stored_low * self.slope)
 
+    @property
+    def level_width(self):
+        """The width of one level of `dequantise`, in scaled units.
+
+        Raises:
+          ValueError: the data have no levels.
+        """
+        if self.levels is None:
+            raise ValueError(
+                "Only data with levels can be dequantised, and this scaling knows of none "
+                "(levels = None)."
+            )
+        return (self.high - self.low) / self.levels
+
+    @property
+    def bits_offset(self):
+        """−log₂ of `level_width`: what bits/dim of levels have over those of a density.
+
+        Of 256 levels, 7 on [−1, 1] and 8 on [0, 1].
+        """
+        return -math.log2(self.level_width)
+
+    def on_centres(self):
+        """The scaling that takes each level to the middle of its width, not the ends to the ends.
+
+        The mean of `dequantise` over u; `dequantise` itself is the same.
+        """
+        half = (self.stored_high - self.stored_low) / (2 * (self.levels - 1))
+        return dataclasses.replace(
+            self, stored_low=self.stored_low - half, stored_high=self.stored_high + half
+        )
+
+    def dequantise(self, scaled, u):
+        """Scaled levels made continuous: level k becomes low + (k + u)·`level_width`.
+
+        The levels so fill the range without a gap, as (u + 255 x)/256 does for images.
+
+        Args:
+          scaled: levels as `scale` returns them, here or `on_centres`.
+          u: uniform on [0, 1), of the same shape.
+
+        Raises:
+          ValueError: the data have no levels.
+        """
+        width = self.level_width
+        level = tf.round((scaled - self.low) * ((self.levels - 1) / (self.high - self.low)))
+        return self.low + (level + u) * width
+
     def unscale(self, scaled):
         """Scaled values of any shape to a `stored_dtype` array of the same shape.
 
@@ -67,5 +121,5 @@ class Scaling:
         """
         stored = (np.asarray(scaled, np.float64) - self.low) / self.slope + self.stored_low
         if self.stored_dtype == "uint8":
-            stored = np.rint(np.clip(np.nan_to_num(stored), self.stored_low, self.stored_high))
+            stored = np.rint(np.clip(np.nan_to_num(stored), 0, 255))
         return stored.astype(self.stored_dtype)

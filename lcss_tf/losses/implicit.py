@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from lcss_tf import rng, xla
 from lcss_tf.losses.base import Loss
+from lcss_tf.losses.derivative import trace
 from lcss_tf.registry import LOSSES
 from lcss_tf.sdes.shapes import shape_of, sum_over_data
 
@@ -40,29 +41,5 @@ class ISMLoss(Loss):
                 "SSMLoss or FDSSMLoss."
             )
         score = score_fn(x, t)
-        trace = self._trace_of(score_fn, x, t, tf.range(dimension))
-        return {"norm": 0.5 * sum_over_data(score**2), "trace": trace}
-
-    @staticmethod
-    def _trace_of(score_fn, x, t, axes):
-        """Σ_i ∂S_i/∂x_i [B] over the given axes.
-
-        All axes go through in one stacked batch. Neither tf.vectorized_map, which makes XLA
-        compile anew for every batch of random numbers, nor a loop over (parts of) the axes, whose
-        second derivative XLA refuses where a layer's gradient sums over broadcast axes.
-        """
-        shape, count = shape_of(x), axes.shape[0]
-        dimension = math.prod(shape[1:])
-        basis = tf.reshape(tf.one_hot(axes, dimension), (count, 1, *shape[1:]))
-        basis = tf.reshape(basis * tf.ones_like(x)[None], (-1, *shape[1:]))
-        stacked = tf.tile(x, [count] + [1] * (len(shape) - 1))
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(stacked)
-            score = score_fn(stacked, tf.tile(t, [count]))
-        product = tape.gradient(
-            score,
-            stacked,
-            output_gradients=basis,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        return tf.reduce_sum(tf.reshape(sum_over_data(product * basis), (count, -1)), axis=0)
+        axes = tf.range(dimension)
+        return {"norm": 0.5 * sum_over_data(score**2), "trace": trace(score_fn, x, t, axes)}

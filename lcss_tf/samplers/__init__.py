@@ -1,9 +1,11 @@
 """Samplers: from the prior back to data, one per file."""
 
+from lcss_tf.samplers.adaptive_ode import DormandPrince
 from lcss_tf.samplers.ancestral import Ancestral
 from lcss_tf.samplers.base import Sampler
 from lcss_tf.samplers.correctors import AnnealedLangevin, Langevin, NoCorrector
 from lcss_tf.samplers.ddim import DDIM
+from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
 from lcss_tf.samplers.dpm_solver import DPMSolverPP
 from lcss_tf.samplers.edm import EDMHeun
 from lcss_tf.samplers.euler_maruyama import EulerMaruyama
@@ -25,6 +27,8 @@ __all__ = [
     "DDIM",
     "DPMSolverPP",
     "EDMHeun",
+    "DormandPrince",
+    "DormandPrinceSolver",
     "EulerMaruyama",
     "EulerMaruyamaPredictor",
     "Langevin",

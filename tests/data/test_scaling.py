@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lcss_tf.data import DataInfo, Scaling
+from lcss_tf.registry import DATASETS
 
 VALUES = np.arange(256, dtype=np.uint8)
 
@@ -60,3 +61,36 @@ def test_wrong_info_is_refused():
         DataInfo("x", (8,), "sound", Scaling.identity())
     with pytest.raises(ValueError, match=r"\(8, 8\)"):
         DataInfo("x", (8, 8), "image", Scaling.for_images())
+
+
+@pytest.mark.parametrize(
+    ("centered", "levels", "offset"), [(True, 256, 7.0), (False, 256, 8.0), (True, 17, 3.0875)]
+)
+def test_dequantised_levels_fill_the_range(centered, levels, offset):
+    """u + level, scaled: as (u + 255 x)/256 for images; never two levels at one place."""
+    scaling = Scaling.for_images(centered, levels)
+    assert scaling.bits_offset == pytest.approx(offset, abs=1e-4)
+    stored = np.rint(np.linspace(0, 255, levels)).astype(np.uint8)
+    scaled = scaling.scale(stored)
+    low, high = (np.asarray(scaling.dequantise(scaled, np.float32(u))) for u in (0.0, 1.0))
+    np.testing.assert_allclose(low[1:], high[:-1], atol=1e-6)
+    np.testing.assert_allclose([low[0], high[-1]], [scaling.low, scaling.high], atol=1e-6)
+    np.testing.assert_allclose(np.diff(low), scaling.level_width, atol=1e-6)
+    if levels == 256:
+        unit = (0.25 + np.float64(stored)) / 256
+        expected = 2 * unit - 1 if centered else unit
+        np.testing.assert_allclose(scaling.dequantise(scaled, 0.25), expected, atol=1e-6)
+
+
+def test_levels_are_told_and_checked():
+    assert DATASETS["Digits"]().scaling.levels == 17
+    assert DATASETS["NoiseImages"]().scaling.levels == 256
+    with pytest.raises(ValueError, match="at least 2 levels"):
+        Scaling.for_images(levels=1)
+    with pytest.raises(ValueError, match="levels = None"):
+        Scaling.identity().dequantise(np.zeros(2), 0.5)
+    # A description written before there were levels.
+    text = DataInfo("x", (8, 8, 1), "image", Scaling.for_images()).to_json()
+    old = text.replace(',\n    "levels": 256', "")
+    assert "levels" not in old
+    assert DataInfo.from_json(old).scaling.levels is None

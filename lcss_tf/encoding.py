@@ -1,0 +1,157 @@
+"""Examples to latents and back by the probability-flow ODE, and paths between latents.
+
+The ODE is an invertible map between the data and the prior. A latent x_T says all of an example;
+what lies between two latents, seen as the prior sees it, decodes to what lies between two examples.
+"""
+
+import numpy as np
+import tensorflow as tf
+from scipy import special
+
+from lcss_tf.samplers.adaptive_ode import probability_flow
+from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
+
+_POINTS = 20_001  # of the prior's tables
+_EXTENT = 1e3  # of the tables, in units of the prior's deviation
+_TOLERATED = 1e-3  # nats per dimension by which a product of laws may miss the prior
+
+
+def encode(score_fn, sde, x, solver=None, t_min=None):
+    """Latents x_T [B, ...] of examples x [B, ...].
+
+    Args:
+      score_fn: the score, (x, t) -> [B, ...].
+      sde: the SDE.
+      x: scaled as the score knows them.
+      solver: a `DormandPrinceSolver`.
+      t_min: the time of x; by default the SDE's `t_min`.
+
+    Returns:
+      (x_T, failure), the failure as in `Samples`; x_T is NaN where the ODE was not solved.
+    """
+    return _carried(score_fn, sde, x, solver, (_start(sde, t_min), sde.T))
+
+
+def decode(score_fn, sde, x_T, solver=None, t_min=None):
+    """(Examples x [B, ...], failure) of latents x_T [B, ...]: the inverse of `encode`."""
+    return _carried(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
+
+
+def _start(sde, t_min):
+    return sde.t_min if t_min is None else t_min
+
+
+def _carried(score_fn, sde, x, solver, times):
+    flow, solver = probability_flow(score_fn, sde), solver or DormandPrinceSolver()
+    solution = solver.solve(lambda t, y: [flow(y[0], t)], [x], times[0], times[1:])
+    finished = tf.reshape(solution.finished, [-1] + [1] * (len(x.shape) - 1))
+    return tf.where(finished, solution.state[0], np.nan), solution.failure
+
+
+def interpolate(sde, first, second, fractions):
+    """Latents between pairs of latents, on the arc that the prior's own shape suggests.
+
+    In coordinates z in which the prior is N(0, I) the points lie on the great arc from z_1 to
+    z_2, in the direction sin((1 − w)θ) z_1/‖z_1‖ + sin(wθ) z_2/‖z_2‖, θ the angle between them
+    (Shoemake 1985), and at the norm ‖z_1‖^(1−w) ‖z_2‖^w: a straight line would pass through where
+    the prior has next to no mass. For a Gaussian prior z
+    is x_T over its deviation; for another with independent, equal coordinates, the quantile of
+    N(0, 1) at which x_T is one of the prior.
+
+    Args:
+      sde: the SDE.
+      first, second: latents [B, ...].
+      fractions: w [F], 0 at the first and 1 at the second.
+
+    Returns:
+      float32 array [F, B, ...]; exactly the latents given at 0 and 1.
+
+    Raises:
+      ValueError: shapes that differ, or a prior whose coordinates are not independent and equal.
+    """
+    first, second = (np.asarray(x, np.float64) for x in (first, second))
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Latents to interpolate must be alike; got {first.shape} and {second.shape}."
+        )
+    normal = _NormalCoordinates(sde, first.shape[1:])
+    pair = [normal.forward(x) for x in (first, second)]
+    # What the tables lose is put back, so that the ends are exactly what was given.
+    lost = [x - normal.back(z) for x, z in zip((first, second), pair, strict=True)]
+    points = [
+        normal.back(_slerp(*pair, w)) + (1 - w) * lost[0] + w * lost[1]
+        for w in np.asarray(fractions, np.float64)
+    ]
+    return np.float32(points)
+
+
+def _slerp(first, second, w):
+    """The point at w of the great arc between z's [B, ...]."""
+    flat = [z.reshape(len(z), -1) for z in (first, second)]
+    norms = [np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-30) for z in flat]
+    a, b = (z / norm for z, norm in zip(flat, norms, strict=True))
+    angle = np.arccos(np.clip(np.sum(a * b, axis=1, keepdims=True), -1.0, 1.0))
+    sine = np.sin(angle)
+    straight = sine < 1e-6  # the same direction; or opposite ones, between which no arc is nearest
+    safe = np.where(straight, 1.0, sine)
+    weights = [np.where(straight, share, np.sin(share * angle) / safe) for share in (1 - w, w)]
+    norm = norms[0] ** (1 - w) * norms[1] ** w
+    return (norm * (weights[0] * a + weights[1] * b)).reshape(first.shape)
+
+
+class _NormalCoordinates:
+    """x ↔ z of one coordinate, from tables of the prior's distribution function.
+
+    Its logarithm, and that of what lies beyond, are integrated from `prior_log_prob`, each from its
+    own tail, so that z is right far out too.
+    """
+
+    def __init__(self, sde, shape):
+        width = float(sde.prior_std())
+        u = np.linspace(-np.arcsinh(_EXTENT), np.arcsinh(_EXTENT), _POINTS)
+        x = width * np.sinh(u)
+        log_density = _log_prob(sde, x[:, None])
+        mass = np.exp(log_density) * width * np.cosh(u) * (u[1] - u[0])
+        middle = 0.5 * (mass[1:] + mass[:-1])
+        below = np.concatenate([[0.0], np.cumsum(middle)])
+        above = np.concatenate([np.cumsum(middle[::-1])[::-1], [0.0]])
+        self._check(sde, shape, width, below[-1])
+        z = np.where(
+            below < above, special.ndtri(below / below[-1]), -special.ndtri(above / above[0])
+        )
+        finite = np.isfinite(z)  # far enough out the tables say nothing any more
+        x, z = x[finite], z[finite]
+        grows = np.append(True, np.diff(z) > 0)
+        self._x, self._z = x[grows], z[grows]
+
+    def forward(self, x):
+        return _continued(x, self._x, self._z)
+
+    def back(self, z):
+        return _continued(z, self._z, self._x)
+
+    @staticmethod
+    def _check(sde, shape, width, total):
+        dimension = int(np.prod(shape))
+        x = width * np.random.RandomState(0).normal(size=(4, *shape))
+        apart = _log_prob(sde, x.reshape(-1, 1)).reshape(4, dimension).sum(axis=1)
+        gap = np.abs(apart - _log_prob(sde, x)).max() / dimension
+        if not (gap < _TOLERATED and abs(total - 1) < _TOLERATED):
+            raise ValueError(
+                f"interpolate expects a prior of independent, equal coordinates; the prior of "
+                f"{type(sde).__name__} is none (its log density is off by {gap:.2g} nats a "
+                f"dimension, its mass is {total:.4g}). Mix the latents as that prior asks for, and "
+                "decode them."
+            )
+
+
+def _log_prob(sde, x):
+    return sde.prior_log_prob(tf.constant(x, tf.float32)).numpy().astype(np.float64)
+
+
+def _continued(value, source, target):
+    """Linear interpolation in a table, continued in proportion beyond its ends."""
+    inside = np.interp(value, source, target)
+    low = target[0] * value / source[0]
+    high = target[-1] * value / source[-1]
+    return np.where(value < source[0], low, np.where(value > source[-1], high, inside))
