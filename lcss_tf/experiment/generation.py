@@ -94,13 +94,10 @@ class Generation:
         bad = int((~np.isfinite(samples.reshape(len(samples), -1))).any(axis=1).sum())
         if not bad:
             return
-        name, steps = type(self.sampler).__name__, self.sampler.num_steps
-        step, t = min(failure for failure in failures.tolist() if failure[0] >= 0)
-        place = f"at step {int(step) + 1} of {steps}" if step < steps else "in the last evaluation"
+        failure = min(failure for failure in failures.tolist() if failure[0] >= 0)
         raise FloatingPointError(
-            f"{name}: {bad} of {len(samples)} samples are not finite; a state first ceased to be "
-            f"finite {place}, t = {t:.4g}. Try more steps ({name}.num_steps = {steps}), or an "
-            "earlier checkpoint."
+            f"{type(self.sampler).__name__}: {bad} of {len(samples)} samples are not finite; "
+            f"{self.sampler.explain(failure)} Or take an earlier checkpoint."
         )
 
     def _check_label(self, label):

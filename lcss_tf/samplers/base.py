@@ -99,6 +99,16 @@ class Sampler:
         """Network evaluations of a run, where it is known beforehand."""
         return self.num_steps * self.evaluations_per_step()
 
+    def explain(self, failure):
+        """What a `Samples.failure` of (step, t) means, and what to do: a sentence."""
+        step, t = failure
+        steps, name = self.num_steps, type(self).__name__
+        place = f"at step {int(step) + 1} of {steps}" if step < steps else "in the last evaluation"
+        return (
+            f"a state first ceased to be finite {place}, t = {t:.4g}. Try more steps "
+            f"({name}.num_steps = {steps})."
+        )
+
     def times(self, sde):
         """The num_steps + 1 times of the states, from T down to t_end: float64 numbers."""
         return self.spacing.times(sde, self.end(sde), self.num_steps)
