@@ -57,8 +57,13 @@ def exact_score(sde):
     return score_fn
 
 
-@pytest.mark.parametrize("name", ["VPSDE", "SubVPSDE", "VESDE"])
-@pytest.mark.parametrize("kind", sorted(SAMPLERS))
+# On the other affine SDEs one of each kind; tests/samplers/test_orders.py covers the rest exactly.
+ON_ALL = ("ancestral", "corrected", "dpm_solver", "edm_churn", "ode", "stochastic_heun")
+CASES = [(kind, "VPSDE") for kind in sorted(SAMPLERS)]
+CASES += [(kind, name) for kind in ON_ALL for name in ("SubVPSDE", "VESDE")]
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
 def test_gaussian_is_sampled(kind, name):
     sde, sampler = lcss_tf.SDES[name](), SAMPLERS[kind]()
     count = 8_000
