@@ -14,6 +14,7 @@ LAYERS = [
     {"sdes", "layers", "data", "images", "plots"},
     {"networks", "score"},
     {"losses", "samplers", "exact", "importers"},
+    {"control"},
     {"training"},
     {"metrics"},
     {"config", "experiment"},

@@ -3,9 +3,11 @@
 import gin
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
 from lcss_tf import rng, xla
+from lcss_tf.control import guided_score
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.training.distribution import replica_row
 
@@ -25,14 +27,16 @@ class Generation:
       batch_size: samples drawn at a time, over all replicas.
       jit_compile: True: the whole loop is one XLA program; "pieces", False and None: as for
         `TrainStep`.
+      guidance: of a network with classes: the scale w of `guided_score`; 1: none.
 
     Raises:
-      ValueError: the SDE lacks something that the sampler needs.
+      ValueError: the SDE lacks something that the sampler needs, or guidance without classes.
     """
 
     def __init__(
-        self, state, example_shape, distribution, sampler=None, batch_size=256, jit_compile=None
-    ):
+        self, state, example_shape, distribution, sampler=None, batch_size=256, jit_compile=None,
+        guidance=1.0,
+    ):  # fmt: skip
         self.sampler = sampler or EulerMaruyama()
         self.sampler.check(state.model.sde)
         self._state = state
@@ -41,6 +45,8 @@ class Generation:
         self._batch_size = batch_size
         self._rows = distribution.rows_per_replica(batch_size, "sample.batch_size")
         self._num_classes = getattr(state.network, "num_classes", None)
+        self._guidance = guidance
+        check_guidance(guidance, state.ema.network)
         jit_compile = xla.mode(jit_compile, getattr(state.network, "pieces_on_cpu", False))
         self._in_pieces = jit_compile == "pieces"
         self._run_loop = tf.function(
@@ -68,8 +74,8 @@ class Generation:
         parts = []
         with tqdm(total=num_samples, unit=" samples", disable=not progress) as bar:
             for i in range(batches):
-                labels = self._labels(i * self._batch_size, label)
-                part = self._batch(rng.seed_for(seed, "sample", i), labels).numpy()
+                given = self._given(i * self._batch_size, label)
+                part = self._batch(rng.seed_for(seed, "sample", i), given).numpy()
                 parts.append(part)
                 bar.update(min(len(part), num_samples - bar.n))
         samples = np.concatenate(parts)[:num_samples]
@@ -95,23 +101,26 @@ class Generation:
                 f"The classes run from 0 to {self._num_classes - 1}; got label = {label}."
             )
 
-    def _labels(self, first, label):
-        """The classes of samples first, first + 1, …, of a batch; None without classes."""
-        if self._num_classes is None:
-            return None
-        cycle = (first + np.arange(self._batch_size)) % self._num_classes
-        return tf.constant(cycle if label is None else np.full_like(cycle, label), tf.int32)
+    def _given(self, first, label):
+        """What samples first, first + 1, … of a batch are drawn given: tensors [B, ...] by name.
 
-    def _batch(self, seed, labels):
-        def on_replica(seed, labels):
+        Their classes under "labels", of a network with classes.
+        """
+        if self._num_classes is None:
+            return {}
+        cycle = (first + np.arange(self._batch_size)) % self._num_classes
+        labels = cycle if label is None else np.full_like(cycle, label)
+        return {"labels": tf.constant(labels, tf.int32)}
+
+    def _batch(self, seed, given):
+        def on_replica(seed, given):
             row = replica_row(self._rows)
             steps = rng.at_row(rng.fold_in(seed, "steps"), row)
-            if labels is not None:
-                labels = tf.slice(labels, [row], [self._rows])
+            given = {name: value[row : row + self._rows] for name, value in given.items()}
             x_T = self._prior_rows(rng.fold_in(seed, "prior"), row)
-            return self._run_loop(x_T, steps, labels)
+            return self._run_loop(x_T, steps, given)
 
-        return self._distribution.concat(self._distribution.run(on_replica, seed, labels))
+        return self._distribution.concat(self._distribution.run(on_replica, seed, given))
 
     def _prior_rows(self, seed, row):
         """This replica's rows of x_T for the whole batch.
@@ -123,7 +132,41 @@ class Generation:
         x_T = self._state.model.sde.broadcast_prior_sample((self._batch_size, *self._shape), seed)
         return tf.slice(x_T, [row] + [0] * len(self._shape), [self._rows, *self._shape])
 
-    def _run_loop(self, x_T, seed, labels):
+    def _run_loop(self, x_T, seed, given):
         with xla.in_pieces(self._in_pieces):
-            score_fn = self._state.model.score_fn(self._state.ema.network, labels=labels)
-            return self.sampler.sample_from(score_fn, self._state.model.sde, x_T, seed).x
+            score_fn = self._score_fn(given.get("labels"))
+            sampler = self._sampler_of(given)
+            return sampler.sample_from(score_fn, self._state.model.sde, x_T, seed).x
+
+    def _sampler_of(self, given):
+        """The sampler of what is given beside the classes: nothing, here."""
+        del given
+        return self.sampler
+
+    def _score_fn(self, labels):
+        model, network = self._state.model, self._state.ema.network
+        if labels is None:
+            return model.score_fn(network)
+        return guided_score(
+            lambda labels: model.score_fn(network, labels=labels),
+            labels, self._num_classes, self._guidance,
+        )  # fmt: skip
+
+
+def check_guidance(guidance, network):
+    """Raises ValueError if the network has no classes to guide to; warns of an untrained null."""
+    if guidance == 1:
+        return
+    if not np.isfinite(guidance):
+        raise ValueError(f"The guidance must be a finite number; got {guidance}.")
+    if getattr(network, "num_classes", None) is None:
+        raise ValueError(
+            f"guidance = {guidance:g} was asked of a network without classes. Leave it out, or "
+            "train one with num_classes bound, and train_step.class_dropout above 0."
+        )
+    table = getattr(getattr(network, "class_embedding", None), "table", None)
+    if table is not None and not np.any(table[-1].numpy()):
+        logging.warning(
+            "Guidance compares with the null class, which this network never saw: train it with "
+            "train_step.class_dropout = 0.1, say."
+        )
