@@ -1,7 +1,7 @@
 """Control by composition over any sampler: guidance by class, and linear inverse problems."""
 
 from lcss_tf.control.controlled import Controlled, InverseProblem, Method
-from lcss_tf.control.guidance import guided_score
+from lcss_tf.control.guidance import check_guidance, guided_score
 from lcss_tf.control.null_space import NullSpace
 from lcss_tf.control.operators import AveragePooling, Greyscale, LinearOperator, Mask
 from lcss_tf.control.pseudoinverse import PseudoinverseGuidance
@@ -20,5 +20,6 @@ __all__ = [
     "PseudoinverseGuidance",
     "Replacement",
     "TimeTravel",
+    "check_guidance",
     "guided_score",
 ]

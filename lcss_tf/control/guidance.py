@@ -1,6 +1,8 @@
 """Classifier-free guidance (Ho and Salimans 2022), as a composition at the score function."""
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
 
 def guided_score(score_fn_for, labels, null, scale):
@@ -27,3 +29,22 @@ def guided_score(score_fn_for, labels, null, scale):
         return unconditional + scale * (conditional - unconditional)
 
     return score_fn
+
+
+def check_guidance(guidance, network):
+    """Raises ValueError if the network has no classes to guide to; warns of an untrained null."""
+    if guidance == 1:
+        return
+    if not np.isfinite(guidance):
+        raise ValueError(f"The guidance must be a finite number; got {guidance}.")
+    if getattr(network, "num_classes", None) is None:
+        raise ValueError(
+            f"guidance = {guidance:g} was asked of a network without classes. Leave it out, or "
+            "train one with num_classes bound, and train_step.class_dropout above 0."
+        )
+    table = getattr(getattr(network, "class_embedding", None), "table", None)
+    if table is not None and not np.any(np.asarray(table)[-1]):
+        logging.warning(
+            "Guidance compares with the null class, which this network never saw: train it with "
+            "train_step.class_dropout = 0.1, say."
+        )

@@ -1,9 +1,21 @@
-"""The gin roots: what bin/ hands over to. `train`, `sample`, `evaluate`, `import_checkpoint`."""
+"""The gin roots: what bin/ hands over to. `train`, `sample`, `restore`, `evaluate`, …."""
 
 from lcss_tf.experiment.evaluation import evaluate
 from lcss_tf.experiment.importing import import_checkpoint
 from lcss_tf.experiment.recipe import Recipe
+from lcss_tf.experiment.restoring import restore
 from lcss_tf.experiment.sampling import sample
+from lcss_tf.experiment.tasks import TASKS, Request
 from lcss_tf.experiment.train import dry_run, train
 
-__all__ = ["Recipe", "dry_run", "evaluate", "import_checkpoint", "sample", "train"]
+__all__ = [
+    "TASKS",
+    "Recipe",
+    "Request",
+    "dry_run",
+    "evaluate",
+    "import_checkpoint",
+    "restore",
+    "sample",
+    "train",
+]

@@ -3,11 +3,10 @@
 import gin
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from tqdm import tqdm
 
 from lcss_tf import rng, xla
-from lcss_tf.control import guided_score
+from lcss_tf.control import check_guidance, guided_score
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.training.distribution import replica_row
 
@@ -116,7 +115,7 @@ class Generation:
         def on_replica(seed, given):
             row = replica_row(self._rows)
             steps = rng.at_row(rng.fold_in(seed, "steps"), row)
-            given = {name: value[row : row + self._rows] for name, value in given.items()}
+            given = {name: self._rows_of(value, row) for name, value in given.items()}
             x_T = self._prior_rows(rng.fold_in(seed, "prior"), row)
             return self._run_loop(x_T, steps, given)
 
@@ -130,7 +129,12 @@ class Generation:
         knows no Gamma draws.
         """
         x_T = self._state.model.sde.broadcast_prior_sample((self._batch_size, *self._shape), seed)
-        return tf.slice(x_T, [row] + [0] * len(self._shape), [self._rows, *self._shape])
+        return self._rows_of(x_T, row)
+
+    def _rows_of(self, value, row):
+        """This replica's rows of a tensor for the whole batch."""
+        rest = value.shape[1:]
+        return tf.slice(value, [row] + [0] * len(rest), [self._rows, *rest])
 
     def _run_loop(self, x_T, seed, given):
         with xla.in_pieces(self._in_pieces):
@@ -151,22 +155,3 @@ class Generation:
             lambda labels: model.score_fn(network, labels=labels),
             labels, self._num_classes, self._guidance,
         )  # fmt: skip
-
-
-def check_guidance(guidance, network):
-    """Raises ValueError if the network has no classes to guide to; warns of an untrained null."""
-    if guidance == 1:
-        return
-    if not np.isfinite(guidance):
-        raise ValueError(f"The guidance must be a finite number; got {guidance}.")
-    if getattr(network, "num_classes", None) is None:
-        raise ValueError(
-            f"guidance = {guidance:g} was asked of a network without classes. Leave it out, or "
-            "train one with num_classes bound, and train_step.class_dropout above 0."
-        )
-    table = getattr(getattr(network, "class_embedding", None), "table", None)
-    if table is not None and not np.any(table[-1].numpy()):
-        logging.warning(
-            "Guidance compares with the null class, which this network never saw: train it with "
-            "train_step.class_dropout = 0.1, say."
-        )
