@@ -117,6 +117,11 @@ def claim_workdir(workdir, imports=(), force=False):
 _RECORDED = ("tensorflow", "keras", "numpy")
 
 
+def is_run(workdir):
+    """Whether the directory holds a run."""
+    return (Path(workdir) / _CONFIG).is_file()
+
+
 def load_workdir(workdir, bindings=()):
     """Parses the configuration of a run, and imports the user's modules it named; returns them.
 
@@ -124,7 +129,7 @@ def load_workdir(workdir, bindings=()):
       FileNotFoundError: the workdir holds no run; the message lists runs beside it.
     """
     workdir = Path(workdir)
-    if not (workdir / _CONFIG).is_file():
+    if not is_run(workdir):
         near = sorted(p.parent.name for p in workdir.parent.glob(f"*/{_CONFIG}"))
         raise FileNotFoundError(
             f"{workdir} holds no run ({_CONFIG} is missing). "

@@ -1,4 +1,4 @@
-"""Pictures of two-dimensional data: samples and scores over a density.
+"""Pictures of two-dimensional data, samples and scores over a density, and of figures.
 
 All functions return uint8 RGB arrays [H, W, 3] and keep no state: they use matplotlib's figures
 without pyplot, so any thread may call them.
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 _BLUES = ("#ffffff", "#dfe8f2", "#b9cfe6", "#94b6d9")
 _DENSITY = LinearSegmentedColormap.from_list("density", _BLUES)
@@ -15,6 +16,9 @@ INK = "#33383d"
 _FAINT = "#6b7278"
 _SAMPLES = "#b3261e"
 _ARROWS = "#1f2a36"
+# Okabe and Ito's colours: told apart by colour-blind people too; and a marker for each.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+_MARKERS = "osD^vP*X"
 _RESOLUTION = 200  # points along one side at which the density is evaluated
 _MAX_POINTS = 5_000  # more would only hide one another
 _INCHES = 4.6
@@ -135,6 +139,50 @@ def laws(quantiles, names, title):
     return render(figure)
 
 
+def against_evaluations(curves, levels, metric):
+    """A distance against network evaluations, both axes logarithmic.
+
+    Args:
+      curves: {name: (evaluations, distances)}, sequences of one length; what is not finite is left
+        out.
+      levels: {name: distance}, drawn as dashed lines across.
+      metric: the name of the distance.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    figure = Figure(figsize=(7.6, 4.6), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    _dress(axes)
+    for i, (name, (evaluations, distances)) in enumerate(curves.items()):
+        axes.plot(evaluations, distances, label=name, **series_style(i))
+    for i, (name, level) in enumerate(levels.items()):
+        style = ("--", ":", "-.")[i % 3]
+        axes.axhline(level, color=_FAINT, linewidth=1.0, linestyle=style, label=name, zorder=1)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlabel("network evaluations per sample", color=INK, fontsize=9)
+    axes.set_ylabel(metric.replace("_", " "), color=INK, fontsize=9)
+    # Plain numbers: a distance seldom spans more than two decades.
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
+    axes.grid(alpha=0.25, which="both")
+    axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return render(figure)
+
+
+def series_style(i):
+    """Colour and marker of the i-th curve of a plot: options of `plot`."""
+    lap = i // len(_COLOURS)
+    return {
+        "color": _COLOURS[i % len(_COLOURS)],
+        "marker": _MARKERS[(i + lap) % len(_MARKERS)],
+        "linestyle": ("-", "--", ":")[lap % 3],
+        "markersize": 4.5,
+        "linewidth": 1.2,
+    }
+
+
 def _pairs(values, what):
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or values.shape[1] != 2:
@@ -150,10 +198,8 @@ def _axes(extent, title):
     axes.set_ylabel("$x_2$", color=INK)
     if title:
         axes.set_title(title, loc="left", color=INK, fontsize=10.5)
-    axes.tick_params(colors=INK, labelsize=8)
     axes.locator_params(nbins=7, integer=True)
-    for spine in axes.spines.values():
-        spine.set(color="#b8bec4", linewidth=0.8)
+    _dress(axes)
     return figure, axes
 
 
@@ -174,10 +220,14 @@ def figure_with_axes(rows, columns, **options):
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     axes = np.ravel(figure.subplots(rows, columns, **options))
     for axis in axes:
-        axis.tick_params(colors=INK, labelsize=8)
-        for spine in axis.spines.values():
-            spine.set(color="#b8bec4", linewidth=0.8)
+        _dress(axis)
     return figure, axes
+
+
+def _dress(axes):
+    axes.tick_params(colors=INK, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set(color="#b8bec4", linewidth=0.8)
 
 
 def _note(axes, text):

@@ -3,10 +3,8 @@
 import numpy as np
 
 from lcss_tf.plots import INK, figure_with_axes, render
+from lcss_tf.plots import series_style as _style
 
-# Okabe and Ito's colours: told apart by colour-blind people too; and a marker for each.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-_MARKERS = "osD^vP*X"
 _NAMES = {"score_error": "relative squared score error", "epsilon_mse": "held-out ε-MSE"}
 
 
@@ -45,15 +43,6 @@ def _kind(results):
             if key.split("@")[0] in _NAMES:
                 return key.split("@")[0]
     return None
-
-
-def _style(i):
-    return {
-        "color": _COLOURS[i % len(_COLOURS)],
-        "marker": _MARKERS[i % len(_MARKERS)],
-        "markersize": 4.5,
-        "linewidth": 1.2,
-    }
 
 
 def _errors(results, kind):

@@ -1,7 +1,8 @@
-"""The gin roots: what bin/ hands over to. `train`, `sample`, `restore`, `evaluate`, …."""
+"""The gin roots: what bin/ hands over to. `train`, `sample`, `restore`, `evaluate`, `quality`, …."""
 
 from lcss_tf.experiment.evaluation import evaluate
 from lcss_tf.experiment.importing import import_checkpoint
+from lcss_tf.experiment.quality import quality
 from lcss_tf.experiment.recipe import Recipe
 from lcss_tf.experiment.restoring import restore
 from lcss_tf.experiment.sampling import sample
@@ -15,6 +16,7 @@ __all__ = [
     "dry_run",
     "evaluate",
     "import_checkpoint",
+    "quality",
     "restore",
     "sample",
     "train",

@@ -14,7 +14,7 @@ from lcss_tf.experiment.sampling import picture_of
 from lcss_tf.metrics import PixelFrechet, SlicedWasserstein
 from lcss_tf.training.checkpoints import write_bytes_whole
 
-_DEFAULT_METRICS = {"image": PixelFrechet, "vector": SlicedWasserstein}
+DEFAULT_METRICS = {"image": PixelFrechet, "vector": SlicedWasserstein}
 
 
 @gin.configurable("evaluate", denylist=["workdir"])
@@ -39,7 +39,7 @@ def evaluate(workdir, metric=None, seed=1):
     """
     workdir = Path(workdir)
     recipe, state, info, distribution = restored(workdir)
-    metric = metric or _DEFAULT_METRICS[info.kind]()
+    metric = metric or DEFAULT_METRICS[info.kind]()
     metric.check(info)
     data = recipe.data
     data.require("test")

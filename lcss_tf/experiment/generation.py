@@ -18,6 +18,10 @@ class Generation:
     Sample i is a pure function of (seed, batch_size, i): the same on any number of replicas. From
     a network with K classes it is of class i mod K, unless one class is asked for.
 
+    Attributes, of the last call:
+      evaluations: network evaluations spent per sample, the mean over batches.
+      film: states on the way, float32 [frames + 1, N, ...]; None if no frames were asked for.
+
     Args:
       state: the `TrainState`.
       example_shape: shape of one example.
@@ -37,6 +41,7 @@ class Generation:
         guidance=1.0,
     ):  # fmt: skip
         self.sampler = sampler or EulerMaruyama()
+        self.evaluations, self.film = None, None
         self.sampler.check(state.model.sde)
         self._state = state
         self._shape = tuple(example_shape)
@@ -53,7 +58,7 @@ class Generation:
         )
         self._batch = tf.function(self._batch, autograph=False)
 
-    def __call__(self, num_samples, seed=0, progress=True, label=None):
+    def __call__(self, num_samples, seed=0, progress=True, label=None, frames=0):
         """`num_samples` samples as a float32 array [N, ...], scaled like the data.
 
         Args:
@@ -61,31 +66,47 @@ class Generation:
           seed: an int.
           progress: whether to show a bar.
           label: the class of all, of a network with classes.
+          frames: states to keep in `film` beside the samples; 0: none.
 
         Raises:
-          ValueError: num_samples < 1, or no such class.
-          FloatingPointError: a sample is not finite.
+          ValueError: num_samples < 1, frames < 0, or no such class.
+          FloatingPointError: a sample is not finite; says at which step that began.
         """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1; got {num_samples}.")
+        if frames < 0:
+            raise ValueError(f"frames must not be negative; got {frames}.")
         self._check_label(label)
         batches = -(-num_samples // self._batch_size)
-        parts = []
+        parts, films, evaluations = [], [], []
         with tqdm(total=num_samples, unit=" samples", disable=not progress) as bar:
             for i in range(batches):
                 given = self._given(i * self._batch_size, label)
-                part = self._batch(rng.seed_for(seed, "sample", i), given).numpy()
-                parts.append(part)
-                bar.update(min(len(part), num_samples - bar.n))
-        samples = np.concatenate(parts)[:num_samples]
-        bad = int((~np.isfinite(samples.reshape(num_samples, -1))).any(axis=1).sum())
-        if bad:
-            raise FloatingPointError(
-                f"{bad} of {num_samples} samples are not finite. Try more steps "
-                f"({type(self.sampler).__name__}.num_steps = {self.sampler.num_steps}), or an "
-                "earlier checkpoint."
-            )
-        return samples
+                seeds = rng.seed_for(seed, "sample", i)
+                batch = [value.numpy() for value in self._batch(seeds, given, frames)]
+                count = min(self._batch_size, num_samples - i * self._batch_size)
+                parts.append(batch[0][:count])
+                self._check_finite(parts[-1], batch[1])
+                evaluations.append(batch[2])
+                films.append(batch[3][:count])
+                bar.update(count)
+        self.evaluations = float(np.mean(evaluations))
+        self.film = np.moveaxis(np.concatenate(films), 1, 0) if frames else None
+        return np.concatenate(parts)
+
+    def _check_finite(self, samples, failures):
+        """failures: (step, t) of every replica [R, 2]; see `Samples`."""
+        bad = int((~np.isfinite(samples.reshape(len(samples), -1))).any(axis=1).sum())
+        if not bad:
+            return
+        name, steps = type(self.sampler).__name__, self.sampler.num_steps
+        step, t = min(failure for failure in failures.tolist() if failure[0] >= 0)
+        place = f"at step {int(step) + 1} of {steps}" if step < steps else "in the last evaluation"
+        raise FloatingPointError(
+            f"{name}: {bad} of {len(samples)} samples are not finite; a state first ceased to be "
+            f"finite {place}, t = {t:.4g}. Try more steps ({name}.num_steps = {steps}), or an "
+            "earlier checkpoint."
+        )
 
     def _check_label(self, label):
         if label is None:
@@ -111,15 +132,21 @@ class Generation:
         labels = cycle if label is None else np.full_like(cycle, label)
         return {"labels": tf.constant(labels, tf.int32)}
 
-    def _batch(self, seed, given):
+    def _batch(self, seed, given, frames):
+        """(x [B, ...], failures [R, 2], evaluations [R], film [B, frames + 1, ...]); R replicas.
+
+        Without frames the film is the samples alone.
+        """
+
         def on_replica(seed, given):
             row = replica_row(self._rows)
             steps = rng.at_row(rng.fold_in(seed, "steps"), row)
             given = {name: self._rows_of(value, row) for name, value in given.items()}
             x_T = self._prior_rows(rng.fold_in(seed, "prior"), row)
-            return self._run_loop(x_T, steps, given)
+            return self._run_loop(x_T, steps, given, frames)
 
-        return self._distribution.concat(self._distribution.run(on_replica, seed, given))
+        parts = self._distribution.run(on_replica, seed, given)
+        return [self._distribution.concat(part) for part in parts]
 
     def _prior_rows(self, seed, row):
         """This replica's rows of x_T for the whole batch.
@@ -136,11 +163,15 @@ class Generation:
         rest = value.shape[1:]
         return tf.slice(value, [row] + [0] * len(rest), [self._rows, *rest])
 
-    def _run_loop(self, x_T, seed, given):
+    def _run_loop(self, x_T, seed, given, frames):
         with xla.in_pieces(self._in_pieces):
-            score_fn = self._score_fn(given.get("labels"))
-            sampler = self._sampler_of(given)
-            return sampler.sample_from(score_fn, self._state.model.sde, x_T, seed).x
+            samples = self._sampler_of(given).sample_from(
+                self._score_fn(given.get("labels")), self._state.model.sde, x_T, seed, frames
+            )
+        film = samples.film if frames else samples.x[None]
+        film = tf.transpose(film, [1, 0, *range(2, len(film.shape))])
+        evaluations = tf.cast(samples.evaluations, tf.float32)
+        return samples.x, samples.failure[None], evaluations[None], film
 
     def _sampler_of(self, given):
         """The sampler of what is given beside the classes: nothing, here."""

@@ -80,7 +80,7 @@ class Sampler:
         )
 
     def begin(self, reverse, x):
-        """What the first step is to remember: a tuple of tensors, of one structure for all steps."""
+        """What the first step remembers: a tuple of tensors, of the same shapes at every step."""
         return ()
 
     def advance(self, reverse, x, times, seed, memory):

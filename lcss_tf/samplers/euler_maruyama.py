@@ -9,7 +9,7 @@ from lcss_tf.sdes.shapes import shape_of
 
 @SAMPLERS.register
 class EulerMaruyama(Sampler):
-    """x_s = x − [f − g² score] (t − s) + g √(t − s) z, equal steps from T to t_end."""
+    """x_s = x − [f − g² score] (t − s) + g √(t − s) z; by default equal steps from T to t_end."""
 
     def step(self, reverse, x, t, s, seed):
         return EulerMaruyamaPredictor().step(reverse, x, t, s, rng.normal(seed, shape_of(x)))

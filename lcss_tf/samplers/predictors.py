@@ -10,9 +10,15 @@ from lcss_tf.sdes.shapes import like
 
 
 class Predictor:
-    """Base of the predictors."""
+    """Base of the predictors.
+
+    Class attributes:
+      evaluations: of the network, in one step.
+      any_times: whether it steps between any two times, or by T/num_steps alone.
+    """
 
     evaluations = 1
+    any_times = False
 
     def check(self, sde, num_steps):
         """Raises ValueError if this predictor cannot reverse the SDE in `num_steps` steps."""
@@ -25,6 +31,8 @@ class Predictor:
 @PREDICTORS.register
 class EulerMaruyamaPredictor(Predictor):
     """x − [f − g² score] (t − s) + g √(t − s) z."""
+
+    any_times = True
 
     def step(self, reverse, x, t, s, z):
         h = like(t - s, x)

@@ -59,6 +59,11 @@ class _NoiseSpacing(Spacing):
     def times(self, sde, end, num_steps):
         self.check(sde)
         ends = log_noise(sde, np.array([sde.T, end]))
+        if not np.isfinite(ends).all():
+            raise ValueError(
+                f"{type(self).__name__} needs noise at t_end; {type(sde).__name__} has none at "
+                f"t_end = {end:g}. Set t_end > 0."
+            )
         inner = self._between(*ends, num_steps)[1:-1]
         return np.concatenate([[sde.T], times_of_log_noise(sde, inner, end), [end]])
 

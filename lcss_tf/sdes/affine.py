@@ -7,6 +7,8 @@ from lcss_tf.sdes.base import SDE
 from lcss_tf.sdes.kernels import GaussianKernel
 from lcss_tf.sdes.shapes import like, shape_of
 
+_HALVINGS = 40  # float32 knows no finer times, but very near 0
+
 
 class AffineSDE(SDE):
     """x_t = alpha_t x_0 + sigma_t z. Subclasses define `marginal` beside the SDE's four."""
@@ -27,6 +29,23 @@ class AffineSDE(SDE):
     def sample_xt(self, x0, t, seed):
         """Draws x_t given x_0 from the closed form."""
         return self.perturb(x0, t, rng.normal(seed, shape_of(x0)))
+
+    def time_of_log_noise(self, values):
+        """The times t [B] in [0, T] at which log(sigma_t/alpha_t) takes `values` [B]; T if beyond.
+
+        By bisection, in the graph: any `marginal` will do in which the ratio rises with t.
+        """
+        low, high = tf.zeros_like(values), tf.fill(tf.shape(values), tf.constant(self.T))
+
+        def halve(i, low, high):
+            middle = 0.5 * (low + high)
+            alpha, sigma = self.marginal(middle)
+            below = tf.math.log(sigma) - tf.math.log(alpha) < values
+            return i + 1, tf.where(below, middle, low), tf.where(below, high, middle)
+
+        state = (tf.constant(0), low, high)
+        _, low, high = tf.while_loop(lambda i, *_: i < _HALVINGS, halve, state)
+        return high
 
     def check_weights(self):
         """They are there."""

@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import lcss_tf
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.samplers import EulerMaruyama
 from tests.training import helpers
 
 
-def _generation(replicas, **options):
+def _generation(replicas, sampler=None, **options):
     state, distribution = helpers.make_state(replicas)
-    sampler = EulerMaruyama(num_steps=20)
+    sampler = sampler or EulerMaruyama(num_steps=20)
     return Generation(state, (2,), distribution, sampler, batch_size=8, **options)
 
 
@@ -30,3 +32,45 @@ def test_bad_counts_are_refused():
     state, distribution = helpers.make_state(2)
     with pytest.raises(ValueError, match=r"sample.batch_size = 7 is not divisible"):
         Generation(state, (2,), distribution, batch_size=7)
+
+
+@pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
+def test_every_sampler_compiles_whole_and_knows_no_replicas(name):
+    """One XLA program; the same rows on one replica and on two, and again from the same seed."""
+    sampler = lcss_tf.SAMPLERS[name](num_steps=24)
+    first = _generation(1, sampler, jit_compile=True)
+    one = first(12, seed=3, progress=False, frames=4)
+    two = _generation(2, sampler, jit_compile=True)
+    np.testing.assert_allclose(two(12, seed=3, progress=False, frames=4), one, rtol=1e-4, atol=1e-4)
+    assert first.film.shape == two.film.shape == (5, 12, 2)
+    np.testing.assert_array_equal(first.film[-1], one)
+    np.testing.assert_allclose(two.film, first.film, rtol=1e-3, atol=1e-3)
+    assert first.evaluations == two.evaluations == sampler.evaluations()
+    np.testing.assert_array_equal(first(12, seed=3, progress=False, frames=4), one)
+
+
+def test_a_nan_names_its_sampler_step_and_time():
+    """In the score of one replica's rows alone, from t = 0.4 on."""
+    for replicas in (1, 2):
+        generation = _generation(replicas, jit_compile=True)
+        score_fn = generation._state.model.score_fn
+
+        def broken(network, labels, score_fn=score_fn):
+            score = score_fn(network)
+            return lambda x, t: tf.where(t[:, None] < 0.41, np.nan, score(x, t))
+
+        generation._state.model.score_fn = broken
+        # Times fall by 0.04995: the ninth-last step begins at t = 0.4006.
+        with pytest.raises(FloatingPointError, match=r"step 13 of 20, t = 0\.35") as error:
+            generation(5, progress=False)
+        assert "EulerMaruyama: 5 of 5 samples are not finite" in str(error.value)
+
+
+def test_no_film_unless_asked_for():
+    generation = _generation(1, jit_compile=False)
+    generation(3, progress=False, frames=2)
+    assert generation.film.shape == (3, 3, 2)
+    generation(3, progress=False)
+    assert generation.film is None
+    with pytest.raises(ValueError, match="frames must not be negative; got -1"):
+        generation(3, frames=-1)

@@ -1,0 +1,195 @@
+"""The gin root `quality`: samplers against network evaluations, by a metric of their samples."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import gin
+import numpy as np
+from absl import logging
+
+from lcss_tf import images, plots
+from lcss_tf.experiment.evaluation import DEFAULT_METRICS
+from lcss_tf.experiment.exact_state import ExactState
+from lcss_tf.experiment.generation import Generation
+from lcss_tf.experiment.measuring import metric_figures
+from lcss_tf.experiment.recipe import restored
+from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.training.distribution import Distribution
+
+_SEED = 30_001  # of the samples: the same x_T for every sampler
+_REAL = "real examples"
+
+
+@gin.configurable("quality")
+@dataclass
+class Quality:
+    """What is measured, and on what: a run's checkpoint, or data whose score is known.
+
+    Args:
+      samplers: by the names of the table, what makes a sampler of `num_steps`: in gin
+        ``{"DDIM": @samplers.DDIM}``, without brackets.
+      budgets: network evaluations of a sample; each sampler takes as many steps as fit.
+      references: samplers that are run as they are bound, by name:
+        ``@reference/samplers.EulerMaruyama()``. Lines across the plot.
+      metric: an object of `METRICS`; by default as in `evaluate`.
+      repeats: sets of samples over which the metric is averaged.
+      sde, data: an affine SDE and data with a closed-form score; None: the run's checkpoint.
+
+    Raises:
+      ValueError: nothing to measure, or one of sde and data alone.
+    """
+
+    samplers: dict = gin.REQUIRED
+    budgets: tuple = (5, 10, 20, 40, 80, 160)
+    references: dict = None
+    metric: object = None
+    repeats: int = 1
+    sde: object = None
+    data: object = None
+
+    def __post_init__(self):
+        self.references = self.references or {}
+        if self.repeats < 1 or not self.budgets or min(self.budgets) < 1:
+            raise ValueError(
+                "quality expects repeats >= 1 and budgets of at least one evaluation; got "
+                f"repeats={self.repeats}, budgets={self.budgets}."
+            )
+        if (self.sde is None) != (self.data is None):
+            raise ValueError(
+                "quality.sde and quality.data go together (an exact score), or both are left out "
+                "(a run's checkpoint)."
+            )
+
+    def within(self, name, budget):
+        """The sampler of that name with the most steps that the budget allows, or None."""
+        make = self.samplers[name]
+        first = make(num_steps=1).evaluations()
+        per_step = make(num_steps=2).evaluations() - first
+        return make(num_steps=1 + (budget - first) // per_step) if budget >= first else None
+
+
+def quality(workdir):
+    """Measures, and writes ``quality.json``, ``quality.md`` and ``quality.png``.
+
+    Args:
+      workdir: the run's, or, with an exact score, where to write. They lie in its
+        folder ``quality``.
+
+    Returns:
+      Their paths, the table first.
+    """
+    plan, directory = Quality(), Path(workdir) / "quality"
+    if plan.sde is None:
+        recipe, state, info, distribution = restored(workdir)
+        data, seed = recipe.data, recipe.seed
+    else:
+        data, seed, distribution = plan.data, 0, Distribution()
+        state, info = ExactState(data, plan.sde), data.info()
+    metric = plan.metric or DEFAULT_METRICS[info.kind]()
+    metric.check(info)
+    data.require("test")
+    measure = _Measure(state, info, data, metric, seed, plan.repeats, distribution)
+    result = {"metric": metric.name, "rows": [], "refused": {}}
+    paths = [directory / f"quality.{suffix}" for suffix in ("md", "json", "png")]
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, sampler, budget in _cases(plan, state.model.sde, result["refused"]):
+        row = measure(sampler) | {"sampler": name, "budget": budget}
+        result["rows"].append(row)
+        result["real"] = measure.real
+        print(f"{name:<32}{row['evaluations']:>8,.0f} evaluations {row['distance']:>10.4g}")
+        # What is there is there: a table of few lines beats none if somebody loses patience.
+        write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
+        write_bytes_whole(paths[0], table(result).encode())
+    images.write_png(paths[2], picture(result))
+    return paths
+
+
+def _cases(plan, sde, refused):
+    """(name, sampler, budget) of all that the SDE allows; why not, by name, goes to `refused`."""
+    for name, sampler in plan.references.items():
+        sampler.check(sde)
+        yield name, sampler, None
+    for name in plan.samplers:
+        for budget in plan.budgets:
+            sampler = plan.within(name, budget)
+            if sampler is None:
+                continue
+            try:
+                sampler.check(sde)
+            except ValueError as error:  # VP's discrete processes need many steps, say
+                refused[name] = str(error)
+                continue
+            yield name, sampler, budget
+
+
+class _Measure:
+    """sampler -> {"steps", "evaluations", "distance", "deviation"}."""
+
+    def __init__(self, state, info, data, metric, seed, repeats, distribution):
+        self._state, self._info, self._distribution = state, info, distribution
+        self._data, self._metric, self._seed, self._repeats = data, metric, seed, repeats
+        self.real = None
+
+    def __call__(self, sampler):
+        metric = self._metric
+        generation = Generation(self._state, self._info.shape, self._distribution, sampler)
+        distances, real = [], []
+        for k in range(self._repeats):
+            try:
+                samples = generation(metric.num_samples, _SEED + k, progress=False)
+            except FloatingPointError as error:
+                logging.warning("%s", error)
+                distances.append(float("nan"))
+                break
+            # Data that are drawn, not read, are drawn anew for every repeat.
+            figures = metric_figures(metric, samples, self._data, self._seed + k)
+            distances.append(figures[metric.name])
+            real.append(figures[f"{metric.name}_of_training_data"])
+        self.real = float(np.mean(real)) if real else self.real
+        return {
+            "steps": sampler.num_steps,
+            "evaluations": generation.evaluations or 0.0,
+            "distance": float(np.mean(distances)),
+            "deviation": float(np.std(distances)),
+        }
+
+
+def table(result):
+    """Markdown: samplers by budget, and the references."""
+    rows = result["rows"]
+    budgets = sorted({row["budget"] for row in rows if row["budget"]})
+    lines = [["sampler", *[f"{budget:,}" for budget in budgets]]]
+    for name in dict.fromkeys(row["sampler"] for row in rows if row["budget"]):
+        at = {row["budget"]: row for row in rows if row["sampler"] == name}
+        lines.append([name, *[_text(at.get(budget)) for budget in budgets]])
+    blocks = [_markdown(lines)] if budgets else []
+    references = [row for row in rows if row["budget"] is None]
+    lines = [["reference", "evaluations", result["metric"]]]
+    lines += [[row["sampler"], f"{row['evaluations']:,.0f}", _text(row)] for row in references]
+    lines.append([_REAL, "", _text({"distance": result["real"]})])
+    return "\n\n".join([*blocks, _markdown(lines)]) + "\n"
+
+
+def picture(result):
+    """The same as a plot, uint8 [H, W, 3]."""
+    rows, curves, levels = result["rows"], {}, {}
+    for row in rows:
+        if row["budget"] is None:
+            levels.setdefault(row["sampler"], row["distance"])
+        else:
+            places, distances = curves.setdefault(row["sampler"], ([], []))
+            places.append(row["evaluations"])
+            distances.append(row["distance"])
+    if result.get("real") is not None:
+        levels[_REAL] = result["real"]
+    return plots.against_evaluations(curves, levels, result["metric"])
+
+
+def _text(row):
+    return "" if row is None or row["distance"] is None else f"{row['distance']:.3g}"
+
+
+def _markdown(lines):
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

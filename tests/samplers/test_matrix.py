@@ -1,0 +1,153 @@
+"""Every registered sampler on every registered SDE: it works, or says what to use in its place."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf import rng
+from lcss_tf.sdes.shapes import like
+
+STEPS = 24  # more than VP's beta_max, which its discrete processes need
+
+
+def gaussian_score(sde):
+    """∇log p_t for data N(½, ¼) on an affine SDE; else that of the prior, for data like it."""
+
+    def affine(x, t):
+        alpha_t, sigma_t = (like(level, x) for level in sde.marginal(t))
+        return (0.5 * alpha_t - x) / (0.25 * alpha_t**2 + sigma_t**2)
+
+    def prior(x, t):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_prob = sde.prior_log_prob(x)
+        return tape.gradient(log_prob, x)
+
+    return affine if sde.has_marginal else prior
+
+
+def refusal(sampler, sde):
+    """The message of the ValueError by which `check` refuses the SDE; None: it does not."""
+    try:
+        sampler.check(sde)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
+@pytest.mark.parametrize("kind", sorted(lcss_tf.SDES))
+def test_it_works_or_says_what_will(kind, name):
+    sde, sampler = lcss_tf.SDES[kind](), lcss_tf.SAMPLERS[name](num_steps=STEPS)
+    score_fn = gaussian_score(sde)
+    message = refusal(sampler, sde)
+    if message is not None:
+        assert not sde.has_marginal, message  # nothing refuses an affine SDE
+        assert kind in message
+        assert name in message
+        assert any(other in message for other in WORKS_FOR_ALL), message
+        with pytest.raises(ValueError, match=kind):
+            sampler.sample(score_fn, sde, (4, 3), 1)
+        return
+    samples = sampler.sample(score_fn, sde, (4, 3), 1, frames=3)
+    assert samples.x.shape == (4, 3)
+    assert np.isfinite(samples.x).all()
+    assert samples.failure.numpy()[0] == -1
+    assert samples.film.shape == (4, 4, 3)
+    assert np.isfinite(samples.film).all()
+    np.testing.assert_array_equal(samples.film[-1], samples.x)
+
+
+WORKS_FOR_ALL = {
+    "EulerMaruyama",
+    "ReverseDiffusion",
+    "PredictorCorrector",
+    "StochasticHeun",
+    "ProbabilityFlowODE",
+}
+
+
+@pytest.mark.parametrize("name", sorted(WORKS_FOR_ALL))
+def test_what_the_messages_recommend_refuses_nothing(name):
+    for kind in lcss_tf.SDES:
+        assert refusal(lcss_tf.SAMPLERS[name](num_steps=STEPS), lcss_tf.SDES[kind]()) is None
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DPMSolverPP", "EDMHeun", "Ancestral"])
+def test_those_that_need_a_marginal_refuse_what_has_none(name):
+    for kind in ("GeneralizedNormalSDE", "PearsonSDE"):
+        assert refusal(lcss_tf.SAMPLERS[name](num_steps=STEPS), lcss_tf.SDES[kind]()) is not None
+
+
+@pytest.mark.parametrize("name", sorted(WORKS_FOR_ALL - {"ReverseDiffusion"}))
+def test_noise_that_grows_with_x_leaves_the_prior_alone(name):
+    """On the Pearson SDE, data distributed as the prior stay so: its ∂(g²) is not forgotten."""
+    sde = lcss_tf.SDES["PearsonSDE"]()
+    sampler = lcss_tf.SAMPLERS[name](num_steps=200, denoise=False)
+    score_fn = gaussian_score(sde)
+
+    @tf.function(jit_compile=True)
+    def run(x_T):
+        return sampler.sample_from(score_fn, sde, x_T, rng.as_seed(3)).x
+
+    x_T = sde.broadcast_prior_sample((40_000, 1), rng.as_seed(2))
+    levels = [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98]
+    truth = np.quantile(sde.broadcast_prior_sample((400_000, 1), rng.as_seed(5)), levels)
+    np.testing.assert_allclose(np.quantile(run(x_T), levels), truth, atol=0.05)
+
+
+@pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
+def test_bad_input(name):
+    sde, make = lcss_tf.SDES["VPSDE"](), lcss_tf.SAMPLERS[name]
+    for steps in (0, -3):
+        with pytest.raises(ValueError, match=f"{name} expects num_steps >= 1; got {steps}"):
+            make(num_steps=steps)
+    for end in (-0.1, 1.0, 2.0):
+        message = refusal(make(num_steps=STEPS, t_end=end), sde)
+        assert f"{name}.t_end must lie in [0, 1)" in message
+        assert f"got {end:g}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("DDIM", {"eta": 1.5}, "0 <= eta <= 1; got 1.5"),
+        ("DDIM", {"eta": -0.5}, "0 <= eta <= 1; got -0.5"),
+        ("DPMSolverPP", {"order": 3}, "order must be 1 or 2; got 3"),
+        ("EDMHeun", {"s_churn": -1.0}, "s_churn >= 0"),
+        ("EDMHeun", {"s_min": 2.0, "s_max": 1.0}, "0 <= s_min < s_max"),
+        ("EDMHeun", {"s_noise": 0.0}, "s_noise > 0"),
+        ("ReverseDiffusion", {"spacing": lcss_tf.SPACINGS["UniformSpacing"]()}, "T/num_steps"),
+        ("Ancestral", {"spacing": lcss_tf.SPACINGS["UniformSpacing"]()}, r"DDIM\(eta=1\)"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        lcss_tf.SAMPLERS[name](**options)
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DPMSolverPP", "EDMHeun"])
+def test_no_noise_at_the_end_is_refused(name):
+    message = refusal(lcss_tf.SAMPLERS[name](t_end=0.0), lcss_tf.SDES["VPSDE"]())
+    assert "Set t_end > 0" in message
+    assert refusal(lcss_tf.SAMPLERS[name](t_end=0.0), lcss_tf.SDES["VESDE"]()) is None
+
+
+def test_a_nan_is_dated():
+    """`failure`: the first step whose state is not finite, and its time."""
+    sde = lcss_tf.SDES["VPSDE"]()
+    score = gaussian_score(sde)
+    broken = lambda x, t: tf.where(t[:, None] < 0.52, np.nan, score(x, t))
+    for name in lcss_tf.SAMPLERS:
+        spacing = {"spacing": None if name in ("Ancestral", "ReverseDiffusion") else UNIFORM}
+        sampler = lcss_tf.SAMPLERS[name](num_steps=STEPS, **spacing)
+        step, t = sampler.sample(broken, sde, (4, 2), 1).failure.numpy()
+        times = sampler.times(sde)
+        assert t == pytest.approx(times[int(step) + 1], abs=1e-6), name
+        # One-stage samplers ask at the step's start, two-stage ones at its end as well.
+        first = int(np.argmax(times < 0.52))
+        assert int(step) in (first - 1, first), name
+
+
+UNIFORM = lcss_tf.SPACINGS["UniformSpacing"]()
