@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"registry", "rng", "xla", "memory"},
     {"sdes", "layers", "data", "images", "plots"},
-    {"networks", "score"},
+    {"networks", "score", "films"},
     {"losses", "samplers", "exact", "importers"},
     {"control"},
     {"training"},

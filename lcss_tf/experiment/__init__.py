@@ -1,4 +1,4 @@
-"""The gin roots: what bin/ hands over to. `train`, `sample`, `restore`, `evaluate`, `quality`, …."""
+"""The gin roots: what bin/ hands over to. `train`, `sample`, `restore`, `evaluate`, and others."""
 
 from lcss_tf.experiment.evaluation import evaluate
 from lcss_tf.experiment.importing import import_checkpoint
