@@ -1,6 +1,7 @@
 """The gin roots: what bin/ hands over to. `train`, `sample`, `restore`, `evaluate`, and others."""
 
 from lcss_tf.experiment.evaluation import evaluate
+from lcss_tf.experiment.filling import filling_error
 from lcss_tf.experiment.importing import import_checkpoint
 from lcss_tf.experiment.quality import quality
 from lcss_tf.experiment.recipe import Recipe
@@ -15,6 +16,7 @@ __all__ = [
     "Request",
     "dry_run",
     "evaluate",
+    "filling_error",
     "import_checkpoint",
     "quality",
     "restore",

@@ -57,7 +57,7 @@ def read_inputs(names, info, data, problem, seed):
 
 def _read(name, info, data, small):
     if name.partition(":")[0] == _HELD_OUT and not Path(name).exists():
-        return _held_out(name, data)
+        return held_out(name, data)
     if not Path(name).is_file():
         raise FileNotFoundError(f"No input {name}: give a file, or 'test' for held-out examples.")
     suffix = Path(name).suffix
@@ -76,7 +76,8 @@ def _read(name, info, data, small):
     return info.scaling.scale(stored).numpy()
 
 
-def _held_out(name, data):
+def held_out(name, data):
+    """The held-out examples that "test" or "test:16" asks for, float32 [N, ...], scaled."""
     text = name.partition(":")[2]
     if text and not text.isdigit() or text == "0":
         raise ValueError(f"Ask for held-out examples as 'test' or 'test:16'; got {name!r}.")
