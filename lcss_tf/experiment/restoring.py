@@ -9,6 +9,7 @@ from lcss_tf.experiment.restoration import Restoration
 from lcss_tf.experiment.sampling import output_path, picture_of
 
 _HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
+_GAP = 10  # pixels between what is given and what is drawn
 
 
 def restore(workdir, problem, inputs, num_samples=4, out=None, seed=0, label=None):
@@ -60,11 +61,19 @@ def shown(observed, operator, info):
 
 
 def rows_of(truth, observed, samples, info):
-    """A grid with a row for each input; of 2-D vectors a scatter plot; else None."""
+    """Two grids side by side with a row for each input: what is given, and what is drawn.
+
+    Of 2-D vectors a scatter plot; of other data None.
+    """
     if info.kind != "image":
         return picture_of(samples.reshape(-1, *info.shape), info)
-    columns = ([_rgb(truth)] if truth is not None else []) + [observed]
-    columns += [_rgb(samples[:, i]) for i in range(samples.shape[1])]
+    given = _grid([observed] if truth is None else [_rgb(truth), observed])
+    drawn = _grid([_rgb(samples[:, i]) for i in range(samples.shape[1])])
+    gap = np.full((len(given), _GAP, 3), 255, np.uint8)
+    return np.concatenate([given, gap, drawn], axis=1)
+
+
+def _grid(columns):
     cells = np.stack(columns, axis=1)
     return images.grid(cells.reshape(-1, *cells.shape[2:]), columns=cells.shape[1])
 
