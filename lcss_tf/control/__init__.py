@@ -7,6 +7,7 @@ from lcss_tf.control.operators import AveragePooling, Greyscale, LinearOperator,
 from lcss_tf.control.pseudoinverse import PseudoinverseGuidance
 from lcss_tf.control.replacement import Replacement
 from lcss_tf.control.time_travel import TimeTravel
+from lcss_tf.control.tweedie import TweedieGuidance
 
 __all__ = [
     "AveragePooling",
@@ -20,6 +21,7 @@ __all__ = [
     "PseudoinverseGuidance",
     "Replacement",
     "TimeTravel",
+    "TweedieGuidance",
     "check_guidance",
     "guided_score",
 ]

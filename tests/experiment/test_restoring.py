@@ -34,7 +34,13 @@ sample.jit_compile = False
 sample.batch_size = 4
 DPMSolverPP.num_steps = 4
 """
-CLASSES = ["NCSNpp.num_classes = 10", "train_step.class_dropout = 0.2"]
+CLASSES = [
+    "NCSNpp.num_classes = 10",
+    "train_step.class_dropout = 0.2",
+    "train.total_steps = 20",
+    "optimizer.learning_rate = 0.1",
+    "optimizer.warmup_steps = 0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +155,8 @@ def test_a_factor_that_does_not_divide_and_a_method_that_does_not_fit(workdir):
     with pytest.raises(ValueError, match=r"blocks of 3 .*divides 4 and 4"):
         perform(workdir, "superresolve", inputs=("test",), factor=3)
     gin.clear_config()
+    binding = "restore.method = @methods.Replacement()"
     with pytest.raises(ValueError, match="noise of deviation 0.1: use NullSpace"):
-        binding = "restore.method = @methods.Replacement()"
         perform(workdir, "inpaint", binding, inputs=("test",), noise_std=0.1)
 
 
