@@ -61,8 +61,14 @@ def particle_strip(film, times=None, log_density=None, columns=6):
     places = _spread(len(film), columns)
     kept = None if times is None else np.asarray(times)[places]
     frames = particle_frames(film[places], kept, log_density)
-    small = [frame[::2, ::2] for frame in frames]
-    return np.concatenate(small, axis=1)
+    return np.concatenate([_halved(frame) for frame in frames], axis=1)
+
+
+def _halved(frame):
+    """A picture of half the size, by means of four pixels: thin lines stay."""
+    height, width = (n // 2 * 2 for n in frame.shape[:2])
+    blocks = frame[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)
+    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
 
 
 def _particles(film, times):

@@ -44,7 +44,7 @@ def test_particles_close_in_on_the_data():
     assert len(frames) == 3
     assert all(share > 0.005 for share in red)  # each frame shows its particles
     strip = films.particle_strip(moving, [1.0, 0.5, 0.0], columns=2)
-    assert strip.shape[1] == 2 * -(-frames[0].shape[1] // 2)
+    assert strip.shape[1] == 2 * (frames[0].shape[1] // 2)
 
 
 def test_gif(tmp_path):

@@ -181,7 +181,7 @@ class Generation:
     def _score_fn(self, labels):
         model, network = self._state.model, self._state.ema.network
         if labels is None:
-            return model.score_fn(network)
+            return model.score_fn(network, labels=None)
         return guided_score(
             lambda labels: model.score_fn(network, labels=labels),
             labels, self._num_classes, self._guidance,

@@ -14,7 +14,8 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=Fal
     """Samples from a run; the configuration must be loaded (`config.load_workdir`).
 
     Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
-    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors.
+    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors. Where the
+    classes come in turn, each has a column.
 
     Args:
       workdir: the run's directory.
@@ -36,7 +37,8 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=Fal
     samples = info.unscale(generation(num_samples, seed, label=label, frames=frames))
     written = [out.with_name(out.name + ".npz")]
     np.savez(written[0], samples=samples, step=state.step, seed=seed)
-    picture = picture_of(samples, info)
+    turns = recipe.num_classes if label is None else None
+    picture = picture_of(samples, info, columns=turns)
     if picture is not None:
         written.append(out.with_name(out.name + ".png"))
         images.write_png(written[1], picture)
@@ -55,8 +57,8 @@ def output_path(out, workdir, name):
     return out
 
 
-def picture_of(samples, info, most=256):
+def picture_of(samples, info, most=256, columns=None):
     """A grid of the first images, a scatter plot of 2-D vectors, None for other vectors."""
     if info.kind == "image":
-        return images.grid(np.asarray(samples)[:most])
+        return images.grid(np.asarray(samples)[:most], columns)
     return plots.density_and_samples(np.asarray(samples)) if info.shape == (2,) else None
