@@ -14,8 +14,10 @@ from lcss_tf.registry import (
     CORRECTORS,
     DATASETS,
     LOSSES,
+    METHODS,
     METRICS,
     NETWORKS,
+    OPERATORS,
     PRECONDITIONINGS,
     PREDICTORS,
     SAMPLERS,
@@ -25,8 +27,10 @@ from lcss_tf.registry import (
     register_corrector,
     register_dataset,
     register_loss,
+    register_method,
     register_metric,
     register_network,
+    register_operator,
     register_preconditioning,
     register_predictor,
     register_sampler,
@@ -36,7 +40,17 @@ from lcss_tf.registry import (
 )
 from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
 
-from lcss_tf import data, exact, layers, losses, metrics, networks, samplers, score  # isort: skip
+from lcss_tf import (  # isort: skip
+    control,
+    data,
+    exact,
+    layers,
+    losses,
+    metrics,
+    networks,
+    samplers,
+    score,
+)
 
 __version__ = "0.1.0"
 
@@ -44,8 +58,10 @@ __all__ = [
     "CORRECTORS",
     "DATASETS",
     "LOSSES",
+    "METHODS",
     "METRICS",
     "NETWORKS",
+    "OPERATORS",
     "PRECONDITIONINGS",
     "PREDICTORS",
     "SAMPLERS",
@@ -55,6 +71,7 @@ __all__ = [
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
+    "control",
     "data",
     "exact",
     "layers",
@@ -64,8 +81,10 @@ __all__ = [
     "register_corrector",
     "register_dataset",
     "register_loss",
+    "register_method",
     "register_metric",
     "register_network",
+    "register_operator",
     "register_preconditioning",
     "register_predictor",
     "register_sampler",

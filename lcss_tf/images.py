@@ -77,10 +77,39 @@ def write_png(path, image):
     Raises:
       ValueError: as `encode_png`.
     """
-    content = encode_png(image)
+    _write_whole(path, encode_png(image))
+
+
+def write_gif(path, frames, milliseconds=80, pause=1_500):
+    """Writes uint8 images [H, W, C] as a GIF that plays for ever, whole or not at all.
+
+    Args:
+      path: of the file; missing folders are made.
+      frames: images of one shape, C of 1 or 3; frames may differ in nothing but their pixels.
+      milliseconds: that a frame stays.
+      pause: that the last one stays.
+
+    Raises:
+      ValueError: no frames, or as `encode_png`.
+    """
+    frames = [_checked(frame, rank=3, what="A GIF takes images [H, W, C]") for frame in frames]
+    if not frames or len({frame.shape for frame in frames}) > 1:
+        shapes = sorted({frame.shape for frame in frames})
+        raise ValueError(f"A GIF needs frames of one shape, at least one; got {shapes}.")
+    first, *rest = [
+        Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame[:, :, :3])
+        for frame in frames
+    ]
+    buffer = io.BytesIO()
+    durations = [milliseconds] * len(rest) + [pause]
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    _write_whole(path, buffer.getvalue())
+
+
+def _write_whole(path, content):
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".png.partial")
+    handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -89,6 +89,8 @@ SAMPLERS = Registry("samplers", "sampler")
 SPACINGS = Registry("spacings", "spacing")
 PREDICTORS = Registry("predictors", "predictor")
 CORRECTORS = Registry("correctors", "corrector")
+OPERATORS = Registry("operators", "operator")
+METHODS = Registry("methods", "method")
 DATASETS = Registry("datasets", "dataset")
 METRICS = Registry("metrics", "metric")
 
@@ -102,6 +104,8 @@ ALL_REGISTRIES = (
     SPACINGS,
     PREDICTORS,
     CORRECTORS,
+    OPERATORS,
+    METHODS,
     DATASETS,
     METRICS,
 )
@@ -115,5 +119,7 @@ register_sampler = SAMPLERS.register
 register_spacing = SPACINGS.register
 register_predictor = PREDICTORS.register
 register_corrector = CORRECTORS.register
+register_operator = OPERATORS.register
+register_method = METHODS.register
 register_dataset = DATASETS.register
 register_metric = METRICS.register

@@ -12,9 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"registry", "rng", "xla", "memory"},
     {"sdes", "layers", "data", "images", "plots"},
-    {"networks", "score"},
+    {"networks", "score", "films"},
     {"losses", "samplers", "exact", "importers"},
-    {"likelihood", "encoding"},
+    {"likelihood", "encoding", "control"},
     {"training"},
     {"metrics"},
     {"config", "experiment"},

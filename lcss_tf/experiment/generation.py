@@ -6,6 +6,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from lcss_tf import rng, xla
+from lcss_tf.control import check_guidance, guided_score
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.training.distribution import replica_row
 
@@ -29,14 +30,16 @@ class Generation:
       batch_size: samples drawn at a time, over all replicas.
       jit_compile: True: the whole loop is one XLA program; "pieces", False and None: as for
         `TrainStep`.
+      guidance: of a network with classes: the scale w of `guided_score`; 1: none.
 
     Raises:
-      ValueError: the SDE lacks something that the sampler needs.
+      ValueError: the SDE lacks something that the sampler needs, or guidance without classes.
     """
 
     def __init__(
-        self, state, example_shape, distribution, sampler=None, batch_size=256, jit_compile=None
-    ):
+        self, state, example_shape, distribution, sampler=None, batch_size=256, jit_compile=None,
+        guidance=1.0,
+    ):  # fmt: skip
         self.sampler = sampler or EulerMaruyama()
         self.evaluations, self.film = None, None
         self.sampler.check(state.model.sde)
@@ -46,6 +49,8 @@ class Generation:
         self._batch_size = batch_size
         self._rows = distribution.rows_per_replica(batch_size, "sample.batch_size")
         self._num_classes = getattr(state.network, "num_classes", None)
+        self._guidance = guidance
+        check_guidance(guidance, state.ema.network)
         jit_compile = xla.mode(jit_compile, getattr(state.network, "pieces_on_cpu", False))
         self._in_pieces = jit_compile == "pieces"
         self._run_loop = tf.function(
@@ -76,9 +81,9 @@ class Generation:
         parts, films, evaluations = [], [], []
         with tqdm(total=num_samples, unit=" samples", disable=not progress) as bar:
             for i in range(batches):
-                labels = self._labels(i * self._batch_size, label)
+                given = self._given(i * self._batch_size, label)
                 seeds = rng.seed_for(seed, "sample", i)
-                batch = [value.numpy() for value in self._batch(seeds, labels, frames)]
+                batch = [value.numpy() for value in self._batch(seeds, given, frames)]
                 count = min(self._batch_size, num_samples - i * self._batch_size)
                 parts.append(batch[0][:count])
                 self._check_finite(parts[-1], batch[1])
@@ -113,28 +118,31 @@ class Generation:
                 f"The classes run from 0 to {self._num_classes - 1}; got label = {label}."
             )
 
-    def _labels(self, first, label):
-        """The classes of samples first, first + 1, …, of a batch; None without classes."""
-        if self._num_classes is None:
-            return None
-        cycle = (first + np.arange(self._batch_size)) % self._num_classes
-        return tf.constant(cycle if label is None else np.full_like(cycle, label), tf.int32)
+    def _given(self, first, label):
+        """What samples first, first + 1, … of a batch are drawn given: tensors [B, ...] by name.
 
-    def _batch(self, seed, labels, frames):
+        Their classes under "labels", of a network with classes.
+        """
+        if self._num_classes is None:
+            return {}
+        cycle = (first + np.arange(self._batch_size)) % self._num_classes
+        labels = cycle if label is None else np.full_like(cycle, label)
+        return {"labels": tf.constant(labels, tf.int32)}
+
+    def _batch(self, seed, given, frames):
         """(x [B, ...], failures [R, 2], evaluations [R], film [B, frames + 1, ...]); R replicas.
 
         Without frames the film is empty: [B, 0, ...].
         """
 
-        def on_replica(seed, labels):
+        def on_replica(seed, given):
             row = replica_row(self._rows)
             steps = rng.at_row(rng.fold_in(seed, "steps"), row)
-            if labels is not None:
-                labels = tf.slice(labels, [row], [self._rows])
+            given = {name: self._rows_of(value, row) for name, value in given.items()}
             x_T = self._prior_rows(rng.fold_in(seed, "prior"), row)
-            return self._run_loop(x_T, steps, labels, frames)
+            return self._run_loop(x_T, steps, given, frames)
 
-        parts = self._distribution.run(on_replica, seed, labels)
+        parts = self._distribution.run(on_replica, seed, given)
         return [self._distribution.concat(part) for part in parts]
 
     def _prior_rows(self, seed, row):
@@ -145,15 +153,33 @@ class Generation:
         knows no Gamma draws.
         """
         x_T = self._state.model.sde.broadcast_prior_sample((self._batch_size, *self._shape), seed)
-        return tf.slice(x_T, [row] + [0] * len(self._shape), [self._rows, *self._shape])
+        return self._rows_of(x_T, row)
 
-    def _run_loop(self, x_T, seed, labels, frames):
+    def _rows_of(self, value, row):
+        """This replica's rows of a tensor for the whole batch."""
+        rest = value.shape[1:]
+        return tf.slice(value, [row] + [0] * len(rest), [self._rows, *rest])
+
+    def _run_loop(self, x_T, seed, given, frames):
         with xla.in_pieces(self._in_pieces):
-            score_fn = self._state.model.score_fn(self._state.ema.network, labels=labels)
-            samples = self.sampler.sample_from(
-                score_fn, self._state.model.sde, x_T, seed, frames=frames
+            samples = self._sampler_of(given).sample_from(
+                self._score_fn(given.get("labels")), self._state.model.sde, x_T, seed, frames
             )
         film = samples.film if frames else samples.x[None][:0]
         film = tf.transpose(film, [1, 0, *range(2, len(film.shape))])
         evaluations = tf.cast(samples.evaluations, tf.float32)
         return samples.x, samples.failure[None], evaluations[None], film
+
+    def _sampler_of(self, given):
+        """The sampler of what is given beside the classes: nothing, here."""
+        del given
+        return self.sampler
+
+    def _score_fn(self, labels):
+        model, network = self._state.model, self._state.ema.network
+        if labels is None:
+            return model.score_fn(network, labels=None)
+        return guided_score(
+            lambda labels: model.score_fn(network, labels=labels),
+            labels, self._num_classes, self._guidance,
+        )  # fmt: skip

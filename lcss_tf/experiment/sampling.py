@@ -7,13 +7,15 @@ import numpy as np
 from lcss_tf import images, plots
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import restored
+from lcss_tf.experiment.trajectory import FRAMES, check_trajectory, frame_times, write_trajectory
 
 
-def sample(workdir, num_samples=64, out=None, seed=0, label=None):
+def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=False):
     """Samples from a run; the configuration must be loaded (`config.load_workdir`).
 
     Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
-    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors.
+    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors. Where the
+    classes come in turn, each has a column.
 
     Args:
       workdir: the run's directory.
@@ -21,27 +23,42 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None):
       out: path without, or with, a suffix; by default ``<workdir>/samples/seed_<seed>``.
       seed: of the samples.
       label: their class, of a network with classes; None: all classes in turn.
+      trajectory: also write a GIF and a film strip of the way from noise to them.
 
     Returns:
       The paths written.
     """
-    out = Path(out) if out else Path(workdir) / "samples" / f"seed_{seed}"
-    out = out.with_suffix("") if out.suffix in (".png", ".npz") else out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _, state, info, distribution = restored(workdir)
+    out = output_path(out, workdir, f"seed_{seed}")
+    recipe, state, info, distribution = restored(workdir)
+    if trajectory:
+        check_trajectory(info)
     generation = Generation(state, info.shape, distribution)
-    samples = info.unscale(generation(num_samples, seed, label=label))
+    frames = min(FRAMES, generation.sampler.num_steps) if trajectory else 0
+    samples = info.unscale(generation(num_samples, seed, label=label, frames=frames))
     written = [out.with_name(out.name + ".npz")]
     np.savez(written[0], samples=samples, step=state.step, seed=seed)
-    picture = picture_of(samples, info)
+    turns = recipe.num_classes if label is None else None
+    picture = picture_of(samples, info, columns=turns)
     if picture is not None:
         written.append(out.with_name(out.name + ".png"))
         images.write_png(written[1], picture)
+    if trajectory:
+        times = frame_times(generation.sampler, state.model.sde, frames)
+        log_density = getattr(recipe.data, "log_density", None)
+        written += write_trajectory(out, generation.film, info, times, log_density)
     return written
 
 
-def picture_of(samples, info, most=256):
+def output_path(out, workdir, name):
+    """The path, without a suffix, of what is written: `out`, or ``<workdir>/samples/<name>``."""
+    out = Path(out) if out else Path(workdir) / "samples" / name
+    out = out.with_suffix("") if out.suffix in (".png", ".npz", ".gif") else out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def picture_of(samples, info, most=256, columns=None):
     """A grid of the first images, a scatter plot of 2-D vectors, None for other vectors."""
     if info.kind == "image":
-        return images.grid(np.asarray(samples)[:most])
+        return images.grid(np.asarray(samples)[:most], columns)
     return plots.density_and_samples(np.asarray(samples)) if info.shape == (2,) else None

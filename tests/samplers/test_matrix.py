@@ -149,7 +149,9 @@ def test_a_nan_is_dated():
         spacing = {} if name in discrete else {"spacing": UNIFORM}
         sampler = lcss_tf.SAMPLERS[name](num_steps=24, **spacing)
         step, t = sampler.sample(broken, sde, (4, 2), 1).failure.numpy()
-        if sampler.evaluations() is None:  # its steps are its own, and end where they came to nothing
+        if (
+            sampler.evaluations() is None
+        ):  # its steps are its own, and end where they came to nothing
             assert t == pytest.approx(0.52, abs=0.02), name
             continue
         times = sampler.times(sde)

@@ -1,0 +1,115 @@
+"""What a task is given: held-out examples of the run's data, or a user's files."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lcss_tf import rng
+
+_HELD_OUT = "test"
+_COUNT = 8  # held-out examples, unless a number is asked for
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class Inputs(NamedTuple):
+    """truth: examples [N, ...], or None where only observations are known. observed: y [N, ...].
+    Both float32, scaled like the data."""
+
+    truth: object
+    observed: object
+
+
+def read_inputs(names, info, data, problem, seed):
+    """The `Inputs` that `names` describe; noise of the problem's deviation is added to examples.
+
+    Args:
+      names: "test" or "test:16", held-out examples spread over the split; or paths of PNG, JPEG,
+        .npy and .npz files, which hold examples in the data's own units, or observations of them
+        (a small image for super-resolution, a grey one to be given colours).
+      info: the `DataInfo` of the run.
+      data: the run's `Dataset`; used for "test" only.
+      problem: an `InverseProblem`; its y is not used.
+      seed: of the noise.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: other shapes, or examples and observations mixed.
+    """
+    operator, shape = problem.operator, info.shape
+    small = tuple(operator.observed_shape(shape))
+    if not names:
+        raise ValueError("The task needs --input: files, or 'test' for held-out examples.")
+    parts = [_read(name, info, data, small) for name in names]
+    shapes = sorted({part.shape[1:] for part in parts})
+    if len(shapes) > 1:
+        raise ValueError(f"The inputs have the shapes {shapes}; give those of one at a time.")
+    values = np.concatenate(parts)
+    if values.shape[1:] != shape:
+        return Inputs(None, values)
+    observed = operator.apply(values).numpy()
+    if problem.noise_std > 0:
+        noise = problem.noise_std * rng.normal(rng.seed_for(seed, "observation"), observed.shape)
+        observed = operator.apply(operator.pseudo_inverse(observed + noise, shape)).numpy()
+    return Inputs(values, observed)
+
+
+def _read(name, info, data, small):
+    if name.partition(":")[0] == _HELD_OUT and not Path(name).exists():
+        return held_out(name, data)
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"No input {name}: give a file, or 'test' for held-out examples.")
+    suffix = Path(name).suffix
+    stored = _array(name) if suffix in (".npz", ".npy") else _image(name, info.shape, small)
+    stored = stored[None] if stored.shape in (info.shape, small) else stored
+    if stored.shape[1:] not in (info.shape, small):
+        also = f", or {small} as it is observed" if small != info.shape else ""
+        raise ValueError(
+            f"{name} has the shape {stored.shape}; one example of {info.name} has the shape "
+            f"{info.shape}{also}. Crop or resize it first."
+        )
+    if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8:
+        raise ValueError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
+    if not np.isfinite(stored).all():
+        raise ValueError(f"{name} holds values that are not finite.")
+    return info.scaling.scale(stored).numpy()
+
+
+def held_out(name, data):
+    """The held-out examples that "test" or "test:16" asks for, float32 [N, ...], scaled."""
+    text = name.partition(":")[2]
+    if text and not text.isdigit() or text == "0":
+        raise ValueError(f"Ask for held-out examples as 'test' or 'test:16'; got {name!r}.")
+    data.require("test")
+    size = data.size("test")
+    count = min(int(text or _COUNT), size or np.inf)
+    step = 1 if size is None else size / count
+    # From the middle of each share: a split may be sorted.
+    indices = ((np.arange(count) + 0.5) * step).astype(np.int64)
+    return np.asarray(data.examples(indices, "test", 0))
+
+
+def _array(name):
+    held = np.load(name, allow_pickle=False)
+    if not hasattr(held, "files"):
+        return held
+    if len(held.files) == 1:
+        return held[held.files[0]]
+    if "samples" in held.files:
+        return held["samples"]
+    raise ValueError(f"{name} holds {held.files}; expected one array, or one called 'samples'.")
+
+
+def _image(name, shape, small):
+    if len(shape) != 3:
+        raise ValueError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
+    image = Image.open(name)
+    size = (image.height, image.width)
+    # A grey image is an observation where such is observed; else channels follow the data.
+    fitting = [s for s in (shape, small) if s[:2] == size and _MODES.get(s[2]) == image.mode]
+    channels = fitting[0][2] if fitting else shape[2]
+    if channels not in _MODES:
+        raise ValueError(f"{name}: no image file has the {channels} channels of {shape}.")
+    values = np.asarray(image.convert(_MODES[channels]))
+    return values.reshape(*size, channels)
