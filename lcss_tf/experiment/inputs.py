@@ -38,14 +38,7 @@ def read_inputs(names, info, data, problem, seed):
       ValueError: other shapes, or examples and observations mixed.
     """
     operator, shape = problem.operator, info.shape
-    small = tuple(operator.observed_shape(shape))
-    if not names:
-        raise ValueError("The task needs --input: files, or 'test' for held-out examples.")
-    parts = [_read(name, info, data, small) for name in names]
-    shapes = sorted({part.shape[1:] for part in parts})
-    if len(shapes) > 1:
-        raise ValueError(f"The inputs have the shapes {shapes}; give those of one at a time.")
-    values = np.concatenate(parts)
+    values = _all(names, info, data, tuple(operator.observed_shape(shape)))
     if values.shape[1:] != shape:
         return Inputs(None, values)
     observed = operator.apply(values).numpy()
@@ -53,6 +46,21 @@ def read_inputs(names, info, data, problem, seed):
         noise = problem.noise_std * rng.normal(rng.seed_for(seed, "observation"), observed.shape)
         observed = operator.apply(operator.pseudo_inverse(observed + noise, shape)).numpy()
     return Inputs(values, observed)
+
+
+def read_examples(names, info, data):
+    """The examples [N, ...] that `names` describe, scaled like the data; see `read_inputs`."""
+    return _all(names, info, data, info.shape)
+
+
+def _all(names, info, data, small):
+    if not names:
+        raise ValueError("The task needs --input: files, or 'test' for held-out examples.")
+    parts = [_read(name, info, data, small) for name in names]
+    shapes = sorted({part.shape[1:] for part in parts})
+    if len(shapes) > 1:
+        raise ValueError(f"The inputs have the shapes {shapes}; give those of one at a time.")
+    return np.concatenate(parts)
 
 
 def _read(name, info, data, small):

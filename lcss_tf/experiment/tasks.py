@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lcss_tf.control import AveragePooling, Greyscale, InverseProblem, Mask
+from lcss_tf.experiment.latents import encode_inputs, interpolate_inputs
 from lcss_tf.experiment.restoring import restore
 from lcss_tf.experiment.sampling import sample
 
@@ -47,8 +48,19 @@ def _restore(make_operator):
     return task
 
 
+def _encode(workdir, request):
+    return encode_inputs(workdir, request.inputs, request.out)
+
+
+def _interpolate(workdir, request):
+    count = 9 if request.num_samples is None else request.num_samples
+    return interpolate_inputs(workdir, request.inputs, count, request.out)
+
+
 TASKS = {
     "sample": _sample,
+    "encode": _encode,
+    "interpolate": _interpolate,
     "inpaint": _restore(lambda request: Mask(request.mask)),
     "colourise": _restore(lambda request: Greyscale()),
     "superresolve": _restore(lambda request: AveragePooling(request.factor)),

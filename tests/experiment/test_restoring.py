@@ -66,6 +66,29 @@ def perform(workdir, task, *bindings, **request):
     return TASKS[task](workdir, Request(**request))
 
 
+def test_latents_decode_to_what_was_encoded(workdir, tmp_path):
+    paths = perform(workdir, "encode", inputs=("test:3",), out=tmp_path / "latents")
+    held = np.load(paths[0])
+    assert held["latents"].shape == held["examples"].shape == (3, 4, 4, 3)
+    gap = held["decoded"].astype(int) - held["examples"].astype(int)
+    assert np.abs(gap).max() <= 1  # of 255 levels
+    assert Image.open(paths[1]).size
+
+
+def test_a_way_between_examples_ends_at_them(workdir, tmp_path):
+    out = tmp_path / "way"
+    paths = perform(workdir, "interpolate", inputs=("test:3",), num_samples=5, out=out)
+    samples = np.load(paths[0])["samples"].astype(int)
+    assert samples.shape == (2, 5, 4, 4, 3)
+    perform(workdir, "encode", inputs=("test:3",), out=tmp_path / "latents")
+    examples = np.load(tmp_path / "latents.npz")["examples"].astype(int)
+    assert np.abs(samples[:, 0] - examples[:-1]).max() <= 1
+    assert np.abs(samples[:, -1] - examples[1:]).max() <= 1
+    assert np.abs(samples[:, 2] - examples[:-1]).max() > 10
+    with pytest.raises(ValueError, match="two examples or more"):
+        perform(workdir, "interpolate", inputs=("test:1",), out=out)
+
+
 @pytest.mark.parametrize("task", ["inpaint", "colourise", "superresolve"])
 def test_a_task_agrees_with_what_is_observed(task, workdir, tmp_path):
     paths = perform(
