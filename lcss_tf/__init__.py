@@ -13,6 +13,7 @@ from lcss_tf import rng  # isort: skip
 from lcss_tf.registry import (
     CORRECTORS,
     DATASETS,
+    EXTRACTORS,
     LOSSES,
     METRICS,
     NETWORKS,
@@ -24,6 +25,7 @@ from lcss_tf.registry import (
     WEIGHTINGS,
     register_corrector,
     register_dataset,
+    register_extractor,
     register_loss,
     register_metric,
     register_network,
@@ -36,13 +38,15 @@ from lcss_tf.registry import (
 )
 from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
 
-from lcss_tf import data, exact, layers, losses, metrics, networks, samplers, score  # isort: skip
+from lcss_tf import data, exact, features, layers, losses, metrics  # isort: skip
+from lcss_tf import networks, samplers, score  # isort: skip
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CORRECTORS",
     "DATASETS",
+    "EXTRACTORS",
     "LOSSES",
     "METRICS",
     "NETWORKS",
@@ -57,12 +61,14 @@ __all__ = [
     "ElementwiseSDE",
     "data",
     "exact",
+    "features",
     "layers",
     "losses",
     "metrics",
     "networks",
     "register_corrector",
     "register_dataset",
+    "register_extractor",
     "register_loss",
     "register_metric",
     "register_network",

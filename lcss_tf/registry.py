@@ -90,6 +90,7 @@ SPACINGS = Registry("spacings", "spacing")
 PREDICTORS = Registry("predictors", "predictor")
 CORRECTORS = Registry("correctors", "corrector")
 DATASETS = Registry("datasets", "dataset")
+EXTRACTORS = Registry("features", "extractor")
 METRICS = Registry("metrics", "metric")
 
 ALL_REGISTRIES = (
@@ -103,6 +104,7 @@ ALL_REGISTRIES = (
     PREDICTORS,
     CORRECTORS,
     DATASETS,
+    EXTRACTORS,
     METRICS,
 )
 
@@ -116,4 +118,5 @@ register_spacing = SPACINGS.register
 register_predictor = PREDICTORS.register
 register_corrector = CORRECTORS.register
 register_dataset = DATASETS.register
+register_extractor = EXTRACTORS.register
 register_metric = METRICS.register
