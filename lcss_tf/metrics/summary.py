@@ -30,6 +30,11 @@ class Summary:
         self._buffer = None
 
     @property
+    def wanted(self):
+        """The examples that it has a use for."""
+        return max(self._most, self._kept)
+
+    @property
     def count(self):
         """Examples read so far."""
         return self._seen
