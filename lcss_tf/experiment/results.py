@@ -33,7 +33,7 @@ class Results:
         return result if result and result["key"] == key else None
 
     def all(self):
-        """Every finished result, by rising step; leftovers of interrupted runs are not among them."""
+        """Every finished result, by rising step; what an interrupted run left is not among them."""
         paths = sorted(self.directory.glob(f"step_*/{_RESULT}"))
         return [result for path in paths if (result := _read(path))]
 

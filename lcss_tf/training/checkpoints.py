@@ -50,6 +50,11 @@ class Checkpoints:
         found = [(int(m[1]), p) for p in self.directory.glob("*") if (m := _NAME.fullmatch(p.name))]
         return [path for _, path in sorted(found)]
 
+    @property
+    def best_path(self):
+        """Where the best checkpoint is kept, if training watches a metric."""
+        return self.directory / "best.npz"
+
     def at(self, step):
         """The path of the checkpoint at a step, which may not be there."""
         return self.directory / f"step_{step:09d}.npz"
