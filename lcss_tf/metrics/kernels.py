@@ -6,7 +6,8 @@ from lcss_tf.features import Values
 from lcss_tf.metrics.base import Figure, Metric
 from lcss_tf.registry import METRICS
 
-_ROWS = 1_024  # of a kernel matrix that are computed at a time: bounds the memory
+_ROWS = 512  # of a kernel matrix that are computed at a time: bounds the memory
+_SCALED = 1_024  # real examples whose median distance is a bandwidth
 
 
 def kernel_distance(x, y, kernel):
@@ -24,7 +25,6 @@ def kernel_distance(x, y, kernel):
     Returns:
       (value, error), floats.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     within_x, across = _sums(x, x, kernel), _sums(x, y, kernel)
     within_y = _sums(y, y, kernel)
     n, m = len(x), len(y)
@@ -35,14 +35,19 @@ def kernel_distance(x, y, kernel):
     return float(value), float(error)
 
 
+def blocks(x):
+    """Parts of [N, D] in float64: of features that are kept in float32, never all at a time."""
+    return (np.asarray(x[i : i + _ROWS], np.float64) for i in range(0, len(x), _ROWS))
+
+
 def _sums(x, y, kernel):
     """Σ_j k(x_i, y_j) [N]."""
-    parts = [kernel(x[i : i + _ROWS], y).sum(axis=1) for i in range(0, len(x), _ROWS)]
+    parts = [sum(kernel(rows, others).sum(axis=1) for others in blocks(y)) for rows in blocks(x)]
     return np.concatenate(parts)
 
 
 def _diagonal(x, kernel):
-    return np.array([kernel(row[None], row[None])[0, 0] for row in x])
+    return np.array([kernel(row[None], row[None])[0, 0] for part in blocks(x) for row in part])
 
 
 def polynomial(x, y):
@@ -58,6 +63,12 @@ def negative_distance(x, y):
 def gaussian(bandwidth):
     """exp(−‖x − y‖²/(2·bandwidth²))."""
     return lambda x, y: np.exp(-squared_distances(x, y) / (2.0 * bandwidth**2))
+
+
+def centred(kernel, reference):
+    """A kernel of distances about the reference's mean: the same, with more of its digits."""
+    centre = np.mean(reference, axis=0, dtype=np.float64)
+    return lambda x, y: kernel(x - centre, y - centre)
 
 
 def squared_distances(x, y):
@@ -77,17 +88,9 @@ class KernelMetric(Metric):
 
     def figures(self, samples, reference):
         """{name: `Figure`}."""
-        x = np.asarray(samples.features(self.num_samples), np.float64)
-        y = np.asarray(reference.features(self.num_samples), np.float64)
+        x, y = samples.features(self.num_samples), reference.features(self.num_samples)
         check_pair(self.name, x, y)
-        # Centred: the distances do not change, and keep their digits.
-        value, error = kernel_distance(*self.placed(x, y), self.kernel(y))
-        return {self.name: Figure(value, error)}
-
-    def placed(self, x, y):
-        """The features as the kernel takes them."""
-        centre = y.mean(axis=0)
-        return x - centre, y - centre
+        return {self.name: Figure(*kernel_distance(x, y, self.kernel(y)))}
 
 
 @METRICS.register
@@ -113,10 +116,6 @@ class KernelDistance(KernelMetric):
         del reference
         return polynomial
 
-    def placed(self, x, y):
-        """As they are: this kernel has an origin."""
-        return x, y
-
 
 @METRICS.register
 class MMD(KernelMetric):
@@ -141,11 +140,11 @@ class MMD(KernelMetric):
     def kernel(self, reference):
         """`gaussian`."""
         if self._bandwidth is not None:
-            return gaussian(self._bandwidth)
-        few = reference[:_ROWS]
+            return centred(gaussian(self._bandwidth), reference)
+        few = np.asarray(reference[:_SCALED], np.float64)
         squares = squared_distances(few, few)[np.triu_indices(len(few), 1)]
         # Examples that are all equal have no scale of their own; any will do.
-        return gaussian(float(np.sqrt(np.median(squares))) or 1.0)
+        return centred(gaussian(float(np.sqrt(np.median(squares))) or 1.0), reference)
 
 
 @METRICS.register
@@ -167,8 +166,7 @@ class EnergyDistance(KernelMetric):
 
     def kernel(self, reference):
         """`negative_distance`."""
-        del reference
-        return negative_distance
+        return centred(negative_distance, reference)
 
 
 def check_pair(name, x, y):

@@ -3,10 +3,8 @@
 import numpy as np
 
 from lcss_tf.metrics.base import Figure, Metric
-from lcss_tf.metrics.kernels import check_pair, squared_distances
+from lcss_tf.metrics.kernels import blocks, check_pair, squared_distances
 from lcss_tf.registry import METRICS
-
-_ROWS = 1_024  # of a matrix of distances that are computed at a time: bounds the memory
 
 
 def radii(x, k):
@@ -17,10 +15,11 @@ def radii(x, k):
     """
     if len(x) <= k:
         raise ValueError(f"The {k}-th neighbour needs more than {k} examples; got {len(x)}.")
-    parts = []
-    for i in range(0, len(x), _ROWS):
-        squares = squared_distances(x[i : i + _ROWS], x)
-        squares[np.arange(len(squares)), i + np.arange(len(squares))] = 0.0
+    parts, start = [], 0
+    for squares in _rows(x, x):
+        rows = np.arange(len(squares))
+        squares[rows, start + rows] = 0.0
+        start += len(squares)
         # Itself is the nearest, at 0; among equal examples it does not matter which is.
         parts.append(np.partition(squares, k, axis=1)[:, k])
     return np.concatenate(parts)
@@ -29,15 +28,22 @@ def radii(x, k):
 def in_balls(points, centres, squared_radii):
     """(number of balls about `centres` that hold each point [N], nearest centre's square [N])."""
     counts, nearest = [], []
-    for i in range(0, len(points), _ROWS):
-        squares = squared_distances(points[i : i + _ROWS], centres)
+    for squares in _rows(points, centres):
         counts.append(np.sum(squares <= squared_radii, axis=1))
         nearest.append(squares.min(axis=1))
     return np.concatenate(counts), np.concatenate(nearest)
 
 
+def _rows(x, y):
+    """Rows of the matrix ‖x_i − y_j‖², some at a time, about y's mean: it keeps their digits."""
+    centre = np.mean(y, axis=0, dtype=np.float64)
+    for part in blocks(x):
+        squares = [squared_distances(part - centre, others - centre) for others in blocks(y)]
+        yield np.concatenate(squares, axis=1)
+
+
 class _Neighbours(Metric):
-    """Base: the arguments, and features centred on the real ones' mean."""
+    """Base: the arguments, and the features compared."""
 
     keeps = True
 
@@ -48,11 +54,9 @@ class _Neighbours(Metric):
         self.k = k
 
     def _pair(self, samples, reference):
-        x = np.asarray(samples.features(self.num_samples), np.float64)
-        y = np.asarray(reference.features(self.num_samples), np.float64)
+        x, y = samples.features(self.num_samples), reference.features(self.num_samples)
         check_pair(self.name, x, y)
-        centre = y.mean(axis=0)
-        return x - centre, y - centre
+        return x, y
 
 
 @METRICS.register

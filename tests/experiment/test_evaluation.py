@@ -335,8 +335,8 @@ def test_bad_bindings_are_refused_before_any_work(run):
     loaded(run, "evaluate.metrics = [@metrics.SlicedWasserstein()]")
     with pytest.raises(ValueError, match="sees vectors; digits holds images"):
         evaluate(run)
-    loaded(run, "evaluate.metrics = [@metrics.Frechet()]", "Frechet.extractor = @features.Inception()",
-           "Inception.path = '/nowhere.pb'")  # fmt: skip
+    inception = ["Frechet.extractor = @features.Inception()", "Inception.path = '/nowhere.pb'"]
+    loaded(run, "evaluate.metrics = [@metrics.Frechet()]", *inception)
     with pytest.raises(FileNotFoundError, match="no such file"):
         evaluate(run)
     assert Path(store.cache_directory()).exists()
