@@ -74,8 +74,7 @@ class Evaluation:
         for one in self.metrics:
             one.check(self._info)
         self.references = References(self.recipe.data, self.recipe.seed)
-        for split in (self.references.split, self.references.other_split):
-            self.recipe.data.require(split)
+        self.recipe.data.require(self.references.split)
         self._generation = Generation(self._state, self._info.shape, distribution)
         self._checkpoints, self._results = Checkpoints(workdir), Results(workdir)
         self._real = None
@@ -175,22 +174,19 @@ class Evaluation:
     def _of_real_examples(self, groups):
         """{"figures", "split", "counts"}: the metrics of real examples of the other split."""
         if self._real is None:
-            names = {"train": "training", "test": "test"}
+            names = {"train": "training", "test": "held_out"}
             figures, references = {}, self.references
-            for group in groups.values():
-                reference, _ = references.summary(group)
-                summary = references.others(group, sample_summary(group))
-                for metric in group:
-                    figures |= metric.figures(summary, reference)
-            other = references.count(self.metrics, references.other_split)
-            keys = ("held_out_examples", "training_examples")
-            counts = references.count(self.metrics), other
-            counts = counts if references.split == "test" else counts[::-1]
-            self._real = {
-                "figures": figures,
-                "split": names[references.other_split],
-                "counts": dict(zip(keys, counts, strict=True)),
-            }
+            counts = {f"{names[references.split]}_examples": references.count(self.metrics)}
+            if references.has_other:
+                other = names[references.other_split]
+                counts[f"{other}_examples"] = references.count(self.metrics, references.other_split)
+                for group in groups.values():
+                    reference, _ = references.summary(group)
+                    summary = references.others(group, sample_summary(group))
+                    for metric in group:
+                        figures |= metric.figures(summary, reference)
+            split = names[references.other_split]
+            self._real = {"figures": figures, "split": split, "counts": counts}
         return self._real
 
     def _write_samples(self, place, samples):

@@ -11,7 +11,8 @@ from lcss_tf.experiment.sampling import picture_of
 from lcss_tf.features import store
 from lcss_tf.report import History, charts, data_uri, write_html
 
-_REAL = 64  # held-out examples in the grid
+_REAL = 64  # images in a grid
+_POINTS = 1_024  # vectors in a scatter plot
 _LOSS = "loss_by_t/"
 
 
@@ -28,7 +29,9 @@ def write_report(workdir, recipe, references, results):
     result, info = results[-1], recipe.data.info()
     place = workdir / "evaluation" / f"step_{result['step']:09d}"
     samples = (store.read_arrays(place / "samples.npz") or {}).get("samples")
-    real = references.examples(min(_REAL, recipe.data.size("test") or 2_048), "test")
+    shown = "test" if references.split == "test" or references.has_other else "train"
+    most = _REAL if info.kind == "image" else _POINTS
+    real = references.examples(min(most, recipe.data.size(shown) or most), shown)
     context = {
         "title": f"{workdir.name}: evaluation",
         "name": workdir.name,
@@ -40,7 +43,7 @@ def write_report(workdir, recipe, references, results):
         "history": _history(results),
         "samples": data_uri(None if samples is None else picture_of(samples, info, _REAL)),
         "real": data_uri(picture_of(real, info, _REAL)),
-        "neighbours": None if samples is None else _neighbours(samples, recipe, references, info),
+        "neighbours": _neighbours(samples, recipe, references, info),
         "loss_by_t": _loss_by_t(workdir),
         "quality": _quality(workdir / "quality"),
         "likelihood": _likelihood(workdir / "likelihood.json"),
@@ -75,6 +78,8 @@ def _history(results):
 
 
 def _neighbours(samples, recipe, references, info):
+    if samples is None or not references.has_other:
+        return None
     found = find_neighbours(samples, recipe.data, references)
     if found is None:
         return None

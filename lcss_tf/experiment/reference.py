@@ -44,6 +44,15 @@ class References:
         """The split whose examples show what a perfect model would score."""
         return "test" if self.split == "train" else "train"
 
+    @property
+    def has_other(self):
+        """Whether there are examples of the other split."""
+        try:
+            self._data.require(self.other_split)
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
+
     def count(self, metrics, split=None):
         """How many examples of a split are looked at."""
         most = max(metric.num_samples for metric in metrics)
