@@ -32,6 +32,7 @@ from lcss_tf.metrics import (
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 
 DEFAULT_METRICS = {"image": PixelFrechet, "vector": SlicedWasserstein}
+_PATIENCE_SECONDS = 5.0  # between two looks for the first checkpoint
 _KEPT = 1_024  # samples that stay on the disk, for pictures and neighbours
 
 
@@ -113,6 +114,8 @@ class Evaluation:
                 except FloatingPointError as error:  # young weights
                     logging.warning("%s: %s", path.name, error)
             if any(step_of(path) >= self.recipe.total_steps for path in seen):
+                if result is None:
+                    raise CheckpointError(f"No checkpoint of {self._workdir} could be evaluated.")
                 return result
             time.sleep(self._poll_seconds)
 
@@ -129,7 +132,9 @@ class Evaluation:
 
     def _one(self, path):
         """The result of one checkpoint: found, or measured."""
-        key = store.text_hash(gin.config_str(max_line_length=10_000), store.sha256(path))
+        measured = [f"{m.name} {m.extractor.identity()}" for m in self.metrics]
+        config = gin.config_str(max_line_length=10_000)
+        key = store.text_hash(config, store.sha256(path), *measured)
         self._checkpoints.load(self._state, path)
         step = self._state.step
         found = self._results.finished(step, key)
@@ -223,6 +228,8 @@ def evaluate(workdir, checkpoint="newest", follow=False, stats_only=False):
       ValueError: a metric does not fit the data; the stored statistics are of others.
       CheckpointError: no such checkpoint.
     """
+    while follow and not Checkpoints(workdir).paths():
+        time.sleep(_PATIENCE_SECONDS)
     evaluation = Evaluation(workdir)
     if stats_only:
         paths = evaluation.prepare_references()

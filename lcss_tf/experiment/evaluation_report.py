@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import gin
 import numpy as np
 
 from lcss_tf import images
@@ -47,6 +48,7 @@ def write_report(workdir, recipe, references, results):
         "loss_by_t": _loss_by_t(workdir),
         "quality": _quality(workdir / "quality"),
         "likelihood": _likelihood(workdir / "likelihood.json"),
+        "evaluation": gin.operative_config_str(),
         "configuration": _text(workdir / "operative_config.gin"),
         "versions": _versions(workdir),
     }

@@ -44,12 +44,12 @@ def find_neighbours(samples, data, references, most=256, most_training=50_000, p
     held_out = references.examples(min(data.size("test"), most), "test")
     # The first of these training examples are themselves among those searched: theirs is the
     # second neighbour.
-    queries = [np.float32(x).reshape(len(x), -1) for x in (samples, training, held_out)]
+    queries = [np.float64(x).reshape(len(x), -1) for x in (samples, training, held_out)]
     best = [_Best(q, _NEAREST) for q in queries]
     chunk = max(1, _CHUNK_NUMBERS // queries[0].shape[1])
     for start in range(0, count, chunk):
         part = references.examples(count, "train", start, min(chunk, count - start))
-        flat = np.float32(part).reshape(len(part), -1)
+        flat = np.float64(part).reshape(len(part), -1)
         for one in best:
             one.add(flat, start)
     shown = np.argsort(best[0].distances[:, 0])[:pictured]  # the nearest: where copies would be

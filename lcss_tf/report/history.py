@@ -1,5 +1,7 @@
 """What training wrote for TensorBoard: scalars over steps, and over training seconds."""
 
+from pathlib import Path
+
 import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
@@ -18,10 +20,12 @@ class History:
     """
 
     def __init__(self, workdir):
+        self._scalars = {}
+        if not Path(workdir).is_dir():
+            return
         sizes = {event_accumulator.TENSORS: _ALL}
         events = event_accumulator.EventAccumulator(str(workdir), size_guidance=sizes)
         events.Reload()
-        self._scalars = {}
         for tag in events.Tags()["tensors"]:
             values = {}
             for event in events.Tensors(tag):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lcss_tf.experiment.reference import ReferenceError, References
 from lcss_tf.experiment.selection import chosen
 from lcss_tf.features import Pixels, store
 from lcss_tf.metrics import Frechet, KernelDistance
+from lcss_tf.report import History
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 from tests.experiment.test_tensorboard import BINDINGS
 from tests.report import browser
@@ -116,12 +118,7 @@ def test_csv_and_tensorboard_have_the_checkpoints_steps(evaluated):
 def test_the_best_checkpoint_is_kept_and_can_be_evaluated(evaluated):
     workdir = evaluated[0]
     best = json.loads((workdir / "checkpoints/best.json").read_text())
-    events = EventAccumulator(str(workdir))
-    events.Reload()
-    watched = {e.step: e for e in events.Tensors("watch/frechet_pixels_32")}
-    values = {s: float(np.frombuffer(e.tensor_proto.tensor_content or b"", np.float32)[0])
-              if e.tensor_proto.tensor_content else e.tensor_proto.float_val[0]
-              for s, e in watched.items()}  # fmt: skip
+    values = dict(zip(*History(workdir).curve("watch/frechet_pixels_32"), strict=True))
     assert set(values) == {10, 20}
     assert best["step"] == min(values, key=values.get)
     assert best["value"] == pytest.approx(min(values.values()), rel=1e-5)
@@ -142,8 +139,6 @@ def test_selections(run):
 
 
 def test_a_damaged_checkpoint_is_left_out_of_a_range(run, tmp_path, caplog):
-    import shutil
-
     workdir = tmp_path / "run"
     shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("evaluation"))
     (workdir / "checkpoints/step_000000010.npz").write_bytes(b"damaged")
@@ -155,8 +150,6 @@ def test_a_damaged_checkpoint_is_left_out_of_a_range(run, tmp_path, caplog):
 
 
 def test_following_ends_with_the_last_checkpoint(run, tmp_path):
-    import shutil
-
     workdir = tmp_path / "run"
     shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("evaluation"))
     last = workdir / "checkpoints/step_000000020.npz"
@@ -179,8 +172,6 @@ def test_following_ends_with_the_last_checkpoint(run, tmp_path):
 
 def test_a_killed_evaluation_goes_on_to_the_same_figures(run, tmp_path):
     """kill −9 while shards are written: those that are finished are not drawn again."""
-    import shutil
-
     workdirs = [tmp_path / name for name in ("whole", "killed")]
     for workdir in workdirs:
         shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("evaluation"))
