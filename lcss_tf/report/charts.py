@@ -37,7 +37,7 @@ def over_steps(series, title):
     figure, (axis,) = figure_with_axes(1, 1)
     _draw(axis, series)
     axis.set(xlabel="step", title=title)
-    return _finished(figure, (axis,), len(series))
+    return _finished(figure, (axis,))
 
 
 def over_steps_and_seconds(series, title):
@@ -56,14 +56,14 @@ def distances(groups):
     """Laws of nearest-neighbour distances: {label: distances [N]}."""
     figure, (axis,) = figure_with_axes(1, 1)
     every = np.concatenate(list(groups.values()))
-    edges = np.linspace(0.0, every.max() * 1.02 or 1.0, 40)
+    edges = np.linspace(0.0, every.max() * 1.02 or 1.0, 28)
     for i, (label, values) in enumerate(groups.items()):
         heights, _ = np.histogram(values, edges, density=True)
         axis.stairs(heights, edges, label=label, color=COLOURS[i], linewidth=1.4)
         axis.axvline(np.median(values), color=COLOURS[i], linewidth=0.8, linestyle=":")
     axis.set(xlabel="distance to the nearest training example", title="density; dotted: medians")
     axis.set_xlim(left=0.0)
-    axis.set_ylim(bottom=0.0)
+    axis.set_ylim(0.0, 1.4 * axis.get_ylim()[1])  # room for the legend
     return _finished(figure, (axis,), len(groups))
 
 
