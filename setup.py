@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.10,<3.13",
     # gin/ holds configurations, never a package: it would shadow the library of that name.
     packages=find_packages(include=["lcss_tf*"]),
+    package_data={"lcss_tf.report": ["templates/*"]},
     install_requires=[
         "tensorflow>=2.18",
         "keras>=3.6",
@@ -32,10 +33,14 @@ setup(
         "tqdm>=4.66",
         "matplotlib>=3.8",  # densities, score fields
         "pillow>=10.0",  # PNG, and users' image files
+        "jinja2>=3.1",  # reports in HTML, all text escaped
     ],
     extras_require={
         "test": ["pytest>=8.0", "ruff>=0.6"],
         "gpu": ["tensorflow[and-cuda]>=2.18"],
+        # Other people's code for FID, KID, IS, precision and recall, density and coverage: tests
+        # hold ours against it. torch-fidelity needs torch, and imports torchvision without need.
+        "parity": ["torch-fidelity>=0.4", "prdc>=0.2"],
         "torch": ["torch>=2.4"],  # reads score_sde's checkpoints; the CPU build is enough
     },
 )

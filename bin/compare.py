@@ -1,9 +1,12 @@
-"""Trains losses side by side: python bin/compare.py --gin_file=gin/compare_losses.gin"""
+"""Trains losses side by side: python bin/compare.py --gin_file=gin/compare_losses.gin
+
+Or puts finished runs side by side:  python bin/compare.py --report runs/a runs/b
+"""
 
 from absl import app, flags
 
 from lcss_tf import cli, config
-from lcss_tf.compare import compare, diagnose, run_entry
+from lcss_tf.compare import compare, diagnose, report_finished, run_entry
 from lcss_tf.experiment.train import default_workdir
 
 _GIN_FILE = flags.DEFINE_string("gin_file", None, "The comparison.")
@@ -17,10 +20,15 @@ _RESUME = flags.DEFINE_enum(
     "resume", "auto", ["auto", "force"], "force: go on although the configuration differs."
 )
 _ENTRY = flags.DEFINE_string("entry", None, "One loss of the workdir's comparison alone.")
+_REPORT = flags.DEFINE_bool("report", False, "Finished runs side by side: --report runs/a runs/b")
+_OUT = flags.DEFINE_string("out", None, "The report's file; comparison.html beside the first run.")
 
 
-def main(_):
+def main(arguments):
     with cli.plain_errors():
+        if _REPORT.value:
+            print(f"Read the report:  {report_finished(arguments[1:], _OUT.value)}")
+            return
         if _GIN_FILE.value is None and _WORKDIR.value is None:
             raise ValueError("Give --gin_file, or the --workdir of a comparison to go on with.")
         workdir = _WORKDIR.value or default_workdir(_GIN_FILE.value)

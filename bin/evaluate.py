@@ -8,12 +8,18 @@ from absl import app, flags
 from lcss_tf import cli, config
 from lcss_tf.experiment import evaluate, evaluate_likelihood
 from lcss_tf.experiment.likelihood import report
+from lcss_tf.experiment.results import figures_text
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory.", required=True)
 _LIKELIHOOD = flags.DEFINE_boolean("likelihood", False, "Held-out likelihood, not samples.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate_likelihood.probes=4'."
+    "gin_bindings", [], "Bindings over the run's, e.g. 'evaluate.seed=2'."
 )
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "newest", "newest, best, all, a step as 4000, or a range as 1000-4000."
+)
+_FOLLOW = flags.DEFINE_bool("follow", False, "Evaluate checkpoints as training writes them.")
+_STATS_ONLY = flags.DEFINE_bool("stats_only", False, "Only the statistics of real data.")
 
 
 def main(_):
@@ -23,10 +29,12 @@ def main(_):
         if _LIKELIHOOD.value:
             print(report(evaluate_likelihood(workdir)))
             return
-        figures, grid = evaluate(workdir)
-        for name, value in figures.items():
-            print(f"{name:<42}{value:,.4g}" if value != int(value) else f"{name:<42}{value:,}")
+        figures, grid = evaluate(workdir, _CHECKPOINT.value, _FOLLOW.value, _STATS_ONLY.value)
+        print(figures_text(figures))
+        if _STATS_ONLY.value:
+            return
         print(f"\nLook at the samples:   {grid}")
+        print(f"Read the report:       {workdir}/report.html")
         print(f"Follow the training:   tensorboard --logdir {workdir}")
         print(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
 

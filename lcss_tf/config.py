@@ -151,11 +151,12 @@ def write_operative(workdir):
 def hyperparameters():
     """The parsed configuration as a flat dict of short texts, for TensorBoard."""
     return {
-        key: value[:80] for key, value in _bindings(gin.config_str(max_line_length=10_000)).items()
+        key: value[:80]
+        for key, value in binding_table(gin.config_str(max_line_length=10_000)).items()
     }
 
 
-def _bindings(config):
+def binding_table(config):
     """Bindings of a configuration text as {key: value}; joins continued lines."""
     joined = re.sub(r"\\\n\s*", "", config)
     pairs = (line.split(" = ", 1) for line in joined.splitlines() if " = " in line)
@@ -163,7 +164,7 @@ def _bindings(config):
 
 
 def _differing_keys(old, new):
-    old, new = _bindings(old), _bindings(new)
+    old, new = binding_table(old), binding_table(new)
     return [
         f"{key}: {old.get(key, '(unset)')} there, {new.get(key, '(unset)')} now"
         for key in sorted(old.keys() | new.keys())

@@ -92,6 +92,7 @@ CORRECTORS = Registry("correctors", "corrector")
 OPERATORS = Registry("operators", "operator")
 METHODS = Registry("methods", "method")
 DATASETS = Registry("datasets", "dataset")
+EXTRACTORS = Registry("features", "extractor")
 METRICS = Registry("metrics", "metric")
 
 ALL_REGISTRIES = (
@@ -107,6 +108,7 @@ ALL_REGISTRIES = (
     OPERATORS,
     METHODS,
     DATASETS,
+    EXTRACTORS,
     METRICS,
 )
 
@@ -122,4 +124,5 @@ register_corrector = CORRECTORS.register
 register_operator = OPERATORS.register
 register_method = METHODS.register
 register_dataset = DATASETS.register
+register_extractor = EXTRACTORS.register
 register_metric = METRICS.register

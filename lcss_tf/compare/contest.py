@@ -29,6 +29,9 @@ class Contest:
       samplers: objects of `SAMPLERS` by name; by default the one bound to `sample`.
       sample_repeats: sets of samples over which the metric is averaged.
       curve_points: how often the score is judged on the way.
+      metrics: further objects of `METRICS`.
+      seeds: train every loss once with each, in place of `train.seed`; the tables then have means
+        over seeds with standard errors.
     """
 
     losses: dict = gin.REQUIRED
@@ -39,6 +42,8 @@ class Contest:
     samplers: dict = None
     sample_repeats: int = 1
     curve_points: int = 8
+    metrics: tuple = ()
+    seeds: tuple = ()
 
     def __post_init__(self):
         self.sdes = self.sdes or {}
@@ -54,32 +59,47 @@ class Contest:
                 "compare expects seconds >= 0 and times in (0, 1]; got "
                 f"seconds={self.seconds}, times={self.times}."
             )
-        slugs = {slug(name) for name in self.losses}
-        if len(slugs) < len(self.losses):
+        slugs = {slug(name) for name in self.entries}
+        if len(slugs) < len(self.entries):
             raise ValueError(
-                f"compare.losses: {sorted(self.losses)} become the folders {sorted(slugs)}; use "
-                "names that differ in letters or digits."
+                f"compare.losses: {sorted(self.entries)} become the folders {sorted(slugs)}; use "
+                "names that differ in letters or digits, and seeds that differ."
             )
 
+    @property
+    def all_metrics(self):
+        """`metric` and `metrics`."""
+        return [m for m in (self.metric, *self.metrics) if m is not None]
+
+    @property
+    def entries(self):
+        """{name: (loss, seed)} of all that is trained; seed None: `train.seed`."""
+        if not self.seeds:
+            return {name: (name, None) for name in self.losses}
+        # By seeds first: a comparison that is stopped early has whole rounds.
+        return {f"{loss} (seed {s})": (loss, s) for s in self.seeds for loss in self.losses}
+
     def recipe(self, name):
-        """The `Recipe` of one loss.
+        """The `Recipe` of one entry.
 
         Raises:
-          KeyError: no such loss.
+          KeyError: no such entry.
         """
-        if name not in self.losses:
-            raise KeyError(f"No loss named {name!r} in compare.losses: {sorted(self.losses)}.")
-        given = {"sde": self.sdes[name]} if name in self.sdes else {}
-        return Recipe(loss=self.losses[name], **given)
+        if name not in self.entries:
+            raise KeyError(f"No entry named {name!r} in compare: {sorted(self.entries)}.")
+        loss, seed = self.entries[name]
+        given = {"sde": self.sdes[loss]} if loss in self.sdes else {}
+        given |= {} if seed is None else {"seed": seed}
+        return Recipe(loss=self.losses[loss], **given)
 
     def check(self):
         """Raises ValueError, before any work, for a loss that cannot train on its SDE."""
-        for name in self.losses:
+        for name, (loss, _) in self.entries.items():
             recipe = self.recipe(name)
             try:
                 recipe.loss.check(recipe.sde)
             except ValueError as error:
-                raise ValueError(f"compare.losses[{name!r}]: {error}") from error
+                raise ValueError(f"compare.losses[{loss!r}]: {error}") from error
 
 
 def slug(name):

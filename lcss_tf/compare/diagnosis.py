@@ -29,7 +29,8 @@ class Diagnosis:
     def __init__(self, contest, name, workdir):
         self._name, self._directory = name, entry_workdir(workdir, name)
         self._recipe = contest.recipe(name)
-        weights_of = name if name in contest.sdes else next(iter(contest.losses))
+        loss = contest.entries[name][0] if name in contest.entries else name
+        weights_of = name if loss in contest.sdes else next(iter(contest.entries))
         self._state = new_state(self._recipe, Distribution(), self._recipe.data.shape)
         if Checkpoints(entry_workdir(workdir, weights_of)).restore(self._state) is None:
             raise CheckpointError(

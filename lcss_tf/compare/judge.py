@@ -14,6 +14,7 @@ from lcss_tf.sdes.shapes import like
 _POINTS = 4_096  # at which the score is compared, at each time
 _HELD_OUT_NUMBERS = 2**21  # numbers of held-out data at each time, at most
 _PICTURED = 64  # images in a grid
+_REAL = "_of_training_data"
 _SEED = 20_240  # of the judge's own draws: the same for every loss
 
 
@@ -44,7 +45,7 @@ class Judge:
         self._generations = {
             name: Generation(state, data.shape, distribution, **({"sampler": s} if s else {}))
             for name, s in contest.samplers.items()
-            if contest.metric is not None
+            if contest.all_metrics
         }
 
     def score_figures(self):
@@ -60,24 +61,34 @@ class Judge:
 
         The first samples of each stay in `pictures`, as uint8 images by sampler.
         """
-        metric, data = self._contest.metric, self._recipe.data
         draws, self.pictures = {}, {}  # none of an earlier budget
         for name, generation in self._generations.items():
             for k in range(self._contest.sample_repeats):
-                try:
-                    samples = generation(metric.num_samples, _SEED + k, progress=False)
-                except FloatingPointError as error:  # young weights: the comparison goes on
-                    logging.warning("%s: %s", name, error)
-                    draws.setdefault(f"{metric.name} ({name})", []).append(float("nan"))
-                    break
-                # Data that are drawn, not read, are drawn anew for every repeat.
-                measured = metric_figures(metric, samples, data, self._recipe.seed + k)
-                draws.setdefault(f"{metric.name} ({name})", []).append(measured[metric.name])
-                if k == 0:
-                    self._keep_picture(name, samples)
-                real = measured[f"{metric.name}_of_training_data"]
-                draws.setdefault(f"{metric.name} (real)", []).append(real)
+                for key, value in self._one_draw(name, generation, k).items():
+                    draws.setdefault(key, []).append(value)
         return {name: float(np.mean(values)) for name, values in draws.items()}
+
+    def _one_draw(self, name, generation, k):
+        """Every metric of one set of samples, and of as many real examples."""
+        metrics, data = self._contest.all_metrics, self._recipe.data
+        try:
+            count = max(metric.num_samples for metric in metrics)
+            samples = generation(count, _SEED + k, progress=False)
+        except FloatingPointError as error:  # young weights: the comparison goes on
+            logging.warning("%s: %s", name, error)
+            return {f"{metric.name} ({name})": float("nan") for metric in metrics}
+        if k == 0:
+            self._keep_picture(name, samples)
+        figures = {}
+        for metric in metrics:
+            # Data that are drawn, not read, are drawn anew for every repeat.
+            own = samples[: metric.num_samples]
+            measured = metric_figures(metric, own, data, self._recipe.seed + k)
+            for key in [key for key in measured if key.endswith(_REAL)]:
+                kind = key.removesuffix(_REAL)
+                figures[f"{kind} ({name})"] = measured[kind]
+                figures[f"{kind} (real)"] = measured[key]
+        return figures
 
     def _keep_picture(self, name, samples):
         info = self._recipe.data.info()

@@ -30,15 +30,15 @@ def write(workdir, names):
       The paths, the Markdown table first.
     """
     workdir = Path(workdir)
-    results = _read(workdir, names, RESULT)
+    results = read_results(workdir, names, RESULT)
     blocks, rows = [], []
     for budget, title in _TITLES.items():
         header, lines = _table(results, budget)
-        blocks.append(f"**{title}**\n\n{_markdown(header, lines)}")
+        blocks.append(f"**{title}**\n\n{to_markdown(header, lines)}")
         rows += [[budget, *line] for line in lines]
     paths = [workdir / "table.md", workdir / "table.csv"]
     write_bytes_whole(paths[0], ("\n\n".join(blocks) + "\n").encode())
-    write_bytes_whole(paths[1], _csv(["budget", *header], rows).encode())
+    write_bytes_whole(paths[1], to_csv(["budget", *header], rows).encode())
     pictures = figures.comparison(results)
     for name, picture in pictures.items():
         paths.append(workdir / f"{name}.png")
@@ -50,7 +50,7 @@ def write(workdir, names):
 def write_diagnosis(workdir, names):
     """Writes diagnosis.md, diagnosis.csv and diagnosis.png; returns their paths."""
     workdir = Path(workdir)
-    results = _read(workdir, names, DIAGNOSIS)
+    results = read_results(workdir, names, DIAGNOSIS)
     buckets = results[0]["buckets"]
     header = ["loss", "figure", *[f"t {low:.2f}–{high:.2f}" for low, high in buckets]]
     lines = []
@@ -58,13 +58,14 @@ def write_diagnosis(workdir, names):
         for figure, values in result["figures"].items():
             lines.append([result["name"], figure, *values])
     paths = [workdir / f"diagnosis.{suffix}" for suffix in ("md", "csv", "png")]
-    write_bytes_whole(paths[0], (_markdown(header, lines) + "\n").encode())
-    write_bytes_whole(paths[1], _csv(header, lines).encode())
+    write_bytes_whole(paths[0], (to_markdown(header, lines) + "\n").encode())
+    write_bytes_whole(paths[1], to_csv(header, lines).encode())
     images.write_png(paths[2], figures.diagnosis(results))
     return paths
 
 
-def _read(workdir, names, file):
+def read_results(workdir, names, file):
+    """The JSON files of entries, those that are there."""
     paths = [entry_workdir(workdir, name) / file for name in names]
     results = [json.loads(path.read_text()) for path in paths if path.is_file()]
     if not results:
@@ -93,7 +94,7 @@ def _table(results, budget):
     return ["loss", *_COST, *keys], lines
 
 
-def _markdown(header, lines):
+def to_markdown(header, lines):
     rows = [header, ["---"] * len(header), *[[_text(value) for value in line] for line in lines]]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -113,7 +114,8 @@ def _text(value):
     return f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
 
 
-def _csv(header, lines):
+def to_csv(header, lines):
+    """A table as CSV."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(header)

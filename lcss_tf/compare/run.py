@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from lcss_tf import config
-from lcss_tf.compare import report
+from lcss_tf.compare import report, seeds
 from lcss_tf.compare.contest import RESULT, Contest, entry_workdir
 from lcss_tf.compare.diagnosis import DIAGNOSIS, Diagnosis
 from lcss_tf.compare.entry import Entry
@@ -39,13 +39,15 @@ def compare(workdir, imports=(), resume="auto"):
     contest = Contest()
     contest.check()
     config.claim_workdir(workdir, imports, force=resume == "force")
-    for i, name in enumerate(contest.losses):
+    for i, name in enumerate(contest.entries):
         if (entry_workdir(workdir, name) / RESULT).is_file():
-            print(f"[{i + 1}/{len(contest.losses)}] {name}: finished.")
+            print(f"[{i + 1}/{len(contest.entries)}] {name}: finished.")
             continue
-        print(f"[{i + 1}/{len(contest.losses)}] {name}", flush=True)
+        print(f"[{i + 1}/{len(contest.entries)}] {name}", flush=True)
         _in_process(workdir, "--entry", name)
-    paths = report.write(workdir, list(contest.losses))
+    paths = report.write(workdir, list(contest.entries))
+    if contest.seeds:
+        paths = seeds.write(workdir, contest.entries) + paths
     print(Path(paths[0]).read_text())
     return paths
 
@@ -56,11 +58,11 @@ def diagnose(workdir):
     The comparison must have run. Returns the paths of what was written.
     """
     contest = Contest()
-    for name in contest.losses:
+    for name in contest.entries:
         if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
             print(f"Diagnosing {name}", flush=True)
             _in_process(workdir, "--entry", name, "--diagnose")
-    paths = report.write_diagnosis(workdir, list(contest.losses))
+    paths = report.write_diagnosis(workdir, list(contest.entries))
     print(Path(paths[0]).read_text())
     return paths
 

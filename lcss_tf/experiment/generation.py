@@ -46,7 +46,7 @@ class Generation:
         self._state = state
         self._shape = tuple(example_shape)
         self._distribution = distribution
-        self._batch_size = batch_size
+        self._batch_size = self.batch_size = batch_size
         self._rows = distribution.rows_per_replica(batch_size, "sample.batch_size")
         self._num_classes = getattr(state.network, "num_classes", None)
         self._guidance = guidance

@@ -13,20 +13,18 @@ def metric_figures(metric, samples, data, seed):
       seed: of data that are drawn, not read.
 
     Returns:
-      {metric.name: …, "<metric.name>_of_training_data": …, "held_out_examples": …,
+      {name: …, "<name>_of_training_data": …} of each of its figures, and {"held_out_examples": …,
       "training_examples": …}
     """
     info, count = data.info(), metric.num_samples
     real = _examples(data, info, "train", count, seed)
     held_out = _examples(data, info, "test", data.size("test") or count, seed)
     reference = metric.statistics([held_out])
-    distance = lambda batch: metric.distance(metric.statistics([batch]), reference)
-    return {
-        metric.name: distance(info.unscale(samples)),
-        f"{metric.name}_of_training_data": distance(real),
-        "held_out_examples": len(held_out),
-        "training_examples": len(real),
-    }
+    figures = {}
+    for batch, suffix in ((info.unscale(samples), ""), (real, "_of_training_data")):
+        found = metric.figures(metric.statistics([batch]), reference)
+        figures |= {f"{name}{suffix}": figure.value for name, figure in found.items()}
+    return figures | {"held_out_examples": len(held_out), "training_examples": len(real)}
 
 
 def _examples(data, info, split, count, seed):

@@ -12,6 +12,7 @@ from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.pictures import Pictures
 from lcss_tf.experiment.prior_check import report_prior
 from lcss_tf.experiment.recipe import Recipe, measure, new_state, write_data_info
+from lcss_tf.experiment.watching import Watch
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.footprint import footprint
@@ -54,6 +55,7 @@ def train(workdir, imports=(), resume="auto"):
     summaries = Summaries(workdir)
     pictures = Pictures(workdir, recipe.data, generation, summaries)
     diagnosing = Diagnosing(recipe, state, summaries)
+    watch = Watch(recipe, generation, checkpoints, summaries)
     if path is None:
         report_prior(workdir, recipe.sde, recipe.data, recipe.seed, summaries)
     batches = training_batches(recipe, distribution, state.step)
@@ -64,6 +66,7 @@ def train(workdir, imports=(), resume="auto"):
         actions = [
             EveryNSteps(pictures.every, pictures.save),
             EveryNSteps(diagnosing.every, diagnosing.save),
+            EveryNSteps(watch.every, watch.save),
         ]
         trainer.run(recipe.total_steps, recipe.batch_size, actions)
     finally:

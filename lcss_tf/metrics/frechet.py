@@ -24,12 +24,24 @@ def frechet_distance(mean1, cov1, mean2, cov2):
     """
     mean1, cov1, mean2, cov2 = (np.asarray(a, np.float64) for a in (mean1, cov1, mean2, cov2))
     _check(mean1, cov1, mean2, cov2)
-    cross = np.linalg.svd(_factor(cov1).T @ _factor(cov2), compute_uv=False).sum()
+    cross = np.linalg.svd(factor(cov1).T @ factor(cov2), compute_uv=False).sum()
     distance = np.sum((mean1 - mean2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2.0 * cross
     return max(0.0, float(distance))  # rounding may leave −1e-16 where the Gaussians agree
 
 
-def _factor(cov):
+def mean_and_covariance_distance(statistics, mean, root, trace):
+    """`frechet_distance` to N(mean, AAᵀ) where A = `root` [D, rank] and its trace are known.
+
+    The last trace is that of (AᵀC₁A)^½: one symmetric eigenvalue problem, for a jackknife's many
+    distances to one Gaussian. Small eigenvalues lose half their digits.
+    """
+    covariance = statistics.covariance
+    inner = np.linalg.eigvalsh(root.T @ covariance @ root)
+    cross = np.sqrt(np.maximum(inner, 0.0)).sum()
+    return float(np.sum((statistics.mean - mean) ** 2) + np.trace(covariance) + trace - 2.0 * cross)
+
+
+def factor(cov):
     """A [D, rank] with AAᵀ = cov."""
     variances, directions = np.linalg.eigh((cov + cov.T) / 2)
     largest = max(variances[-1], 0.0)

@@ -33,16 +33,42 @@ class GaussianStatistics:
             raise ValueError("The features hold NaN or infinity; no statistics were updated.")
         if len(features) == 0:
             return self
-        # Chan, Golub and LeVeque's merging: no difference of large sums.
         mean = features.mean(axis=0)
-        total = self.count + len(features)
-        gap = mean - self.mean
         deviations = features - mean
-        self._scatter += deviations.T @ deviations
-        self._scatter += np.outer(gap, gap) * (self.count * len(features) / total)
-        self.mean = self.mean + gap * (len(features) / total)
-        self.count = total
+        self._merge(len(features), mean, deviations.T @ deviations)
         return self
+
+    @classmethod
+    def merged(cls, parts):
+        """The statistics of several parts' examples together: an iterable, at least one."""
+        total = None
+        for part in parts:
+            if total is None:
+                total = cls(part.dimension)
+            total._merge(part.count, part.mean, part._scatter)
+        return total
+
+    def arrays(self):
+        """What `from_arrays` makes the statistics of."""
+        return {"count": np.array(self.count), "mean": self.mean, "scatter": self._scatter}
+
+    @classmethod
+    def from_arrays(cls, count, mean, scatter):
+        """The statistics that `arrays` described."""
+        statistics = cls(len(mean))
+        statistics._merge(int(count), mean, scatter)
+        return statistics
+
+    def _merge(self, count, mean, scatter):
+        # Chan, Golub and LeVeque's merging: no difference of large sums.
+        total = self.count + count
+        if total == 0:
+            return
+        gap = mean - self.mean
+        self._scatter += scatter
+        self._scatter += np.outer(gap, gap) * (self.count * count / total)
+        self.mean = self.mean + gap * (count / total)
+        self.count = total
 
     @property
     def covariance(self):

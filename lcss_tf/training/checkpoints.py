@@ -50,8 +50,24 @@ class Checkpoints:
         found = [(int(m[1]), p) for p in self.directory.glob("*") if (m := _NAME.fullmatch(p.name))]
         return [path for _, path in sorted(found)]
 
+    @property
+    def best_path(self):
+        """Where the best checkpoint is kept, if training watches a metric."""
+        return self.directory / "best.npz"
+
+    def at(self, step):
+        """The path of the checkpoint at a step, which may not be there."""
+        return self.directory / f"step_{step:09d}.npz"
+
     def save(self, state):
         """Writes the state at its step, and removes all but the newest `keep`."""
+        path = self.write(self.at(state.step), state)
+        for old in self.paths()[: -self.keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def write(self, path, state):
+        """Writes the state to a file of this folder, whole or not at all; returns the path."""
         meta = {"format": FORMAT, "step": state.step, "nonfinite_steps": state.nonfinite_steps}
         arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for group, variables in state.variables().items():
@@ -60,11 +76,24 @@ class Checkpoints:
         for name, value in (state.model.preconditioning.measured or {}).items():
             arrays[f"measured/{name}"] = value
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"step_{state.step:09d}.npz"
         _write_whole(path, arrays)
-        for old in self.paths()[: -self.keep]:
-            old.unlink(missing_ok=True)
         return path
+
+    def load(self, state, path):
+        """Restores one checkpoint.
+
+        Raises:
+          CheckpointError: it is not there, or cannot be used; the message says why.
+        """
+        try:
+            arrays = read(path, state.variables())
+        except Exception as error:  # a flipped bit can raise almost anything in zipfile
+            known = ", ".join(p.stem for p in self.paths()) or "none"
+            raise CheckpointError(
+                f"Checkpoint {path} cannot be used ({str(error) or type(error).__name__}). "
+                f"There are: {known}."
+            ) from error
+        _assign(state, arrays)
 
     def restore(self, state):
         """Restores the newest readable checkpoint; returns its path, or None if there is none.

@@ -113,6 +113,6 @@ def test_the_pixel_metric_tells_digits_from_noise():
 
 def test_the_pixel_metric_refuses_scaled_images():
     with pytest.raises(ValueError, match="unscale"):
-        PixelFrechet().features(np.zeros((2, 8, 8, 1), np.float32))
+        PixelFrechet().statistics([np.zeros((2, 8, 8, 1), np.float32)])
     with pytest.raises(ValueError, match="at least one batch"):
         PixelFrechet().statistics([])

@@ -106,14 +106,15 @@ def test_the_metric_on_a_dataset():
     statistics = [metric.statistics(part) for part in ([first[:700], first[700:]], [second])]
     assert metric.name == "sliced_wasserstein_2000"
     assert metric.distance(*statistics) == pytest.approx(sliced_wasserstein(first, second))
-    with pytest.raises(ValueError, match="compares vectors; digits holds images"):
+    with pytest.raises(ValueError, match="sees vectors; digits holds images"):
         metric.check(lcss_tf.DATASETS["Digits"]().info())
 
 
 def test_signals_are_flattened():
     metric = SlicedWasserstein()
     metric.check(DataInfo("signals", (5, 2), "vector", Scaling.identity()))
-    assert metric.statistics(iter([np.zeros((3, 5, 2)), np.ones((1, 5, 2))])).shape == (4, 10)
+    statistics = metric.statistics(iter([np.zeros((3, 5, 2)), np.ones((1, 5, 2))]))
+    assert statistics.features().shape == (4, 10)
 
 
 def test_bad_samples_are_refused():
@@ -131,9 +132,11 @@ def test_bad_samples_are_refused():
 def test_bad_options_and_batches_are_refused():
     with pytest.raises(ValueError, match="num_samples >= 2"):
         SlicedWasserstein(num_samples=1)
-    for batches in ([], [np.zeros(3)], [np.zeros((0, 3))]):
+    for batches in ([], [np.zeros((0, 3))]):
         with pytest.raises(ValueError, match="at least one batch"):
             SlicedWasserstein().statistics(batches)
+    with pytest.raises(ValueError, match="vectors"):
+        SlicedWasserstein().statistics([np.zeros(3)])
     with pytest.raises(ValueError, match="of one shape"):
         SlicedWasserstein().statistics([np.zeros((3, 2)), np.zeros((3, 1))])
 
