@@ -27,14 +27,16 @@ class Dataset:
     Attributes:
       name: for titles and messages.
       shape: of one example, e.g. (8, 8, 1) or (2,); known without the data.
-      kind: how people look at it: ``"image"`` or ``"vector"``.
+      kind: how people look at it: one of `info.KINDS`.
       scaling: the one place that scales and unscales.
+      columns: names of a table's columns, or of a signal's channels; may be empty.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: str
     scaling: Scaling
+    columns: tuple[str, ...] = ()
 
     def size(self, split="train"):
         """The number of examples of a split; None where they are endless.
@@ -157,4 +159,4 @@ class Dataset:
 
     def info(self):
         """The `DataInfo` to store beside a run."""
-        return DataInfo(self.name, self.shape, self.kind, self.scaling)
+        return DataInfo(self.name, self.shape, self.kind, self.scaling, self.columns)
