@@ -5,6 +5,8 @@ from lcss_tf.data.audio import Audio
 from lcss_tf.data.base import Dataset
 from lcss_tf.data.checkerboard import Checkerboard
 from lcss_tf.data.digits import Digits
+from lcss_tf.data.encoded_images import EncodedImages
+from lcss_tf.data.ffhq import FFHQ
 from lcss_tf.data.gaussian_mixture import GaussianMixture
 from lcss_tf.data.image_dataset import ImageDataset, MemoryImages
 from lcss_tf.data.image_folder import ImageFolder
@@ -24,6 +26,7 @@ from lcss_tf.data.two_moons import TwoMoons
 from lcss_tf.data.vibrations import Vibrations
 
 __all__ = [
+    "FFHQ",
     "TFDS",
     "Arrays",
     "Audio",
@@ -31,6 +34,7 @@ __all__ = [
     "DataInfo",
     "Dataset",
     "Digits",
+    "EncodedImages",
     "GaussianMixture",
     "ImageDataset",
     "ImageFolder",

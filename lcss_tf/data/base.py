@@ -85,6 +85,13 @@ class Dataset:
         if split not in SPLITS:
             raise ValueError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
 
+    def explain(self, indices, split="train"):
+        """Raises a ValueError that names the first example among `indices` that is bad.
+
+        Called when reading failed, so it may take its time. By default nothing is known.
+        """
+        del indices, split
+
     def class_labels(self, num_classes, split="train"):
         """`labels`, for a network of `num_classes` classes.
 

@@ -1,55 +1,111 @@
-"""Image files to arrays of one size, in TensorFlow's graph.
+"""Encoded images to arrays of one size, in TensorFlow's graph.
 
-No Python runs here: it would hold a lock that the training loop needs, and a process that ends
-while its input pipeline still calls Python may never end.
+No Python runs here for PNG, JPEG and WebP: it would hold a lock that the training loop needs, and
+a process that ends while its input pipeline still calls Python may never end. GIF and BMP are
+left to Pillow, which knows all their kinds.
 """
 
-import tensorflow as tf
+import io
 
-_PNG = b"\x89PNG"  # how such a file begins
-_COLOUR_TYPE = 25  # the byte that says what its pixels are
-_WITH_ALPHA = (4, 6)  # the two colour types with transparency
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from lcss_tf.data.exif import orientation, upright
+from lcss_tf.data.header import BMP, FORMATS, GIF, JPEG, PNG, WEBP, format_of, pixels_of
+
+MAX_PIXELS = 2**27  # of an image before it is decoded: 134 megapixels
+_HEAD = 4096  # bytes that hold the header and, in a JPEG, the orientation
+_COLOUR_TYPE = 25  # the byte that says what a PNG's pixels are
+_MAYBE_CLEAR = (3, 4, 6)  # palette, grey and colours that may be transparent
 
 
 def decode(path, shape):
-    """The image in a PNG or JPEG file, its centre cropped and resized.
+    """The image in a file; see `decode_bytes`.
+
+    Raises:
+      tf.errors.NotFoundError: no such file.
+    """
+    return decode_bytes(tf.io.read_file(path), shape)
+
+
+def decode_bytes(content, shape):
+    """An encoded PNG, JPEG, WebP, GIF or BMP image, its centre cropped and resized.
 
     Greyscale, palettes and CMYK become the colours asked for; transparent parts are laid on white
-    unless four channels are asked for; of 16 bits the upper eight are kept. A JPEG's EXIF
-    orientation is not applied.
+    unless four channels are asked for; of 16 bits the upper eight are kept; a JPEG is turned
+    upright as its EXIF orientation says; of an animation the first picture is taken.
 
     Args:
-      path: of the file, a string tensor [].
-      shape: (height, width, channels), channels 1, 3 or 4 (JPEG: 1 or 3).
+      content: the bytes, a string tensor [].
+      shape: (height, width, channels), channels 1, 3 or 4.
 
     Returns:
       uint8 tensor of `shape`.
 
     Raises:
-      tf.errors.NotFoundError: no such file.
-      tf.errors.InvalidArgumentError: not an image that can be read.
+      tf.errors.InvalidArgumentError: not an image that can be read, or one of more than
+        `MAX_PIXELS` pixels.
     """
-    content = tf.io.read_file(path)
     channels = shape[2]
+    head = tf.io.decode_raw(tf.strings.substr(content, 0, _HEAD), tf.uint8)
+    head = tf.concat([head, tf.zeros([64], tf.uint8)], axis=0)
+    kind = format_of(head)
+    tf.debugging.Assert(kind < len(FORMATS), ["not an image: PNG, JPEG, WebP, GIF or BMP"])
 
-    def opaque():
-        return tf.io.decode_image(content, channels, expand_animations=False)
+    def png():
+        may_be_clear = tf.reduce_any(head[_COLOUR_TYPE] == tf.constant(_MAYBE_CLEAR, tf.uint8))
+        if channels == 4:
+            return tf.io.decode_png(content, 4)
+        return tf.cond(
+            may_be_clear,
+            lambda: _on_white(tf.io.decode_png(content, 4), channels),
+            lambda: tf.io.decode_png(content, channels),
+        )
 
-    def on_white():
-        pixels = tf.cast(tf.io.decode_png(content, 4), tf.float32)
-        alpha = pixels[:, :, 3:] / 255.0
-        colours = tf.cast(tf.round(pixels[:, :, :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
-        return colours if channels == 3 else tf.image.rgb_to_grayscale(colours)
+    def jpeg():
+        image = tf.io.decode_jpeg(content, min(channels, 3))
+        return _opaque(upright(image, orientation(head)), channels)
 
-    if channels == 4:
-        return fit(opaque(), shape)
-    header = tf.strings.substr(content, 0, _COLOUR_TYPE + 1)
-    values = tf.io.decode_raw(header, tf.uint8)
-    is_png = tf.reduce_all(values[: len(_PNG)] == tf.constant(list(_PNG), tf.uint8))
-    has_alpha = tf.reduce_any(
-        values[_COLOUR_TYPE:] == tf.constant([[value] for value in _WITH_ALPHA], tf.uint8)
+    def webp():
+        image = tf.io.decode_image(content, 4, expand_animations=False)
+        return _on_white(tf.ensure_shape(image, [None, None, 4]), channels)
+
+    def by_pillow():
+        image = tf.numpy_function(_pillow, [content], tf.uint8, stateful=False)
+        return _on_white(tf.ensure_shape(image, [None, None, 4]), channels)
+
+    branches = {PNG: png, JPEG: jpeg, WEBP: webp, GIF: by_pillow, BMP: by_pillow}
+    pixels = pixels_of(kind, head, content)
+    tf.debugging.Assert(pixels <= MAX_PIXELS, ["the image has too many pixels:", pixels])
+    # Assertions and decoding may run in either order: what is too large is not decoded at all.
+    nothing = len(FORMATS)
+    image = tf.switch_case(
+        tf.where(pixels <= MAX_PIXELS, kind, nothing),
+        {**branches, nothing: lambda: tf.zeros([1, 1, channels], tf.uint8)},
     )
-    return fit(tf.cond(is_png & has_alpha, on_white, opaque), shape)
+    return fit(image, shape)
+
+
+def _on_white(rgba, channels):
+    """RGBA on white: grey or colours; unchanged for four channels."""
+    if channels == 4:
+        return rgba
+    pixels = tf.cast(rgba, tf.float32)
+    alpha = pixels[:, :, 3:] / 255.0
+    colours = tf.cast(tf.round(pixels[:, :, :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+    return colours if channels == 3 else tf.image.rgb_to_grayscale(colours)
+
+
+def _opaque(image, channels):
+    if channels < 4:
+        return image
+    return tf.concat([image, tf.fill(tf.shape(image[:, :, :1]), tf.constant(255, tf.uint8))], 2)
+
+
+def _pillow(content):
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGBA"))
 
 
 def fit(image, shape):
