@@ -36,6 +36,7 @@ setup(
     extras_require={
         "test": ["pytest>=8.0", "ruff>=0.6"],
         "gpu": ["tensorflow[and-cuda]>=2.18"],
+        "beam": ["apache-beam>=2.60"],  # bin/prepare_data.py --beam
         "torch": ["torch>=2.4"],  # reads score_sde's checkpoints; the CPU build is enough
     },
 )

@@ -12,10 +12,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"registry", "rng", "xla", "memory"},
     {"sdes", "layers", "data", "images", "plots"},
-    {"networks", "score"},
+    {"networks", "score", "panels"},
     {"losses", "samplers", "exact", "importers"},
     {"training"},
-    {"metrics"},
+    {"metrics", "preparing"},
     {"config", "experiment"},
     {"compare", "benchmark"},
     {"cli"},

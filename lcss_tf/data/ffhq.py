@@ -3,11 +3,11 @@
 import glob
 import os
 
-import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.decode import fit
 from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages
+from lcss_tf.data.examine import BadImage
 from lcss_tf.data.records import Part, Records
 from lcss_tf.data.splits import held_out
 from lcss_tf.registry import DATASETS
@@ -73,7 +73,8 @@ class FFHQ(EncodedImages):
         if os.path.isfile(self.path):
             return self.path
         for level in _LEVELS:
-            found = sorted(glob.glob(os.path.join(glob.escape(self.path), f"*-r{level:02}.tfrecords")))
+            pattern = os.path.join(glob.escape(self.path), f"*-r{level:02}.tfrecords")
+            found = sorted(glob.glob(pattern))
             if 2**level >= self.shape[0] and found:
                 return found[0]
         raise FileNotFoundError(
@@ -115,18 +116,30 @@ class FFHQ(EncodedImages):
         """See `EncodedImages.pixels`."""
         return _image(self.content(index, split), self.shape)
 
+    def facts(self, record):
+        """((format, (width, height), mode), uint8 example) of a record, in plain Python.
+
+        Raises:
+          BadImage: it is not of this format.
+        """
+        try:
+            shape = tf.io.parse_single_example(record, _FORMAT)["shape"].numpy().tolist()
+            pixels = _image(record, self.shape).numpy()
+        except tf.errors.OpError as error:
+            raise BadImage(
+                "it holds no 'shape' of three numbers and 'data' of as many bytes, with "
+                f"{self.shape[2]} channels ({error.message[:120]})"
+            ) from error
+        return ("CHW", (shape[2], shape[1]), "RGB" if shape[0] == 3 else "L"), pixels
+
     def why_bad(self, index, split):
         """See `EncodedImages.why_bad`."""
         try:
-            record = self.content(tf.constant(index, tf.int64), split)
-            shape = tf.io.parse_single_example(record, _FORMAT)["shape"].numpy()
-            _image(record, self.shape)
+            self.facts(self.content(tf.constant(index, tf.int64), split))
+        except BadImage as error:
+            return str(error)
         except tf.errors.OpError as error:
-            return (
-                "it holds no 'shape' of three numbers and 'data' of as many bytes, with "
-                f"{self.shape[2]} channels ({error.message[:120]})"
-            )
-        del shape
+            return f"it cannot be read ({error.message[:160]})"
         return None
 
     def place_of(self, index, split):
@@ -141,16 +154,3 @@ def _image(record, shape):
     channels = tf.shape(image)[2]
     tf.debugging.Assert(channels == shape[2], ["channels:", channels])
     return fit(image, shape)
-
-
-def write_like(path, images):
-    """Writes uint8 images [N, H, W, C] in this format: for tests, and to exchange data."""
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for image in np.asarray(images):
-            chw = np.ascontiguousarray(image.transpose(2, 0, 1))
-            feature = {
-                "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=chw.shape)),
-                "data": tf.train.Feature(bytes_list=tf.train.BytesList(value=[chw.tobytes()])),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString())

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lcss_tf import images, plots
+from lcss_tf import images
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import restored
+from lcss_tf.experiment.views import views
 
 
 def sample(workdir, num_samples=64, out=None, seed=0, label=None):
     """Samples from a run; the configuration must be loaded (`config.load_workdir`).
 
     Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
-    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors.
+    images), and ``<out>.png``: a grid of images, a scatter plot of 2-D vectors, waveforms, slices of
+    volumes, or the pairs of a table's columns.
 
     Args:
       workdir: the run's directory.
@@ -40,8 +42,6 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None):
     return written
 
 
-def picture_of(samples, info, most=256):
-    """A grid of the first images, a scatter plot of 2-D vectors, None for other vectors."""
-    if info.kind == "image":
-        return images.grid(np.asarray(samples)[:most])
-    return plots.density_and_samples(np.asarray(samples)) if info.shape == (2,) else None
+def picture_of(samples, info):
+    """The picture that says most of such samples; None where there is none."""
+    return next(iter(views(samples, info).values()), None)

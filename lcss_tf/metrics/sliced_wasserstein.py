@@ -122,10 +122,10 @@ class SlicedWasserstein:
         return f"sliced_wasserstein_{self.num_samples}"
 
     def check(self, info):
-        """Raises ValueError unless the data, a `DataInfo`, are vectors."""
-        if info.kind != "vector":
+        """Raises ValueError if the data, a `DataInfo`, are images."""
+        if info.kind == "image":
             raise ValueError(
-                f"{self.name} compares vectors; {info.name} holds {info.kind}s of shape "
+                f"{self.name} compares vectors, signals and tables; {info.name} holds images of shape "
                 f"{info.shape}. Bind another metric, such as @metrics.PixelFrechet()."
             )
 
