@@ -25,9 +25,7 @@ _ON_BAD = flags.DEFINE_enum(
 
 def main(_):
     with cli.plain_errors():
-        source = Source(
-            _SOURCE.value, _RESOLUTION.value, int(_CHANNELS.value), _TEST_EVERY.value
-        )
+        source = Source(_SOURCE.value, _RESOLUTION.value, int(_CHANNELS.value), _TEST_EVERY.value)
         result, text, folder = prepare(source, _OUT.value, _NAME.value, _BEAM.value, _ON_BAD.value)
         name, shape = result["dataset"].split("/")[0], tuple(result["shape"])
         print(f"\n{text}\nWritten to {folder}: report.md, report.json, examples.png")

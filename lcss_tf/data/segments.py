@@ -30,9 +30,7 @@ class Segment(NamedTuple):
 
     def take(self, start, stop):
         """The examples start to stop as a segment."""
-        return self._replace(
-            array=self.array[start:stop], offset=self.offset + start * self.stride
-        )
+        return self._replace(array=self.array[start:stop], offset=self.offset + start * self.stride)
 
 
 def check_dtype(dtype, where):

@@ -14,8 +14,8 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None):
     """Samples from a run; the configuration must be loaded (`config.load_workdir`).
 
     Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
-    images), and ``<out>.png``: a grid of images, a scatter plot of 2-D vectors, waveforms, slices of
-    volumes, or the pairs of a table's columns.
+    images), and ``<out>.png``: a grid of images, a scatter plot of 2-D vectors, waveforms, slices
+    of volumes, or the pairs of a table's columns.
 
     Args:
       workdir: the run's directory.
@@ -42,6 +42,6 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None):
     return written
 
 
-def picture_of(samples, info):
-    """The picture that says most of such samples; None where there is none."""
-    return next(iter(views(samples, info).values()), None)
+def picture_of(samples, info, most=256):
+    """The picture that says most of such samples (of `most` images); None where there is none."""
+    return next(iter(views(samples, info, most=most).values()), None)

@@ -7,19 +7,21 @@ from lcss_tf import images, panels, plots
 _MOST_IMAGES = 256
 
 
-def views(samples, info, data=None):
+def views(samples, info, data=None, most=_MOST_IMAGES):
     """Pictures by name: the first says most.
 
     Args:
       samples: in the data's own units, [N, *shape].
       info: the `DataInfo`.
       data: examples to stand beside them, in the same units; None: none.
+      most: images in a grid.
 
     Returns:
       A dict of uint8 pictures [H, W, 3] (grids of images: their own channels); empty for vectors
       of more than two dimensions, of which there is no picture.
     """
-    return _VIEWS[info.kind](np.asarray(samples), info, data)
+    samples = np.asarray(samples)
+    return _VIEWS[info.kind](samples[:most] if info.kind == "image" else samples, info, data)
 
 
 def _image(samples, info, data):
@@ -30,7 +32,7 @@ def _image(samples, info, data):
         samples = np.rint(255 * samples).astype(np.uint8)
     if samples.shape[-1] not in (1, 3, 4):
         samples = samples[..., :1]
-    return {"grid": images.grid(samples[:_MOST_IMAGES])}
+    return {"grid": images.grid(samples)}
 
 
 def _vector(samples, info, data):

@@ -125,8 +125,8 @@ class SlicedWasserstein:
         """Raises ValueError if the data, a `DataInfo`, are images."""
         if info.kind == "image":
             raise ValueError(
-                f"{self.name} compares vectors, signals and tables; {info.name} holds images of shape "
-                f"{info.shape}. Bind another metric, such as @metrics.PixelFrechet()."
+                f"{self.name} compares vectors, signals and tables; {info.name} holds images of "
+                f"shape {info.shape}. Bind another metric, such as @metrics.PixelFrechet()."
             )
 
     def statistics(self, batches):

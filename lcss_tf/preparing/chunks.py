@@ -73,9 +73,7 @@ class Chunks:
 
     def records(self, split):
         """Pairs (index, record) of the good examples of a split, in order."""
-        paths = [
-            self._path(split, k, "tfrecord") for k in range(-(-self._sizes[split] // _CHUNK))
-        ]
+        paths = [self._path(split, k, "tfrecord") for k in range(-(-self._sizes[split] // _CHUNK))]
         for serialised in tf.data.TFRecordDataset(paths).as_numpy_iterator():
             features = tf.train.Example.FromString(serialised).features.feature
             record = {name: features[name].bytes_list.value[0] for name in _TEXTS}

@@ -69,9 +69,10 @@ def report(builder, rejected, folder):
 def as_text(result):
     """The report for people, in Markdown."""
     numbers = lambda values: ", ".join(f"{value:.4f}" for value in values)
-    most = lambda counts: ", ".join(
-        f"{name}: {count:,}" for name, count in list(counts.items())[:8]
-    ) + (" …" if len(counts) > 8 else "")
+    most = lambda counts: (
+        ", ".join(f"{name}: {count:,}" for name, count in list(counts.items())[:8])
+        + (" …" if len(counts) > 8 else "")
+    )
     lines = [
         f"# {result['dataset']}",
         "",

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 
-from lcss_tf.preparing.source import SPLITS, Source
+from lcss_tf.preparing.source import SPLITS
 
 
 def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
@@ -58,7 +58,8 @@ def _check(source, out, name, beam):
         raise ValueError(f"--out={out} lies in the source, which is never changed. Choose another.")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(
-            f"--name is made of small letters, digits and underscores, a letter first; got {name!r}."
+            "--name is made of small letters, digits and underscores, a letter first; got "
+            f"{name!r}."
         )
     if beam and importlib.util.find_spec("apache_beam") is None:
         raise ValueError("--beam needs Apache Beam: pip install -e '.[beam]'")

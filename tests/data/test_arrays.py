@@ -85,7 +85,9 @@ def test_what_is_not_finite_is_an_error_or_is_left_out_and_counted(tmp_path, cap
     array = RANDOM.normal(size=(20, 4))
     array[7, 2], array[11, 0] = np.nan, np.inf
     path = saved(tmp_path / "x.npy", array)
-    with pytest.raises(ValueError, match=r"2 of 20 examples.*example 7 of .*x\.npy.*on_bad_example"):
+    with pytest.raises(
+        ValueError, match=r"2 of 20 examples.*example 7 of .*x\.npy.*on_bad_example"
+    ):
         Arrays(path, (4,)).require()
     data = Arrays(path, (4,), on_bad_example="skip")
     with caplog.at_level("WARNING", logger="absl"):

@@ -283,9 +283,7 @@ def test_an_archive_is_read_as_its_folder_would_be(archive, tmp_path, cache_mib)
     assert folder.labels().tolist() == data.labels().tolist()
     for split in ("train", "test"):
         everything = tf.range(data.size(split), dtype=tf.int64)
-        assert np.array_equal(
-            data.examples(everything, split), folder.examples(everything, split)
-        )
+        assert np.array_equal(data.examples(everything, split), folder.examples(everything, split))
     assert data.place_of(0, "test") == f"{archive}:cats/00.png"
     some = data.pipeline(index_batches(8, 4, 0), num_classes=2).take(3)
     for images, labels in some:

@@ -29,7 +29,7 @@ def stored(data, split="train"):
 
 
 def test_the_checksum_is_crc_32c():
-    crc = ((masked_crc(b"123456789") - 0xA282EAD8) & 0xFFFFFFFF)
+    crc = (masked_crc(b"123456789") - 0xA282EAD8) & 0xFFFFFFFF
     assert ((crc >> 17 | crc << 15) & 0xFFFFFFFF) == 0xE3069283  # the published check value
 
 
