@@ -104,7 +104,8 @@ class TFDS(EncodedImages):
         if builder.info.file_format.file_suffix != "tfrecord":
             raise ValueError(
                 f"The dataset {self.name!r} is stored as {builder.info.file_format.value}; "
-                f"TFRecord files are read. Prepare it by: tfds build {self.name} --file_format=tfrecord"
+                "TFRecord files are read. Prepare it by: "
+                f"tfds build {self.name} --file_format=tfrecord"
             )
         try:
             instructions = builder.info.splits[self._split_names[split]].file_instructions

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_folder_is_converted_reported_and_never_changed(folder, tmp_path):
     assert np.allclose(result["mean"], (every / 255).mean(axis=(0, 1, 2)), atol=1e-6)
     assert np.allclose(result["standard_deviation"], (every / 255).std(axis=(0, 1, 2)), atol=1e-6)
     assert np.asarray(Image.open(os.path.join(place, "examples.png"))).shape[2] == 3
-    assert json.loads(open(os.path.join(place, "report.json")).read()) == result
+    assert json.loads(Path(place, "report.json").read_text()) == result
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
 
 
