@@ -68,8 +68,8 @@ def decode_bytes(content, shape):
         return _opaque(upright(image, orientation(head)), channels)
 
     def webp():
-        image = tf.io.decode_image(content, 4, expand_animations=False)
-        return _on_white(tf.ensure_shape(image, [None, None, 4]), channels)
+        frames = tf.io.decode_webp(content, channels=4)
+        return _on_white(tf.ensure_shape(frames, [None, None, None, 4])[0], channels)
 
     def by_pillow():
         image = tf.numpy_function(_pillow, [content], tf.uint8, stateful=False)
