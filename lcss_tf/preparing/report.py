@@ -14,13 +14,14 @@ _SHOWN = 64
 _TOLD = 20  # rejected files named in the text
 
 
-def report(builder, rejected, folder):
+def report(builder, rejected, folder, source):
     """Reads the dataset through once; writes ``report.json``, ``report.md`` and ``examples.png``.
 
     Args:
       builder: the finished TFDS builder.
       rejected: reasons, a list of texts.
       folder: where to write.
+      source: the `Source`, which is recorded.
 
     Returns:
       The report as a dict, and its text.
@@ -49,6 +50,7 @@ def report(builder, rejected, folder):
     mean = sums / values
     result = {
         "dataset": builder.info.full_name,
+        "made_from": source._asdict(),
         "examples": counts,
         "shape": list(builder.info.features["image"].shape),
         "source_sizes": dict(sizes.most_common()),
@@ -61,8 +63,9 @@ def report(builder, rejected, folder):
     }
     text = as_text(result)
     images.write_png(os.path.join(folder, "examples.png"), images.grid(np.stack(shown)))
-    write_bytes_whole(os.path.join(folder, "report.json"), json.dumps(result, indent=1).encode())
     write_bytes_whole(os.path.join(folder, "report.md"), text.encode())
+    # Last: it says that all is there.
+    write_bytes_whole(os.path.join(folder, "report.json"), json.dumps(result, indent=1).encode())
     return result, text
 
 

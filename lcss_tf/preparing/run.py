@@ -33,6 +33,9 @@ def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
     out = os.path.abspath(os.path.expanduser(out))
     name = name or _tfds_name(source.path)
     _check(source, out, name, beam)
+    finished = _finished(source, os.path.join(out, name))
+    if finished is not None:
+        return finished
     data = source.open()
     for split in SPLITS:
         data.size(split)  # raises if there is nothing
@@ -43,7 +46,7 @@ def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
     from lcss_tf.preparing.report import report  # after TFDS is known to be there
 
     folder = os.path.dirname(os.fspath(builder.data_path))
-    result, text = report(builder, rejected, folder)
+    result, text = report(builder, rejected, folder, source)
     finish()
     return result, text, folder
 
@@ -63,6 +66,27 @@ def _check(source, out, name, beam):
         )
     if beam and importlib.util.find_spec("apache_beam") is None:
         raise ValueError("--beam needs Apache Beam: pip install -e '.[beam]'")
+
+
+def _finished(source, folder):
+    """What `prepare` returned when it made this dataset; None if it has not.
+
+    Raises:
+      ValueError: it was made from something else.
+    """
+    try:
+        with open(os.path.join(folder, "report.json"), encoding="utf-8") as file:
+            result = json.load(file)
+        with open(os.path.join(folder, "report.md"), encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    if result["made_from"] != source._asdict():
+        raise ValueError(
+            f"{folder} holds a dataset made from {result['made_from']}, and {source._asdict()} is "
+            "asked for. Choose another --name or --out, or remove the folder."
+        )
+    return result, text, folder
 
 
 def _tfds_name(path):

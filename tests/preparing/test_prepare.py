@@ -113,8 +113,11 @@ def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     assert not {(split, index // 2) for split, index in again} & done
     same_as_the_folder(folder, out)
     again.clear()
-    result, _, _ = prepare(source, out)  # finished: TFDS leaves it as it is
+    result, _, _ = prepare(source, out)  # finished: it is left as it is
     assert sum(result["examples"].values()) == 12
+    assert not again
+    with pytest.raises(ValueError, match=r"made from .*Choose another --name"):
+        prepare(source._replace(resolution=8), out)
 
 
 def test_bad_files_stop_it_if_asked(folder, tmp_path):
