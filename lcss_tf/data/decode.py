@@ -17,7 +17,8 @@ from lcss_tf.data.header import BMP, FORMATS, GIF, JPEG, PNG, WEBP, format_of, p
 MAX_PIXELS = 2**27  # of an image before it is decoded: 134 megapixels
 _HEAD = 4096  # bytes that hold the header and, in a JPEG, the orientation
 _COLOUR_TYPE = 25  # the byte that says what a PNG's pixels are
-_MAYBE_CLEAR = (3, 4, 6)  # palette, grey and colours that may be transparent
+_WITH_ALPHA = (4, 6)  # grey and colours with transparency
+_CLEAR_COLOURS = b"tRNS"  # names the chunk that makes colours of any other PNG transparent
 
 
 def decode(path, shape):
@@ -54,11 +55,10 @@ def decode_bytes(content, shape):
     tf.debugging.Assert(kind < len(FORMATS), ["not an image: PNG, JPEG, WebP, GIF or BMP"])
 
     def png():
-        may_be_clear = tf.reduce_any(head[_COLOUR_TYPE] == tf.constant(_MAYBE_CLEAR, tf.uint8))
         if channels == 4:
-            return tf.io.decode_png(content, 4)
+            return _png_rgba(head, content)
         return tf.cond(
-            may_be_clear,
+            _png_is_clear(head),
             lambda: _on_white(tf.io.decode_png(content, 4), channels),
             lambda: tf.io.decode_png(content, channels),
         )
@@ -68,8 +68,10 @@ def decode_bytes(content, shape):
         return _opaque(upright(image, orientation(head)), channels)
 
     def webp():
-        frames = tf.io.decode_webp(content, channels=4)
-        return _on_white(tf.ensure_shape(frames, [None, None, None, 4])[0], channels)
+        image = tf.io.decode_webp(content)[0]  # 3 or 4 channels, as they are stored
+        opaque = tf.fill(tf.shape(image[:, :, :1]), tf.constant(255, tf.uint8))
+        rgba = tf.concat([image, opaque], axis=2)[:, :, :4]
+        return _on_white(tf.ensure_shape(rgba, [None, None, 4]), channels)
 
     def by_pillow():
         image = tf.numpy_function(_pillow, [content], tf.uint8, stateful=False)
@@ -85,6 +87,25 @@ def decode_bytes(content, shape):
         {**branches, nothing: lambda: tf.zeros([1, 1, channels], tf.uint8)},
     )
     return fit(image, shape)
+
+
+def _png_is_clear(head):
+    """Whether parts of a PNG may be transparent; head: its first bytes, uint8 [n]."""
+    count = tf.shape(head)[0] - len(_CLEAR_COLOURS) + 1
+    named = tf.ones([count], tf.bool)
+    for i, letter in enumerate(_CLEAR_COLOURS):
+        named &= head[i : i + count] == letter
+    alpha = tf.reduce_any(head[_COLOUR_TYPE] == tf.constant(_WITH_ALPHA, tf.uint8))
+    return alpha | tf.reduce_any(named)
+
+
+def _png_rgba(head, content):
+    """RGBA of a PNG. Of palettes without transparency TensorFlow's own alpha is wrong."""
+    return tf.cond(
+        _png_is_clear(head),
+        lambda: tf.io.decode_png(content, 4),
+        lambda: _opaque(tf.io.decode_png(content, 3), 4),
+    )
 
 
 def _on_white(rgba, channels):

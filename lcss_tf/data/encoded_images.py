@@ -36,6 +36,7 @@ class EncodedImages(ImageDataset):
         self.skipped = {}  # (split, index) -> why
         self._cache_bytes = cache_mib * 2**20
         self._cache = {}
+        self._graphs = {}
 
     def content(self, index, split):
         """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""
@@ -65,9 +66,20 @@ class EncodedImages(ImageDataset):
         self._fill_cache(split)
         if split in self._cache:
             return tf.gather(self._cache[split], indices)
+        indices = tf.convert_to_tensor(indices, tf.int64)
+        if not tf.executing_eagerly():
+            return self._decoded(indices, split)
+        # Eagerly a map runs one by one; as a graph it runs in parallel.
+        if split not in self._graphs:
+            self._graphs[split] = tf.function(
+                lambda some: self._decoded(some, split), autograph=False, reduce_retracing=True
+            )
+        return self._graphs[split](indices)
+
+    def _decoded(self, indices, split):
         return tf.map_fn(
             lambda index: self._one(index, split),
-            tf.convert_to_tensor(indices, tf.int64),
+            indices,
             parallel_iterations=_PARALLEL,
             fn_output_signature=tf.TensorSpec(self.shape, tf.uint8),
         )

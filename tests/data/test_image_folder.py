@@ -144,6 +144,10 @@ def test_other_kinds_of_image_are_converted(tmp_path):
     assert np.array_equal(got[1:], rgba[1:, :, :3])
     assert np.array_equal(decode(tmp_path / "alpha.png", (12, 12, 4)), rgba)
 
+    four = decode(tmp_path / "palette.png", (12, 12, 4))
+    assert np.array_equal(four[..., :3], few)
+    assert np.all(four[..., 3] == 255)
+
     deep = np.arange(144, dtype=np.uint16).reshape(12, 12) * 450
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert np.array_equal(decode(tmp_path / "deep.png", (12, 12, 1))[..., 0], deep >> 8)
