@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from lcss_tf.preparing.source import convert, open_png
@@ -29,8 +30,8 @@ class _Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "source": tfds.features.Text(),
             "format": tfds.features.Text(),
             "mode": tfds.features.Text(),
-            "width": tfds.features.Scalar("int64"),
-            "height": tfds.features.Scalar("int64"),
+            "width": tfds.features.Scalar(np.int64),
+            "height": tfds.features.Scalar(np.int64),
         }
         if self._classes:
             features["label"] = tfds.features.ClassLabel(names=self._classes)

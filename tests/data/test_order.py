@@ -67,4 +67,6 @@ def test_resuming_decodes_nothing_that_it_skips(tmp_path, monkeypatch):
     indices = index_batches(20, BATCH, SEED, start_step=10**9).take(1)
     (first,) = list(data.pipeline(indices))
     assert len(first) == BATCH
+    looked_at, *read = read  # the first, so that a wrong folder shows at once
+    assert looked_at == 0
     assert sorted(read) == sorted(next(iter(indices))[0].numpy())

@@ -29,14 +29,14 @@ NARROW = [
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Bindings by source: six images of 1,024 pixels, one of them held out."""
+    """Bindings by source: four images of 1,024 pixels, one of them held out."""
     root = tmp_path_factory.mktemp("ffhq")
     folder = root / "images1024x1024"
     for part in ("00000", "01000"):
-        write_pictures(folder / part, 3, 1024)
+        write_pictures(folder / part, 2, 1024)
     paths = sorted(folder.rglob("*.png"))
-    # The same three pictures lie in both parts: make the second ones different.
-    for path in paths[3:]:
+    # The same two pictures lie in both parts: make the second ones different.
+    for path in paths[2:]:
         image = 255 - tf.io.decode_png(path.read_bytes()).numpy()
         path.write_bytes(tf.io.encode_png(image).numpy())
     images = [tf.io.decode_png(path.read_bytes()).numpy() for path in paths]
@@ -68,7 +68,7 @@ def test_the_three_give_identical_batches(sources):
     assert folder.shape == (4, 2, 1024, 1024, 3)
     assert folder.min() >= 0
     assert folder.max() <= 1
-    assert len({image.tobytes() for image in folder.reshape(8, -1)}) >= 5
+    assert len({image.tobytes() for image in folder.reshape(8, -1)}) >= 3
     for name in ("tfds", "tfrecord"):
         # Resuming at step 1 is the same, too, and no image lies in memory.
         uncached = f"{'TFDS' if name == 'tfds' else 'FFHQ'}.cache_mib = 0"

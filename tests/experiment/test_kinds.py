@@ -21,8 +21,12 @@ SHORT = [
 ]
 NARROW = ["NCSNpp.num_features = 4", "NCSNpp.channel_multipliers = (1,)"]
 KINDS = {
-    "signal": (NARROW, (128, 1), {"waveforms", "spectra"}),
-    "volume": (NARROW, (8, 16, 16, 1), {"slices"}),
+    "signal": ([*NARROW, "Vibrations.length = 32"], (32, 1), {"waveforms", "spectra"}),
+    "volume": (
+        [*NARROW, "MovingDigits.frames = 3", "MovingDigits.size = 10"],
+        (3, 10, 10, 1),
+        {"slices"},
+    ),
     "table": (["MLP.width = 8", "MLP.depth = 1"], (5,), {"pairs"}),
 }
 

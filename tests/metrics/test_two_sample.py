@@ -29,9 +29,9 @@ def test_p_is_uniform_between_equal_laws_and_small_between_others():
     x = random.normal(size=(100, 2))
     assert permutation_test(x, random.normal(0.8, 1, size=(100, 2)), 999)[1] == 0.001
     # The same means and variances, another dependence.
-    z = random.normal(size=(150, 1))
-    tied = np.concatenate([z, z * random.choice([-1, 1], size=(150, 1))], axis=1)
-    assert permutation_test(random.normal(size=(150, 2)), tied)[1] < 0.02
+    z = random.normal(size=(400, 1))
+    tied = np.concatenate([z, z * random.choice([-1, 1], size=(400, 1))], axis=1)
+    assert permutation_test(random.normal(size=(400, 2)), tied, 499)[1] < 0.02
 
 
 def test_the_metric_is_blind_to_units_and_refuses_images():
