@@ -48,18 +48,19 @@ def report(builder, rejected, folder, source):
                 counts[split] += 1
                 bar.update()
     mean = sums / values
+    features = builder.info.features
     result = {
         "dataset": builder.info.full_name,
         "made_from": source._asdict(),
         "examples": counts,
-        "shape": list(builder.info.features["image"].shape),
+        "shape": list(features["image"].shape),
         "source_sizes": dict(sizes.most_common()),
         "source_modes": dict(modes.most_common()),
         "source_formats": dict(formats.most_common()),
         "rejected": rejected,
         "mean": mean.tolist(),
         "standard_deviation": np.sqrt(np.maximum(squares / values - mean**2, 0.0)).tolist(),
-        "classes": list(getattr(builder.info.features.get("label"), "names", [])),
+        "classes": list(features["label"].names) if "label" in features else [],
     }
     text = as_text(result)
     images.write_png(os.path.join(folder, "examples.png"), images.grid(np.stack(shown)))

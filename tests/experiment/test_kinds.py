@@ -31,7 +31,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["signal", "table", pytest.param("volume", marks=pytest.mark.slow)]
+)
 def test_a_kind_goes_the_whole_way(kind, tmp_path):
     narrow, shape, pictures = KINDS[kind]
     bindings = [*SHORT, *narrow]
