@@ -125,6 +125,8 @@ def _opaque(image, channels):
 
 
 def _pillow(content):
+    # Eagerly TensorFlow hands over an array of one object; NumPy's own bytes would lose zeros.
+    content = np.asarray(content, object).item()
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGBA"))
 

@@ -63,7 +63,7 @@ def checked(content, shape):
     found = facts(content)
     try:
         return found, decode_bytes(tf.constant(content), shape).numpy()
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, OSError, ValueError, SyntaxError) as error:  # Pillow's, too
         raise BadImage(
             f"a {found.format} of {found.size[0]}×{found.size[1]} pixels whose data cannot be "
             "decoded: truncated or damaged"
