@@ -1,8 +1,8 @@
 """Encoded images to arrays of one size, in TensorFlow's graph.
 
 No Python runs here for PNG, JPEG and WebP: it would hold a lock that the training loop needs, and
-a process that ends while its input pipeline still calls Python may never end. GIF and BMP are
-left to Pillow, which knows all their kinds.
+a process that ends while its input pipeline still calls Python may never end. GIF, BMP and
+animated WebP are left to Pillow, which knows all their kinds.
 """
 
 import io
@@ -17,6 +17,7 @@ from lcss_tf.data.header import BMP, FORMATS, GIF, JPEG, PNG, WEBP, format_of, p
 MAX_PIXELS = 2**27  # of an image before it is decoded: 134 megapixels
 _HEAD = 4096  # bytes that hold the header and, in a JPEG, the orientation
 _COLOUR_TYPE = 25  # the byte that says what a PNG's pixels are
+_WEBP_KIND, _WEBP_FLAGS, _WEBP_ANIMATED = 15, 20, 2  # two bytes, and a bit of the second
 _WITH_ALPHA = (4, 6)  # grey and colours with transparency
 _CLEAR_COLOURS = b"tRNS"  # names the chunk that makes colours of any other PNG transparent
 
@@ -67,7 +68,7 @@ def decode_bytes(content, shape):
         image = tf.io.decode_jpeg(content, min(channels, 3))
         return _opaque(upright(image, orientation(head)), channels)
 
-    def webp():
+    def still_webp():
         image = tf.io.decode_webp(content)[0]  # 3 or 4 channels, as they are stored
         opaque = tf.fill(tf.shape(image[:, :, :1]), tf.constant(255, tf.uint8))
         rgba = tf.concat([image, opaque], axis=2)[:, :, :4]
@@ -76,6 +77,11 @@ def decode_bytes(content, shape):
     def by_pillow():
         image = tf.numpy_function(_pillow, [content], tf.uint8, stateful=False)
         return _on_white(tf.ensure_shape(image, [None, None, 4]), channels)
+
+    def webp():
+        # TensorFlow 2.21's decoder writes beyond its memory where a WebP is an animation.
+        animated = (head[_WEBP_KIND] == ord("X")) & (head[_WEBP_FLAGS] & _WEBP_ANIMATED > 0)
+        return tf.cond(animated, by_pillow, still_webp)
 
     branches = {PNG: png, JPEG: jpeg, WEBP: webp, GIF: by_pillow, BMP: by_pillow}
     pixels = pixels_of(kind, head, content)
