@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKDIR := runs/lcss_digits
+JOBS ?= 2  # processes of the tests; each takes up to 3 GiB
 
 .PHONY: demo test test-all lint setup clean
 
@@ -26,10 +27,10 @@ demo: $(READY)
 	$(BIN)/python bin/evaluate.py --workdir=$(WORKDIR)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m ""
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -36,11 +36,13 @@ setup(
         "jinja2>=3.1",  # reports in HTML, all text escaped
     ],
     extras_require={
-        "test": ["pytest>=8.0", "ruff>=0.6"],
+        # xdist: the tests are many small compilations, each on one core.
+        "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.6"],
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         # Other people's code for FID, KID, IS, precision and recall, density and coverage: tests
         # hold ours against it. torch-fidelity needs torch, and imports torchvision without need.
         "parity": ["torch-fidelity>=0.4", "prdc>=0.2"],
+        "beam": ["apache-beam>=2.60"],  # bin/prepare_data.py --beam
         "torch": ["torch>=2.4"],  # reads score_sde's checkpoints; the CPU build is enough
     },
 )

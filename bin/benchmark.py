@@ -1,13 +1,18 @@
-"""Times steps: python bin/benchmark.py --gin_file=gin/benchmark/ddpmpp_32.gin"""
+"""Times steps: python bin/benchmark.py --gin_file=gin/benchmark/ddpmpp_32.gin
+
+Input alone, against the bare decoder: python bin/benchmark.py --data
+"""
 
 from pathlib import Path
 
+import gin
 from absl import app, flags
 
 from lcss_tf import cli, config
 from lcss_tf.benchmark import benchmark, first_step_seconds
+from lcss_tf.benchmark.input import input_benchmark
 
-_GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.", required=True)
+_GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "Bindings over the file's, e.g. 'benchmark.rounds=3'."
 )
@@ -16,10 +21,17 @@ _IMPORT = flags.DEFINE_multi_string("import", [], "A module of yours, or the pat
 _FIRST_STEP = flags.DEFINE_bool(
     "first_step", False, "Only the seconds from process start to the end of the first step."
 )
+_DATA = flags.DEFINE_bool("data", False, "Only the input pipeline, on 1024-pixel PNG files.")
 
 
 def main(_):
     with cli.plain_errors():
+        if _DATA.value:
+            gin.parse_config(_GIN_BINDINGS.value)
+            print(input_benchmark(_WORKDIR.value or "runs/benchmark_input"))
+            return
+        if _GIN_FILE.value is None:
+            raise ValueError("Give --gin_file, or --data.")
         config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
         if _FIRST_STEP.value:
             print(f"{first_step_seconds():.1f} s from process start to the end of the first step")

@@ -14,6 +14,7 @@ EXPERIMENTS = sorted(
 def test_the_promised_ones_are_there():
     names = {path.stem for path in EXPERIMENTS}
     promised = {"lcss_digits", "dsm_digits", "lcss_checkerboard", "lcss_cifar10", "lcss_ffhq"}
+    promised |= {"lcss_signal", "lcss_volume", "lcss_table"}
     assert promised <= names
 
 

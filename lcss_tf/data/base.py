@@ -27,14 +27,16 @@ class Dataset:
     Attributes:
       name: for titles and messages.
       shape: of one example, e.g. (8, 8, 1) or (2,); known without the data.
-      kind: how people look at it: ``"image"`` or ``"vector"``.
+      kind: how people look at it: one of `info.KINDS`.
       scaling: the one place that scales and unscales.
+      columns: names of a table's columns, or of a signal's channels; may be empty.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: str
     scaling: Scaling
+    columns: tuple[str, ...] = ()
 
     def size(self, split="train"):
         """The number of examples of a split; None where they are endless.
@@ -82,6 +84,13 @@ class Dataset:
         """
         if split not in SPLITS:
             raise ValueError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
+
+    def explain(self, indices, split="train"):
+        """Raises a ValueError that names the first example among `indices` that is bad.
+
+        Called when reading failed, so it may take its time. By default nothing is known.
+        """
+        del indices, split
 
     def class_labels(self, num_classes, split="train"):
         """`labels`, for a network of `num_classes` classes.
@@ -157,4 +166,4 @@ class Dataset:
 
     def info(self):
         """The `DataInfo` to store beside a run."""
-        return DataInfo(self.name, self.shape, self.kind, self.scaling)
+        return DataInfo(self.name, self.shape, self.kind, self.scaling, self.columns)

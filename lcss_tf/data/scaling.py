@@ -21,9 +21,12 @@ class Scaling:
         (unscaling is the plain inverse).
       levels: how many values a number can take, evenly spaced over the range: 256 for most
         images. None: continuous data, or not told.
+      means, deviations: of each feature of the last axis, for tables: the values above are then
+        those of (stored − mean)/deviation; empty: stored as they are.
 
     Raises:
-      ValueError: an empty range, another `stored_dtype`, or fewer than two levels.
+      ValueError: an empty range, another `stored_dtype`, fewer than two levels, or a deviation that
+        is not positive.
     """
 
     low: float
@@ -32,8 +35,17 @@ class Scaling:
     stored_high: float
     stored_dtype: str
     levels: int | None = None
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
 
     def __post_init__(self):
+        for field in ("means", "deviations"):  # JSON gives lists
+            object.__setattr__(self, field, tuple(float(v) for v in getattr(self, field)))
+        if len(self.means) != len(self.deviations) or any(v <= 0 for v in self.deviations):
+            raise ValueError(
+                "A scaling needs one positive deviation for each mean; got "
+                f"means {self.means} and deviations {self.deviations}."
+            )
         if not (self.low < self.high and self.stored_low < self.stored_high):
             raise ValueError(
                 f"A scaling needs low < high and stored_low < stored_high; got [{self.low}, "
@@ -56,15 +68,32 @@ class Scaling:
         """Floats that are used as they are."""
         return cls(0.0, 1.0, 0.0, 1.0, "float32")
 
+    @classmethod
+    def standardising(cls, means, deviations):
+        """(stored − mean)/deviation: of each feature of the last axis, or one of each for all."""
+        return cls(0.0, 1.0, 0.0, 1.0, "float32", tuple(means), tuple(deviations))
+
     @property
     def slope(self):
-        """d scaled / d stored; its logarithm enters the likelihood of stored values."""
+        """d scaled / d stored; its logarithm enters the likelihood of stored values.
+
+        With deviations: the geometric mean over features, whose logarithm, times the number of
+        values, is that of the map's determinant.
+        """
+        log_spread = sum(map(math.log, self.deviations)) / max(len(self.deviations), 1)
+        return self._range_slope * math.exp(-log_spread)
+
+    @property
+    def _range_slope(self):
         return (self.high - self.low) / (self.stored_high - self.stored_low)
 
     def scale(self, stored):
         """Stored values of any shape to a float32 tensor of the same shape."""
+        stored, slope = tf.cast(stored, tf.float32), self._range_slope
+        if self.means:
+            stored = (stored - tf.constant(self.means)) / tf.constant(self.deviations)
         # Two passes over the data, not three: at 1024 px that is felt.
-        return tf.cast(stored, tf.float32) * self.slope + (self.low - self.stored_low * self.slope)
+        return stored * slope + (self.low - self.stored_low * slope)
 
     @property
     def level_width(self):
@@ -119,7 +148,9 @@ class Scaling:
 
         NaN has no stored value; where the storage is uint8 it becomes 0.
         """
-        stored = (np.asarray(scaled, np.float64) - self.low) / self.slope + self.stored_low
+        stored = (np.asarray(scaled, np.float64) - self.low) / self._range_slope + self.stored_low
+        if self.means:
+            stored = stored * np.array(self.deviations) + np.array(self.means)
         if self.stored_dtype == "uint8":
             stored = np.rint(np.clip(np.nan_to_num(stored), 0, 255))
         return stored.astype(self.stored_dtype)

@@ -31,14 +31,15 @@ from lcss_tf.metrics import (
 )
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 
-DEFAULT_METRICS = {"image": PixelFrechet, "vector": SlicedWasserstein}
+_VECTORS = dict.fromkeys(("vector", "signal", "volume", "table"), SlicedWasserstein)
+DEFAULT_METRICS = {"image": PixelFrechet, **_VECTORS}
 _PATIENCE_SECONDS = 5.0  # between two looks for the first checkpoint
 _KEPT = 1_024  # samples that stay on the disk, for pictures and neighbours
 
 
 def default_metrics(info):
     """What is measured where nothing is bound: for the digits by their classifier too."""
-    if info.kind == "vector":
+    if info.kind != "image":
         return [SlicedWasserstein(), MMD(), EnergyDistance()]
     if info.name != "digits":
         return [PixelFrechet()]

@@ -1,12 +1,14 @@
-"""Pictures during training: sample grids; for 2-D data the samples and the score field."""
+"""Pictures during training: of each kind of data what a person would want to see."""
 
 from pathlib import Path
 
 import gin
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from lcss_tf import images, plots
+from lcss_tf.experiment.views import views
 
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
 
@@ -21,7 +23,7 @@ class Pictures:
       generation: a `Generation`.
       summaries: `Summaries`.
       every: steps between pictures; 0: none.
-      num_samples: samples in an image grid; vectors get 32 times as many points.
+      num_samples: samples in an image grid; vectors and tables get 32 times as many points.
       seed: of the samples, the same every time, so that pictures can be compared.
     """
 
@@ -33,8 +35,9 @@ class Pictures:
         self._summaries = summaries
         self._num_samples = num_samples
         self._seed = seed
-        draw = {"image": self._grid, "vector": self._plots}
-        self._draw = draw[data.kind]
+        self._draw = self._plots if data.kind == "vector" else self._views
+        self._count = num_samples * (32 if data.kind == "table" else 1)
+        self._beside = None
 
     def save(self, state):
         """Draws the pictures at the state's step."""
@@ -48,9 +51,22 @@ class Pictures:
             self._summaries.image(f"samples/{name}", picture, state.step)
         self._summaries.flush()
 
-    def _grid(self, state):
-        samples = self._generation(self._num_samples, self._seed, progress=False)
-        return {"grid": images.grid(self._data.info().unscale(samples))}
+    def _views(self, state):
+        del state
+        info = self._data.info()
+        samples = self._generation(self._count, self._seed, progress=False)
+        return views(info.unscale(samples), info, self._examples(info))
+
+    def _examples(self, info):
+        """As many training examples as samples, spread over the set; the same every time."""
+        if info.kind == "image":
+            return None  # grids of images show samples alone
+        if self._beside is None:
+            size = self._data.size("train")
+            count = self._count if size is None else min(size, self._count)
+            indices = np.arange(count) * (1 if size is None else size // count)
+            self._beside = info.unscale(self._data.examples(indices, "train"))
+        return self._beside
 
     def _plots(self, state):
         if self._data.shape != (2,):

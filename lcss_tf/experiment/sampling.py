@@ -4,18 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
-from lcss_tf import images, plots
+from lcss_tf import images
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.experiment.trajectory import FRAMES, check_trajectory, frame_times, write_trajectory
+from lcss_tf.experiment.views import views
 
 
 def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=False):
     """Samples from a run; the configuration must be loaded (`config.load_workdir`).
 
     Writes ``<out>.npz`` with the array ``samples`` in the data's own units (uint8 for
-    images), and ``<out>.png``: a grid of images, or a scatter plot of 2-D vectors. Where the
-    classes come in turn, each has a column.
+    images), and ``<out>.png``: a grid of images, a scatter plot of 2-D vectors, waveforms, slices
+    of volumes, or the pairs of a table's columns. Where the classes come in turn, each has a
+    column.
 
     Args:
       workdir: the run's directory.
@@ -58,7 +60,5 @@ def output_path(out, workdir, name):
 
 
 def picture_of(samples, info, most=256, columns=None):
-    """A grid of the first images, a scatter plot of 2-D vectors, None for other vectors."""
-    if info.kind == "image":
-        return images.grid(np.asarray(samples)[:most], columns)
-    return plots.density_and_samples(np.asarray(samples)) if info.shape == (2,) else None
+    """The picture that says most of such samples (of `most` images); None where there is none."""
+    return next(iter(views(samples, info, most=most, columns=columns).values()), None)

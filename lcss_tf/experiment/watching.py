@@ -11,7 +11,7 @@ from lcss_tf.experiment.results import rows
 from lcss_tf.metrics import PixelFrechet, SlicedWasserstein, sample_summary
 from lcss_tf.training.checkpoints import write_bytes_whole
 
-_DEFAULT = {"image": PixelFrechet, "vector": SlicedWasserstein}
+_DEFAULT = {"image": PixelFrechet}  # of all other kinds: SlicedWasserstein
 
 
 @gin.configurable("watch", denylist=["recipe", "generation", "checkpoints", "summaries"])
@@ -54,7 +54,7 @@ class Watch:
         self._reference = None
         if not every:
             return
-        self._metric = metric or _DEFAULT[self._info.kind]()
+        self._metric = metric or _DEFAULT.get(self._info.kind, SlicedWasserstein)()
         self._metric.check(self._info)
         self._references = References(recipe.data, recipe.seed)
         recipe.data.require(self._references.split)

@@ -44,8 +44,9 @@ class Values(Extractor):
     name = ""
 
     def check(self, info):
-        """Raises ValueError unless the data are vectors."""
-        check_kind(info, "vector", "Values")
+        """Raises ValueError if the data are images: bind another extractor."""
+        if info.kind == "image":
+            check_kind(info, "vector", "Values")
 
     def identity(self):
         """The features never change."""

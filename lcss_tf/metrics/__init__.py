@@ -9,6 +9,7 @@ from lcss_tf.metrics.manifolds import DensityCoverage, PrecisionRecall
 from lcss_tf.metrics.sliced_wasserstein import SlicedWasserstein, sliced_wasserstein
 from lcss_tf.metrics.statistics import GaussianStatistics
 from lcss_tf.metrics.summary import Summary
+from lcss_tf.metrics.two_sample import TwoSampleTest
 
 __all__ = [
     "MMD",
@@ -24,6 +25,7 @@ __all__ = [
     "PrecisionRecall",
     "SlicedWasserstein",
     "Summary",
+    "TwoSampleTest",
     "frechet_distance",
     "kernel_distance",
     "reference_needs",

@@ -69,7 +69,8 @@ class Trainer:
         state, clock = self._state, _Clock()
         with _on_sigterm(self._terminate), _progress(state.step, total_steps) as bar:
             while state.step < total_steps:
-                self._meter.add(state.step, self._train_step(next(self._batches), state.step))
+                batch = clock.waiting(self._batches)
+                self._meter.add(state.step, self._train_step(batch, state.step))
                 state.step += 1
                 clock.step()
                 last = state.step == total_steps
@@ -106,9 +107,10 @@ class Trainer:
 
     def _log(self, clock, batch_size):
         figures = self._meter.figures()
-        rate = clock.lap()
+        rate, waited = clock.lap()
         figures["speed/steps_per_second"] = rate
         figures["speed/images_per_second"] = rate * batch_size
+        figures["speed/input_wait_share"] = waited
         self._summaries.scalars(figures, self._state.step)
 
 
@@ -119,13 +121,23 @@ class _Clock:
         self.rate = 0.0
         self._lap_steps = 0
         self._lap_seconds = 0.0
+        self._lap_waited = 0.0
+        self._waited = 0.0  # in the running step
         self._since = None  # the first step compiles: it does not count
+
+    def waiting(self, batches):
+        """The next of `batches`; the time that it takes to come is counted."""
+        start = time.monotonic()
+        batch = next(batches)
+        self._waited = time.monotonic() - start
+        return batch
 
     def step(self):
         now = time.monotonic()
         since, self._since = self._since, now
         if since is None:
             return
+        self._lap_waited += self._waited
         seconds = now - since
         self._lap_steps += 1
         self._lap_seconds += seconds
@@ -134,10 +146,11 @@ class _Clock:
         self.rate = rate if not self.rate else 1 / (0.98 / self.rate + 0.02 / rate)
 
     def lap(self):
-        """Steps per second since the last lap."""
-        rate = self._lap_steps / max(self._lap_seconds, 1e-9)
-        self._lap_steps, self._lap_seconds = 0, 0.0
-        return rate
+        """Since the last lap: steps per second, and the share of the time that input took."""
+        seconds = max(self._lap_seconds, 1e-9)
+        rate, waited = self._lap_steps / seconds, self._lap_waited / seconds
+        self._lap_steps, self._lap_seconds, self._lap_waited = 0, 0.0, 0.0
+        return rate, waited
 
     def resume(self):
         """Forgets the time since the last step."""

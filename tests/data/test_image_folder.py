@@ -99,10 +99,10 @@ def test_an_unreadable_file_is_named(tmp_path):
         Image.fromarray(picture(i)).save(tmp_path / f"{i}.png")
     whole = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"1\.png cannot be used: "):
         ImageFolder(tmp_path, 12).require()
     (tmp_path / "1.png").write_text("no image at all")
-    with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"1\.png cannot be used: "):
         ImageFolder(tmp_path, 12).require()
 
 
@@ -143,6 +143,10 @@ def test_other_kinds_of_image_are_converted(tmp_path):
     assert got[0, 0].tolist() == [255, 255, 255]
     assert np.array_equal(got[1:], rgba[1:, :, :3])
     assert np.array_equal(decode(tmp_path / "alpha.png", (12, 12, 4)), rgba)
+
+    four = decode(tmp_path / "palette.png", (12, 12, 4))
+    assert np.array_equal(four[..., :3], few)
+    assert np.all(four[..., 3] == 255)
 
     deep = np.arange(144, dtype=np.uint16).reshape(12, 12) * 450
     Image.fromarray(deep).save(tmp_path / "deep.png")

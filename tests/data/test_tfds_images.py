@@ -1,3 +1,4 @@
+import shutil
 import socket
 
 import numpy as np
@@ -67,8 +68,10 @@ def test_another_shape_is_cropped_and_resized(data_dir):
     dataset = TFDS("tiny", (3, 3, 3), data_dir=data_dir, flip=True)
     batch = next(iter(dataset.pipeline(index_batches(7, 5, 0))))
     assert batch.shape == (5, 3, 3, 3)
-    with pytest.raises(ValueError, match="have 3 channels"):
-        TFDS("tiny", (6, 6, 1), data_dir=data_dir).size()
+    grey = TFDS("tiny", (6, 6, 1), data_dir=data_dir)
+    expected = IMAGES[:7] @ [0.299, 0.587, 0.114]
+    got = grey.stored(tf.range(7, dtype=tf.int64), "train")[..., 0]
+    assert np.abs(got - expected).max() <= 1
 
 
 def test_the_environment_names_the_default_place(data_dir, monkeypatch):
@@ -97,7 +100,44 @@ def test_an_unknown_split_lists_the_known_ones(data_dir):
         dataset.require("test")
 
 
-def test_what_does_not_fit_into_memory_is_refused_before_reading(data_dir):
-    dataset = TFDS("tiny", (60_000, 60_000, 3), data_dir)
-    with pytest.raises(ValueError, match="in memory"):
-        dataset.require()
+@pytest.mark.parametrize("cache_mib", [0, 10])
+def test_from_the_disk_and_from_memory_are_the_same(data_dir, cache_mib):
+    dataset = TFDS("tiny", (6, 6, 3), data_dir, cache_mib=cache_mib)
+    some = dataset.stored(tf.constant([6, 0, 6], tf.int64), "train")
+    assert np.array_equal(some, IMAGES[[6, 0, 6]])
+    batch = next(iter(dataset.pipeline(index_batches(7, 7, 0), num_classes=3)))
+    for image, label in zip(dataset.info().unscale(batch[0]), batch[1], strict=True):
+        assert LABELS[np.argmax([np.array_equal(image, other) for other in IMAGES])] == label
+
+
+def test_a_shard_that_was_not_written_to_its_end_is_found(data_dir, tmp_path):
+    shutil.copytree(data_dir, tmp_path / "copy")
+    shard = sorted((tmp_path / "copy" / "tiny" / "1.10.0").glob("*train*"))[1]
+    whole = shard.read_bytes()
+    dataset = lambda: TFDS("tiny", (6, 6, 3), tmp_path / "copy")
+    shard.write_bytes(whole[: len(whole) // 2 + 9])
+    with pytest.raises(ValueError, match=rf"{shard.name} was not written to its end"):
+        dataset().require()
+    length = int.from_bytes(whole[:8], "little") + 16
+    shard.write_bytes(whole[:length])  # ends at a record's end, too early
+    with pytest.raises(ValueError, match=rf"{shard.name} holds 1 records.*expected"):
+        dataset().require()
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{shard.name} is gone"):
+        dataset().require()
+
+
+def test_download_is_done_only_if_asked(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    asked = []
+
+    class Builder:
+        def download_and_prepare(self):
+            asked.append(True)
+
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Builder())
+    for download in (False, True):
+        with pytest.raises(FileNotFoundError, match=r"TFDS\.download = True"):
+            TFDS("cifar10", (32, 32, 3), tmp_path, download=download).require()
+        assert asked == [True] * download

@@ -71,6 +71,7 @@ def test_scalars(served):
     expected = {
         "loss/total", "loss/norm", "loss/trace", "gradient_norm", "learning_rate",
         "nonfinite_steps", "speed/steps_per_second", "speed/images_per_second",
+        "speed/input_wait_share",
         "loss_by_t/0.0-0.1", "loss_by_t/0.9-1.0",
     }  # fmt: skip
     assert expected <= set(tags)

@@ -1,0 +1,106 @@
+"""How fast input is: a data set's pipeline beside the bare decoder on the same cores."""
+
+import concurrent.futures
+import json
+import os
+import time
+from pathlib import Path
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf import images
+from lcss_tf.data import ImageFolder, index_batches
+from lcss_tf.training.checkpoints import write_bytes_whole
+
+_READ_AHEAD = 16  # batches, more than the pipeline holds
+_EPOCHS = 3  # that are timed
+
+
+@gin.configurable("input_benchmark")
+class InputBenchmark:
+    """Times the pipeline over PNG files made for it, and the bare decoding of the same files.
+
+    Args:
+      resolution: of the images.
+      count: of them; they are smooth pictures with some noise, which compress as photographs do.
+      batch_size: of the pipeline.
+      rounds: in turn; medians are reported.
+    """
+
+    def __init__(self, resolution=1024, count=64, batch_size=8, rounds=5):
+        if min(resolution, batch_size, rounds) < 1 or count < 2:
+            raise ValueError(
+                "input_benchmark expects resolution, batch_size and rounds of at least 1 and "
+                f"count >= 2; got {resolution}, {batch_size}, {rounds} and {count}."
+            )
+        self._resolution, self._count = resolution, count
+        self._batch_size, self._rounds = batch_size, rounds
+
+    def measure(self, folder):
+        """Makes the images in `folder` and returns the figures as a dict."""
+        write_pictures(folder, self._count, self._resolution)
+        data = ImageFolder(str(folder), self._resolution, test_every=self._count, cache_mib=0)
+        paths = data.paths("train")
+        rates = {"bare decoder": [], "pipeline": []}
+        for _ in range(self._rounds):
+            rates["bare decoder"].append(bare_rate(paths))
+            rates["pipeline"].append(self._pipeline_rate(data))
+        bare, pipeline = (np.array(values) for values in rates.values())
+        return {
+            "cores": os.cpu_count(),
+            "resolution": self._resolution,
+            "bare_images_per_second": float(np.median(bare)),
+            "pipeline_images_per_second": float(np.median(pipeline)),
+            "ratio": float(np.median(pipeline / bare)),
+        }
+
+    def _pipeline_rate(self, data):
+        batches = data.pipeline(index_batches(data.size(), self._batch_size, 0)).prefetch(4)
+        iterator = iter(batches)
+        for _ in range(_READ_AHEAD):  # what was read ahead while nobody waited must not count
+            next(iterator)
+        steps = max(1, _EPOCHS * data.size() // self._batch_size)
+        start = time.perf_counter()
+        for _ in range(steps):
+            next(iterator)
+        return steps * self._batch_size / (time.perf_counter() - start)
+
+
+def bare_rate(paths):
+    """Images a second of reading and ``tf.io.decode_png`` alone, in one thread for each core."""
+
+    def decode(path):
+        return tf.io.decode_png(tf.io.read_file(path), 3).shape[0]
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        decode(paths[0])
+        start = time.perf_counter()
+        list(pool.map(decode, paths))
+        return len(paths) / (time.perf_counter() - start)
+
+
+def write_pictures(folder, count, resolution):
+    """PNG files 000.png …: sums of waves, with noise of two grey levels."""
+    ramp = np.linspace(0, 2 * np.pi, resolution)
+    for k in range(count):
+        path = Path(folder) / f"{k:05}.png"
+        if path.exists():
+            continue
+        random = np.random.default_rng(k)
+        picture = np.zeros((resolution, resolution, 3))
+        for c in range(3):
+            for _ in range(4):
+                fy, fx, phase = random.integers(1, 9), random.integers(1, 9), random.uniform(0, 6)
+                picture[..., c] += np.sin(fy * ramp + phase)[:, None] * np.cos(fx * ramp)
+        picture = 128 + 30 * picture + random.normal(0, 2, picture.shape)
+        images.write_png(path, np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
+
+
+def input_benchmark(workdir):
+    """Measures, writes ``input.json`` under the workdir and returns the figures as text."""
+    workdir = Path(workdir)
+    figures = InputBenchmark().measure(workdir / "pictures")
+    write_bytes_whole(workdir / "input.json", json.dumps(figures, indent=1).encode())
+    return "\n".join(f"{name:<30}{value:,.4g}" for name, value in figures.items())

@@ -1,0 +1,193 @@
+"""Tables of numbers: CSV files, standardised column by column."""
+
+import csv
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from lcss_tf.data.base import Dataset
+from lcss_tf.data.scaling import Scaling
+from lcss_tf.data.splits import check_policy, check_test_every, held_out, require_both
+from lcss_tf.registry import DATASETS
+
+_BUNDLED = "sklearn:"
+_TOLD = 5  # bad rows named in a message
+
+
+@DATASETS.register
+class Table(Dataset):
+    """The rows of a CSV file with a line of column names, as vectors of mean 0 and variance 1.
+
+    Mean and deviation are those of the training rows; `scaling` keeps them, so that samples come
+    back in the table's own units.
+
+    Args:
+      path: of the file; it need not exist yet. ``"sklearn:wine"`` is a table that scikit-learn
+        ships (iris, wine, breast_cancer, diabetes).
+      columns: names of the columns that are learned, in this order.
+      label: name of a column of classes (integers), which is not learned; None: none.
+      test_every: one in so many rows, the first to begin with, is held out.
+      delimiter: between columns.
+      on_bad_example: ``"error"``, or ``"skip"`` rows that hold anything but finite numbers.
+
+    Raises:
+      ValueError: an argument out of its range.
+    """
+
+    kind = "table"
+
+    def __init__(
+        self, path, columns, label=None, test_every=5, delimiter=",", on_bad_example="error"
+    ):
+        check_test_every(test_every, "Table")
+        check_policy(on_bad_example, "Table")
+        if not columns or len(set(columns)) != len(columns) or hasattr(columns, "encode"):
+            raise ValueError(f"Table.columns lists different column names; got {columns!r}.")
+        bundled = path.startswith(_BUNDLED)
+        self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
+        self.name = os.path.splitext(os.path.basename(path.removeprefix(_BUNDLED)))[0]
+        self.columns = tuple(columns)
+        self.shape = (len(self.columns),)
+        self._label = label
+        self._test_every = test_every
+        self._delimiter = delimiter
+        self._on_bad = on_bad_example
+        self._opened = None
+
+    def _open(self):
+        if self._opened is None:
+            if self.path.startswith(_BUNDLED):
+                lines = _bundled(self.path.removeprefix(_BUNDLED))
+            else:
+                lines = self._lines()
+            values, labels = self._numbers(lines)
+            splits = held_out(len(values), self._test_every)
+            require_both(splits, f"The rows of {self.path}")
+            train = values[splits["train"]]
+            self._scaling = Scaling.standardising(train.mean(axis=0), self._deviations(train))
+            self._labels = {name: labels[k] for name, k in splits.items()}
+            with tf.init_scope(), tf.device("CPU:0"):
+                # In float64 until they are standardised: a large mean would eat the digits.
+                scaled = (values - train.mean(axis=0)) / train.std(axis=0)
+                self._opened = {
+                    name: tf.constant(scaled[k], tf.float32) for name, k in splits.items()
+                }
+        return self._opened
+
+    def _deviations(self, train):
+        deviations = train.std(axis=0)
+        constant = [name for name, s in zip(self.columns, deviations, strict=True) if not s > 0]
+        if constant:
+            raise ValueError(
+                f"The columns {constant} of {self.path} hold the same number in every row: leave "
+                "them out of Table.columns."
+            )
+        return deviations
+
+    def _lines(self):
+        """The file's rows: lists of text, the first the names."""
+        try:
+            with open(self.path, newline="", encoding="utf-8-sig") as file:
+                lines = [row for row in csv.reader(file, delimiter=self._delimiter) if row]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"There is no file {self.path}. Set Table.path to a CSV file."
+            ) from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{self.path} cannot be read as a CSV file ({error}). Save it as UTF-8 text."
+            ) from error
+        if len(lines) < 2:
+            raise ValueError(
+                f"{self.path} holds {len(lines)} lines; a table has a line of column names and "
+                "at least two rows."
+            )
+        return lines
+
+    def _numbers(self, lines):
+        """Values float64 [N, columns] and labels int64 [N] of the good rows."""
+        names, rows = [name.strip() for name in lines[0]], lines[1:]
+        wanted = [*self.columns, *([self._label] if self._label else [])]
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise ValueError(
+                f"{self.path} has no column {', '.join(map(repr, missing))}; its first line names "
+                f"{names}. Set Table.columns (and Table.delimiter, if they look like one)."
+            )
+        places = [names.index(name) for name in wanted]
+        values, bad = [], []
+        for i, row in enumerate(rows):
+            numbers = [_number(row[k] if k < len(row) else "") for k in places]
+            if all(np.isfinite(numbers)):
+                values.append(numbers)
+            else:
+                k = int(np.argmin(np.isfinite(numbers)))
+                text = row[places[k]] if places[k] < len(row) else "nothing"
+                bad.append(f"row {i + 1}, column {wanted[k]!r}: {text!r}")
+        self._report(bad, len(rows))
+        values = np.array(values, np.float64).reshape(len(values), len(wanted))
+        labels = values[:, -1] if self._label else np.zeros(len(values))
+        if not np.all(labels == np.rint(labels)):
+            raise ValueError(f"The column {self._label!r} of {self.path} must hold integers.")
+        return values[:, : len(self.columns)], labels.astype(np.int64)
+
+    def _report(self, bad, count):
+        if not bad:
+            return
+        message = (
+            f"{len(bad):,} of {count:,} rows of {self.path} hold something else than finite "
+            f"numbers: {'; '.join(bad[:_TOLD])}{'; …' if len(bad) > _TOLD else ''}"
+        )
+        if self._on_bad == "error":
+            raise ValueError(
+                f"{message}. Mend the file, encode words as numbers, or set Table.on_bad_example = "
+                '"skip" to leave these rows out.'
+            )
+        logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
+
+    @property
+    def scaling(self):
+        """Known once the table is read; see `Dataset`."""
+        self._open()
+        return self._scaling
+
+    def require(self, split="train"):
+        """See `Dataset.require`; reads the table."""
+        super().require(split)
+        self._open()
+
+    def size(self, split="train"):
+        """The number of rows of a split."""
+        super().require(split)
+        return int(self._open()[split].shape[0])
+
+    def labels(self, split="train"):
+        """The classes of a split, int64 [size], or None."""
+        self._open()
+        return self._labels[split] if self._label else None
+
+    def examples(self, indices, split="train", seed=0):
+        """The rows at `indices`, standardised; see `Dataset.examples`."""
+        del seed
+        return tf.gather(self._open()[split], indices)
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _bundled(name):
+    from sklearn import datasets  # slow to import, so only when used
+
+    known = ("iris", "wine", "breast_cancer", "diabetes")
+    if name not in known:
+        raise ValueError(f"scikit-learn ships the tables {known}; got 'sklearn:{name}'.")
+    bunch = getattr(datasets, f"load_{name}")()
+    names = [*bunch.feature_names, "target"]
+    rows = np.column_stack([bunch.data, bunch.target])
+    return [names, *([repr(float(value)) for value in row] for row in rows)]

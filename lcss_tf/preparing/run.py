@@ -1,0 +1,138 @@
+"""The root of bin/prepare_data.py: validates, converts and reports."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+
+from lcss_tf.preparing.source import SPLITS
+
+
+def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
+    """Converts a collection of images into a TFDS dataset ``<out>/<name>/1.0.0``.
+
+    The source is only read. A run that was stopped goes on where it was; a dataset that is
+    finished is reported and left as it is.
+
+    Args:
+      source: a `Source`.
+      out: TFDS's data_dir; made if it is not there.
+      name: of the dataset; by default the source's, in TFDS's spelling.
+      beam: convert by Apache Beam's local runner instead of threads; for collections on
+        clusters, give TFDS's builder another runner.
+      on_bad_example: "skip": leave bad files out, and report them; "error": then stop.
+
+    Returns:
+      The report, a dict; its text; and the folder.
+
+    Raises:
+      FileNotFoundError, ValueError: before any work, with the remedy.
+    """
+    source = source._replace(path=os.path.abspath(os.path.expanduser(source.path)))
+    out = os.path.abspath(os.path.expanduser(out))
+    name = name or _tfds_name(source.path)
+    _check(source, out, name, beam)
+    finished = _finished(source, os.path.join(out, name))
+    if finished is not None:
+        return finished
+    data = source.open()
+    for split in SPLITS:
+        data.size(split)  # raises if there is nothing
+    os.makedirs(out, exist_ok=True)
+    classes = data.class_names() if hasattr(data, "class_names") else []
+    make = _by_beam if beam else _by_chunks
+    builder, rejected, finish = make(source, out, name, classes, on_bad_example)
+    from lcss_tf.preparing.report import report  # after TFDS is known to be there
+
+    folder = os.path.dirname(os.fspath(builder.data_path))
+    result, text = report(builder, rejected, folder, source)
+    finish()
+    return result, text, folder
+
+
+def _check(source, out, name, beam):
+    if not os.path.exists(source.path):
+        raise FileNotFoundError(
+            f"There is nothing at {source.path}. --source is a folder or a ZIP archive of images, "
+            "or a TFRecord file of FFHQ's format."
+        )
+    if os.path.isdir(source.path) and os.path.commonpath([source.path, out]) == source.path:
+        raise ValueError(f"--out={out} lies in the source, which is never changed. Choose another.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(
+            "--name is made of small letters, digits and underscores, a letter first; got "
+            f"{name!r}."
+        )
+    if beam and importlib.util.find_spec("apache_beam") is None:
+        raise ValueError("--beam needs Apache Beam: pip install -e '.[beam]'")
+
+
+def _finished(source, folder):
+    """What `prepare` returned when it made this dataset; None if it has not.
+
+    Raises:
+      ValueError: it was made from something else.
+    """
+    try:
+        with open(os.path.join(folder, "report.json"), encoding="utf-8") as file:
+            result = json.load(file)
+        with open(os.path.join(folder, "report.md"), encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    if result["made_from"] != source._asdict():
+        raise ValueError(
+            f"{folder} holds a dataset made from {result['made_from']}, and {source._asdict()} is "
+            "asked for. Choose another --name or --out, or remove the folder."
+        )
+    return result, text, folder
+
+
+def _tfds_name(path):
+    stem = os.path.splitext(os.path.basename(path))[0]
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return name if name[:1].isalpha() else f"images_{name}"
+
+
+def _by_chunks(source, out, name, classes, on_bad_example):
+    from lcss_tf.preparing.builder import FromChunks, named
+    from lcss_tf.preparing.chunks import Chunks
+
+    chunks = Chunks(source, out)
+    chunks.make()
+    rejected = chunks.rejected()
+    _stop_if_bad(rejected, on_bad_example)
+    builder = named(FromChunks, name)(
+        chunks=chunks, source=source, classes=classes, data_dir=out, file_format="tfrecord"
+    )
+    builder.download_and_prepare()
+    return builder, rejected, lambda: shutil.rmtree(chunks.folder, ignore_errors=True)
+
+
+def _by_beam(source, out, name, classes, on_bad_example):
+    import tensorflow_datasets as tfds
+
+    from lcss_tf.preparing.builder import ByBeam, named
+
+    rejects = os.path.join(out, f".rejects_{name}")
+    os.makedirs(rejects, exist_ok=True)
+    builder = named(ByBeam, name)(
+        rejects=rejects, source=source, classes=classes, data_dir=out, file_format="tfrecord"
+    )
+    config = tfds.download.DownloadConfig(beam_runner="DirectRunner")
+    builder.download_and_prepare(download_config=config)
+    rejected = []
+    for path in sorted(os.listdir(rejects)):
+        with open(os.path.join(rejects, path), encoding="utf-8") as file:
+            rejected.append(json.load(file))
+    _stop_if_bad(rejected, on_bad_example)
+    return builder, rejected, lambda: shutil.rmtree(rejects, ignore_errors=True)
+
+
+def _stop_if_bad(rejected, on_bad_example):
+    if rejected and on_bad_example == "error":
+        raise ValueError(
+            f"{len(rejected)} files cannot be used:\n  " + "\n  ".join(rejected[:20])
+            + "\nRepair them or take them out, or leave them out by --on_bad_example=skip."
+        )  # fmt: skip

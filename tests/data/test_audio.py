@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.io import wavfile
+
+from lcss_tf.data import Audio, segments
+
+
+def tone(frames, channels=1, seed=0):
+    x = np.random.default_rng(seed).uniform(-0.5, 0.5, (frames, channels))
+    return x if channels > 1 else x[:, 0]
+
+
+def write(path, samples, dtype=np.int16, rate=8_000):
+    path.parent.mkdir(exist_ok=True)
+    scale = {np.int16: 2**15, np.int32: 2**31, np.float32: 1}[dtype]
+    stored = (samples * scale).astype(dtype)
+    wavfile.write(path, rate, stored)
+    return stored
+
+
+def windows(data, split="train"):
+    return data.info().unscale(data.examples(tf.range(data.size(split), dtype=tf.int64), split))
+
+
+@pytest.mark.parametrize("memory", [2**30, 0], ids=["memory", "files"])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_windows_are_the_files_samples(tmp_path, monkeypatch, dtype, memory):
+    monkeypatch.setattr(segments, "MEMORY_BYTES", memory)
+    stored = [
+        write(tmp_path / place, tone(1_070, 2, seed), dtype)
+        for seed, place in enumerate(("a.wav", "more/b.WAV"))
+    ]
+    data = Audio(tmp_path, window=100, channels=2, test_every=5)
+    assert (data.shape, data.size(), data.size("test")) == ((100, 2), 16, 4)
+    assert data.sample_rate is None or data.sample_rate == 8_000
+    train = np.stack([s[100 * k : 100 * k + 100] for s in stored for k in range(8)])
+    test = np.stack([s[100 * k : 100 * k + 100] for s in stored for k in (8, 9)])
+    size = np.abs(train.astype(np.float64)).max()
+    assert np.allclose(windows(data), train, atol=1e-6 * size)
+    assert np.allclose(windows(data, "test"), test, atol=1e-6 * size)
+    assert data.examples(tf.range(16, dtype=tf.int64)).numpy().std() == pytest.approx(1, abs=0.05)
+
+
+def test_overlapping_windows_share_no_sample_with_held_out_ones(tmp_path):
+    write(tmp_path / "a.wav", np.arange(400) / 2**15)
+    data = Audio(tmp_path, window=40, hop=10, test_every=4)
+    train, test = (np.unique(np.rint(windows(data, s))) for s in ("train", "test"))
+    assert not set(train) & set(test)
+    assert len(train) + len(test) > 350
+
+
+def test_bad_files_are_an_error_or_are_left_out_and_counted(tmp_path, caplog):
+    for k in range(2):
+        write(tmp_path / f"{k}.wav", tone(500, seed=k))
+    whole = (tmp_path / "0.wav").read_bytes()
+    bad = {
+        "cut.wav": whole[:600],
+        "header.wav": whole[:30],
+        "text.wav": b"no sound at all",
+        "deep.wav": whole[:34] + b"\x18\x00" + whole[36:],  # says 24 bits
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}.*on_bad_example"):
+            Audio(tmp_path, window=50).require()
+        (tmp_path / name).rename(tmp_path / f"{name}.out")
+    write(tmp_path / "fast.wav", tone(500), rate=16_000)
+    with pytest.raises(ValueError, match=r"fast\.wav has 1 channels .*16000 Hz.*ffmpeg"):
+        Audio(tmp_path, window=50).require()
+    write(tmp_path / "short.wav", tone(10))
+    data = Audio(tmp_path, window=50, on_bad_example="skip")
+    with caplog.at_level("WARNING", logger="absl"):
+        assert data.size() + data.size("test") == 20
+    assert "2 of 4 WAV files are left out" in caplog.text
+    assert "short.wav holds 10 frames" in caplog.text
+
+
+def test_no_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no WAV file.*Audio\.root"):
+        Audio(tmp_path, window=8).require()
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        Audio(tmp_path / "none", window=8).require()
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        Audio(tmp_path, window=0)

@@ -1,0 +1,93 @@
+"""gin/lcss_ffhq.gin from a folder, a prepared dataset and a TFRecord: the same batches."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lcss_tf import config
+from lcss_tf.benchmark.input import write_pictures
+from lcss_tf.experiment.batches import training_batches
+from lcss_tf.experiment.recipe import Recipe
+from lcss_tf.preparing import prepare
+from lcss_tf.preparing.source import Source
+from lcss_tf.training.distribution import Distribution
+from tests.data.test_ffhq import write as write_records
+from tests.experiment.test_commands import final, run
+
+NARROW = [
+    "NCSNpp.num_features = 4",
+    "NCSNpp.channel_multipliers = (1, 1, 1, 1, 1, 1, 1, 1)",
+    "NCSNpp.attention_resolutions = ()",
+    "train.total_steps = 2",
+    "train.batch_size = 2",
+    "sample.batch_size = 2",
+    "train_step.jit_compile = False",
+    "pictures.every = 0",
+    "prior_check.num_examples = 4",
+]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Bindings by source: four images of 1,024 pixels, one of them held out."""
+    root = tmp_path_factory.mktemp("ffhq")
+    folder = root / "images1024x1024"
+    for part in ("00000", "01000"):
+        write_pictures(folder / part, 2, 1024)
+    paths = sorted(folder.rglob("*.png"))
+    # The same two pictures lie in both parts: make the second ones different.
+    for path in paths[2:]:
+        image = 255 - tf.io.decode_png(path.read_bytes()).numpy()
+        path.write_bytes(tf.io.encode_png(image).numpy())
+    images = [tf.io.decode_png(path.read_bytes()).numpy() for path in paths]
+    write_records(root / "ffhq-r10.tfrecords", images)
+    prepare(Source(str(folder), 1024), root / "tfds", name="ffhq")
+    return {
+        "folder": [f"ImageFolder.root = '{folder}'"],
+        "tfds": [
+            "train.data = @datasets.TFDS()", "TFDS.name = 'ffhq'",
+            "TFDS.shape = (1024, 1024, 3)", f"TFDS.data_dir = '{root}/tfds'",
+            "TFDS.flip = True", "TFDS.centered = False",
+        ],
+        "tfrecord": [
+            "train.data = @datasets.FFHQ()", f"FFHQ.path = '{root}/ffhq-r10.tfrecords'",
+            "FFHQ.flip = True", "FFHQ.centered = False",
+        ],
+    }  # fmt: skip
+
+
+def batches(bindings, count, start_step=0):
+    config.load(config.PROJECT_GIN / "lcss_ffhq.gin", [*NARROW, *bindings])
+    recipe = Recipe()
+    iterator = training_batches(recipe, Distribution(), start_step)
+    return np.stack([next(iterator).numpy() for _ in range(count)])
+
+
+def test_the_three_give_identical_batches(sources):
+    folder = batches(sources["folder"], 4)
+    assert folder.shape == (4, 2, 1024, 1024, 3)
+    assert folder.min() >= 0
+    assert folder.max() <= 1
+    assert len({image.tobytes() for image in folder.reshape(8, -1)}) >= 3
+    for name in ("tfds", "tfrecord"):
+        # Resuming at step 1 is the same, too, and no image lies in memory.
+        uncached = f"{'TFDS' if name == 'tfds' else 'FFHQ'}.cache_mib = 0"
+        other = batches([*sources[name], uncached], 3, 1)
+        assert np.array_equal(other, folder[1:]), name
+
+
+@pytest.mark.slow
+def test_the_three_train_to_the_same_weights(sources, tmp_path):
+    """As a person runs it."""
+    finals = []
+    for name, bindings in sources.items():
+        flags = [f"--gin_bindings={line}" for line in [*NARROW, *bindings]]
+        run("train", "--gin_file=gin/lcss_ffhq.gin", f"--workdir={tmp_path / name}", *flags)
+        finals.append(final(tmp_path / name))
+    (step, arrays), *others = finals
+    assert step == "step_000000002.npz"
+    for other_step, other in others:
+        assert other_step == step
+        for key, value in arrays.items():
+            if key != "meta":
+                np.testing.assert_array_equal(value, other[key], err_msg=key)

@@ -1,0 +1,53 @@
+"""Signals, volumes and tables go the whole way: training, its pictures, sampling, evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lcss_tf import config
+from lcss_tf.experiment import evaluate, sample, train
+
+SHORT = [
+    "train.total_steps = 2",
+    "train.batch_size = 4",
+    "train_step.jit_compile = False",
+    "sample.jit_compile = False",
+    "sample.batch_size = 16",
+    "pictures.every = 2",
+    "pictures.num_samples = 2",
+    "ProbabilityFlowODE.num_steps = 2",
+    "prior_check.num_examples = 16",
+]
+NARROW = ["NCSNpp.num_features = 4", "NCSNpp.channel_multipliers = (1,)"]
+KINDS = {
+    "signal": ([*NARROW, "Vibrations.length = 32"], (32, 1), {"waveforms", "spectra"}),
+    "volume": (
+        [*NARROW, "MovingDigits.frames = 3", "MovingDigits.size = 10"],
+        (3, 10, 10, 1),
+        {"slices"},
+    ),
+    "table": (["MLP.width = 8", "MLP.depth = 1"], (5,), {"pairs"}),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["signal", "table", pytest.param("volume", marks=pytest.mark.slow)]
+)
+def test_a_kind_goes_the_whole_way(kind, tmp_path):
+    narrow, shape, pictures = KINDS[kind]
+    bindings = [*SHORT, *narrow]
+    if kind != "table":
+        bindings.append("evaluate.metric = @metrics.SlicedWasserstein()")
+        bindings.append("SlicedWasserstein.num_samples = 16")
+    config.load(config.PROJECT_GIN / f"lcss_{kind}.gin", bindings)
+    train(tmp_path)
+    drawn = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "samples").glob("*.png")}
+    assert drawn == pictures
+    described = json.loads((tmp_path / "data.json").read_text())
+    assert (described["kind"], tuple(described["shape"])) == (kind, shape)
+    archive, picture = sample(tmp_path, 5, tmp_path / "out")
+    assert np.load(archive)["samples"].shape == (5, *shape)
+    assert picture.name == "out.png"
+    figures, _ = evaluate(tmp_path)
+    assert any(name.endswith("_of_training_data") for name in figures)
