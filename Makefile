@@ -10,7 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKDIR := runs/lcss_digits
-JOBS ?= 2  # processes of the tests; each takes up to 3 GiB
+# Processes of the tests; each takes up to 3 GiB.
+JOBS ?= 2
 
 .PHONY: demo test test-all lint setup clean
 

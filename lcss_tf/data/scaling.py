@@ -71,7 +71,8 @@ class Scaling:
     @classmethod
     def standardising(cls, means, deviations):
         """(stored − mean)/deviation: of each feature of the last axis, or one of each for all."""
-        return cls(0.0, 1.0, 0.0, 1.0, "float32", tuple(means), tuple(deviations))
+        means, deviations = tuple(means), tuple(deviations)
+        return cls(0.0, 1.0, 0.0, 1.0, "float32", means=means, deviations=deviations)
 
     @property
     def slope(self):
