@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 _BLUES = ("#ffffff", "#dfe8f2", "#b9cfe6", "#94b6d9")
 _DENSITY = LinearSegmentedColormap.from_list("density", _BLUES)
@@ -142,6 +142,8 @@ def laws(quantiles, names, title):
 def against_evaluations(curves, levels, metric):
     """A distance against network evaluations, both axes logarithmic.
 
+    The picture ends at 15 times the least distance: what lies above is counted above the frame.
+
     Args:
       curves: {name: (evaluations, distances)}, sequences of one length; what is not finite is left
         out.
@@ -160,13 +162,25 @@ def against_evaluations(curves, levels, metric):
         style = ("--", ":", "-.")[i % 3]
         axes.axhline(level, color=_FAINT, linewidth=1.0, linestyle=style, label=name, zorder=1)
     axes.set(xscale="log", yscale="log")
+    places = sorted({x for evaluations, _ in curves.values() for x in evaluations})
+    values = np.concatenate([*[d for _, d in curves.values()], list(levels.values())])
+    values = values[np.isfinite(values)]
+    if len(values):
+        low, high = 0.9 * values.min(), min(1.1 * values.max(), 15.0 * values.min())
+        axes.set_ylim(low, high)
+        if np.sum(values > high):
+            _note(axes, f"{np.sum(values > high)} above the frame")
+        ticks = [k * 10.0**n for n in range(-9, 9) for k in (1, 1.5, 2, 3, 5, 7)]
+        axes.set_yticks([tick for tick in ticks if low <= tick <= high])
+    # Budgets lie close to one another where samplers spend one evaluation less than another.
+    apart = [x for i, x in enumerate(places) if i + 1 == len(places) or places[i + 1] > 1.15 * x]
+    axes.set_xticks(apart)
     axes.set_xlabel("network evaluations per sample", color=INK, fontsize=9)
     axes.set_ylabel(metric.replace("_", " "), color=INK, fontsize=9)
-    # Plain numbers: a distance seldom spans more than two decades.
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
-    axes.grid(alpha=0.25, which="both")
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.25)
     axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return render(figure)
 
