@@ -147,7 +147,7 @@ def test_shipped_comparisons_build(path):
     contest = Contest()
     contest.check()
     assert f"python bin/compare.py --gin_file=gin/{path.name}" in path.read_text()
-    for name in contest.losses:
+    for name in contest.entries:
         assert contest.recipe(name).total_steps > 0
     gin.clear_config()
 

@@ -175,7 +175,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_figures(run, tmp_path):
     workdirs = [tmp_path / name for name in ("whole", "killed")]
     for workdir in workdirs:
         shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("evaluation"))
-    bindings = [*MEASURE, "PixelFrechet.num_samples = 20_000", "sample.batch_size = 256"]
+    bindings = [*MEASURE, "PixelFrechet.num_samples = 6_000", "sample.batch_size = 256"]
     loaded(workdirs[0], *bindings[4:])
     expected = evaluate(workdirs[0])[0]
     command = [sys.executable, str(ROOT / "bin/evaluate.py"), f"--workdir={workdirs[1]}"]
@@ -199,7 +199,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_figures(run, tmp_path):
     generate = evaluation._generation
     evaluation._generation = _Counted(generate, drawn)
     assert evaluation.run()[0] == expected
-    assert len(drawn) == -(-20_000 // 1_024) - len(shards) + 1
+    assert len(drawn) == -(-6_000 // 1_024) - len(shards) + 1
 
 
 class _Counted:
