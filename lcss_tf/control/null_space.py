@@ -19,13 +19,14 @@ class NullSpace(Method):
     the state. Affine SDEs only.
 
     Args:
-      data_std: √v_0, of the scaled data; matters with noise only.
+      data_std: √v_0, of the scaled data; matters with noise only. 0.5 is EDM's for images in
+        [−1, 1] (Karras et al. 2022).
 
     Raises:
       ValueError: data_std <= 0.
     """
 
-    def __init__(self, data_std=1.0):
+    def __init__(self, data_std=0.5):
         if data_std <= 0:
             raise ValueError(f"{type(self).__name__}.data_std must be > 0; got {data_std}.")
         self.data_std = data_std

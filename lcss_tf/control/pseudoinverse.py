@@ -15,7 +15,7 @@ class PseudoinverseGuidance(NullSpace):
     backward pass through the network, about two evaluations more. Affine SDEs only.
 
     Args:
-      data_std: √v_0, of the scaled data.
+      data_std: √v_0, of the scaled data: less of it pulls harder to what is observed.
     """
 
     def control(self, sampler, problem):

@@ -7,6 +7,7 @@ from lcss_tf.registry import METHODS
 from lcss_tf.sdes.shapes import like, sum_over_data
 
 _TINY = 1e-20
+_FARTHEST = 2.0  # that x̂_0 is moved, over what a correction of the known part alone would move it
 
 
 @METHODS.register
@@ -17,7 +18,7 @@ class TweedieGuidance(NullSpace):
     is hidden and what is known vary together as the network says. With δ = 0 it is exact
     for every Gaussian, whatever its covariance. The system is solved by conjugate
     gradients, each of which is a backward pass; a network's J is no true covariance, so they are
-    few, and damped. Affine SDEs only.
+    few and damped, and x̂_0 is moved no farther than twice what A⁺ alone would. Affine SDEs only.
 
     Args:
       data_std: √v_0, of the scaled data; r² as in `NullSpace`.
@@ -28,7 +29,7 @@ class TweedieGuidance(NullSpace):
       ValueError: iterations < 1 or a negative damping.
     """
 
-    def __init__(self, data_std=1.0, iterations=4, damping=0.02):
+    def __init__(self, data_std=0.5, iterations=4, damping=0.1):
         super().__init__(data_std)
         if iterations < 1 or damping < 0:
             raise ValueError(
@@ -71,9 +72,18 @@ class TweedieSampler(DenoisingControl):
                 return sigma_t**2 / alpha_t * operator.apply(pulled(u)) + added * u
 
             residual = y - operator.apply(estimate)
-            return score + pulled(conjugate_gradients(covariance, residual, self.method.iterations))
+            change = pulled(conjugate_gradients(covariance, residual, self.method.iterations))
+            # Of a true covariance this never binds by much; a network's J may ask for anything.
+            allowed = _FARTHEST * norms(operator.pseudo_inverse(residual, shape))
+            moved = norms(sigma_t**2 / alpha_t * change)
+            return score + like(tf.minimum(1.0, allowed / tf.maximum(moved, _TINY)), x) * change
 
         return reverse._replace(score_fn=score_fn)
+
+
+def norms(x):
+    """Euclidean norm of each example, [B]."""
+    return tf.sqrt(sum_over_data(x**2))
 
 
 def conjugate_gradients(matrix, b, iterations):

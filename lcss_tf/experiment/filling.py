@@ -13,6 +13,7 @@ from lcss_tf.control import (
     PseudoinverseGuidance,
     Replacement,
     TimeTravel,
+    TweedieGuidance,
 )
 from lcss_tf.experiment.inputs import held_out
 from lcss_tf.experiment.recipe import restored
@@ -24,9 +25,10 @@ _ENDLESS = 256  # held-out images of data without end
 _METHODS = {
     "NullSpace": NullSpace,
     "PseudoinverseGuidance": PseudoinverseGuidance,
+    "TweedieGuidance": TweedieGuidance,
     "Replacement": Replacement,
     "TimeTravel of Replacement": TimeTravel,
-    "TimeTravel of NullSpace": lambda: TimeTravel(NullSpace()),
+    "TimeTravel of PseudoinverseGuidance": lambda: TimeTravel(PseudoinverseGuidance()),
 }
 
 

@@ -4,7 +4,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.control import InverseProblem, NullSpace
+from lcss_tf.control import InverseProblem, PseudoinverseGuidance, TimeTravel
 from lcss_tf.experiment.generation import Generation
 
 
@@ -17,7 +17,7 @@ class Restoration(Generation):
     Args:
       state, example_shape, distribution: as for `Generation`.
       problem: an `InverseProblem`; its y is not used.
-      method: an object of `METHODS`.
+      method: an object of `METHODS`; None: `default_method`.
 
     Raises:
       ValueError: operator, data, method, sampler and SDE do not go together.
@@ -26,7 +26,7 @@ class Restoration(Generation):
     def __init__(self, state, example_shape, distribution, problem, method=None):
         super().__init__(state, example_shape, distribution)
         problem.operator.observed_shape(self._shape)
-        self._method = method or NullSpace()
+        self._method = method or default_method(state.model.sde)
         self._problem = problem
         self._observed = None
         self._sampler_of({}).check(state.model.sde)
@@ -65,3 +65,8 @@ class Restoration(Generation):
             self._problem.operator, given.get("observed"), self._problem.noise_std
         )
         return self._method.control(self.sampler, problem)
+
+
+def default_method(sde):
+    """The best on the digits (docs/control.md), or what works on every SDE."""
+    return PseudoinverseGuidance() if sde.has_marginal else TimeTravel()
