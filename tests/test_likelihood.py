@@ -117,7 +117,7 @@ def test_non_affine_sdes_against_fokker_planck(name):
     sde = lcss_tf.SDES[kind]()
     data = lcss_tf.DATASETS[dataset](num_components=3, component_std=0.15, dimension=1)
     start = 2e-3
-    times = np.geomspace(start, sde.T, 400)
+    times = np.geomspace(start, sde.T, 150)
     exact = ExactMixture(data, sde, times)
     grid = np.sinh(np.linspace(-4.5, 4.5, 4_001))[:, None]
     table = np.float32([exact.score(grid, i)[:, 0] for i in range(len(times))])
