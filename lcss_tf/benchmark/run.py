@@ -138,7 +138,7 @@ _COLUMNS = {
     "mode": "{}",
     "ms": "{:.1f}",
     "ratio_to_first": "{:.2f}",
-    "images_per_second": "{:,.0f}",
+    "images_per_second": "{:,.3g}",
     "gflop": "{:.2f}",
     "gflops_per_second": "{:,.0f}",
     "share_of_matrix_product": "{:.0%}",
