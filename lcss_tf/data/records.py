@@ -1,5 +1,6 @@
 """Records of TFRecord files by index, read in TensorFlow's graph."""
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ class Records:
             offsets.append(start[chosen])
             lengths.append(length[chosen])
             files.append(np.full(take, k))
+        self._parts = parts
         self._paths = [part.path for part in parts]
         self._files = np.concatenate(files)
         self._numbers = np.concatenate(
@@ -61,6 +63,16 @@ class Records:
         """The data of a record (int64 []), a string tensor []; works in graphs."""
         k = self._file[index]
         return read_range(self._path[k], self._offset[index], self._length[index], self._size[k])
+
+    def in_order(self):
+        """All records one after another, a ``tf.data.Dataset``: faster than by index."""
+        files = [
+            tf.data.TFRecordDataset(part.path)
+            .skip(part.skip)
+            .take(-1 if part.take is None else part.take)
+            for part in self._parts
+        ]
+        return functools.reduce(lambda first, second: first.concatenate(second), files)
 
     def place_of(self, index):
         """Where a record lies, for messages."""
