@@ -127,6 +127,12 @@ class EncodedImages(ImageDataset):
         with tf.control_dependencies([told]):
             return tf.ensure_shape(tf.identity(image), self.shape)
 
+    def in_order(self, split):
+        """All images of a split in their order, each once: a ``tf.data.Dataset`` of uint8."""
+        return tf.data.Dataset.range(self.size(split)).map(
+            lambda index: self._one(index, split), num_parallel_calls=tf.data.AUTOTUNE
+        )
+
     def _note(self, index, split):
         """Counts a bad example, and says so once."""
         if (split, index) not in self.skipped:
@@ -146,13 +152,9 @@ class EncodedImages(ImageDataset):
             return
         with tf.init_scope(), tf.device("CPU:0"):
             images = np.empty((size, *self.shape), np.uint8)
-            places = tf.data.Dataset.range(size)
-            decoded = places.map(
-                lambda index: self._one(index, split), num_parallel_calls=tf.data.AUTOTUNE
-            )
             i = -1
             try:
-                for i, image in enumerate(decoded.as_numpy_iterator()):
+                for i, image in enumerate(self.in_order(split).as_numpy_iterator()):
                     images[i] = image
             except tf.errors.OpError as error:
                 self.explain([i + 1], split)

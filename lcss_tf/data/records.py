@@ -42,6 +42,7 @@ class Records:
             offsets.append(start[chosen])
             lengths.append(length[chosen])
             files.append(np.full(take, k))
+        self._parts = parts
         self._paths = [part.path for part in parts]
         self._files = np.concatenate(files)
         self._numbers = np.concatenate(
@@ -61,6 +62,17 @@ class Records:
         """The data of a record (int64 []), a string tensor []; works in graphs."""
         k = self._file[index]
         return read_range(self._path[k], self._offset[index], self._length[index], self._size[k])
+
+    def in_order(self):
+        """All records one after another, a ``tf.data.Dataset``: faster than by index."""
+        skips = tf.constant([part.skip for part in self._parts], tf.int64)
+        takes = [-1 if part.take is None else part.take for part in self._parts]
+        files = tf.data.Dataset.from_tensor_slices(
+            (self._paths, skips, tf.constant(takes, tf.int64))
+        )
+        return files.flat_map(
+            lambda path, skip, take: tf.data.TFRecordDataset(path).skip(skip).take(take)
+        )
 
     def place_of(self, index):
         """Where a record lies, for messages."""

@@ -136,6 +136,21 @@ class TFDS(EncodedImages):
         """See `EncodedImages.pixels`."""
         return decode_bytes(self.content(index, split), self.shape)
 
+    def in_order(self, split):
+        """See `EncodedImages.in_order`; where nothing is skipped the shards are read through."""
+        if self.on_bad_example == "skip":
+            return super().in_order(split)
+        return (
+            self._open(split)
+            .in_order()
+            .map(
+                lambda record: decode_bytes(
+                    tf.io.parse_single_example(record, _IMAGE)["image"], self.shape
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        )
+
     def place_of(self, index, split):
         """See `EncodedImages.place_of`."""
         return self._open(split).place_of(index)
@@ -147,11 +162,11 @@ class TFDS(EncodedImages):
             labels = None
             if "label" in self._builder().info.features:
                 form = {"label": tf.io.FixedLenFeature([], tf.int64)}
-                places = tf.data.Dataset.range(len(records)).map(
-                    lambda i: tf.io.parse_single_example(records.read(i), form)["label"],
+                parsed = records.in_order().map(
+                    lambda record: tf.io.parse_single_example(record, form)["label"],
                     num_parallel_calls=tf.data.AUTOTUNE,
                 )
-                labels = np.fromiter(places.as_numpy_iterator(), np.int64, len(records))
+                labels = np.fromiter(parsed.as_numpy_iterator(), np.int64, len(records))
             self._labels[split] = labels
         return self._labels[split]
 
