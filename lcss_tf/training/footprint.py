@@ -3,7 +3,8 @@
 The traced loss and gradients are walked in the order in which they were made, which is close to
 the order in which they run: a tensor lives from the operation that makes it to the last that
 reads it. The largest sum on the way, and all that is there throughout (weights, their average,
-the optimiser's state, the gradients), is the estimate.
+the optimiser's state, the gradients), is the estimate. On CPUs the program itself is added, by a
+rule that fits what was measured (docs/performance.md).
 """
 
 import collections
@@ -24,25 +25,35 @@ _IN_PLACE = {
 }  # fmt: skip
 
 
+# Of the process: libraries that a first step loads, and each operation with its compiled program.
+_PROGRAM_BYTES, _OPERATION_BYTES = 400 * 2**20, 50 * 2**10
+
+
 class Footprint(NamedTuple):
-    """Bytes: state throughout, gradients, and the most that activations take at a time."""
+    """Bytes: state throughout, gradients, and the most that activations take at a time.
+
+    update: what a compiled update writes beside what it reads: a new state, clipped gradients.
+    program: compiled code and graphs, where they share the memory, on CPUs.
+    """
 
     state: int
     gradients: int
     activations: int
+    update: int
+    program: int
 
     @property
     def total(self):
-        """All three: what a step needs beside the program itself."""
-        return self.state + self.gradients + self.activations
+        """Their sum: what was freed for one of them, the allocator mostly keeps."""
+        return sum(self)
 
     def text(self):
         """For people, in MiB."""
         total, *parts = (f"{n / 2**20:,.0f}" for n in (self.total, *self))
-        state, gradients, activations = parts
+        state, gradients, activations, update, program = parts
         return (
             f"about {total} MiB a replica: weights, average and optimiser {state}, gradients "
-            f"{gradients}, activations {activations}"
+            f"{gradients}, activations {activations}, the update {update}, the program {program}"
         )
 
 
@@ -59,7 +70,11 @@ def footprint(state, step, batch):
     graph = traced.get_concrete_function(batch, seed).graph
     held = sum(_bytes(v.shape, v.dtype) for group in state.variables().values() for v in group)
     gradients = sum(_bytes(v.shape, v.dtype) for v in state.network.trainable_variables)
-    return Footprint(held, gradients, max(0, peak_bytes(graph) - gradients))
+    activations = max(0, peak_bytes(graph) - gradients)
+    update = held + gradients if step.compiles_update else 0
+    on_gpu = tf.config.list_logical_devices("GPU")
+    program = 0 if on_gpu else _PROGRAM_BYTES + _OPERATION_BYTES * len(graph.get_operations())
+    return Footprint(held, gradients, activations, update, program)
 
 
 def peak_bytes(graph):

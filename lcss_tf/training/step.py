@@ -95,8 +95,9 @@ class TrainStep:
         self._loss_and_gradients = tf.function(
             self.loss_and_gradients, jit_compile=whole or None, autograph=False
         )
+        self.compiles_update = bool(jit_compile) and alone
         self._update = tf.function(
-            self._update, jit_compile=(bool(jit_compile) and alone) or None, autograph=False
+            self._update, jit_compile=self.compiles_update or None, autograph=False
         )
         self._step = tf.function(self._step, jit_compile=(whole and alone) or None, autograph=False)
 
