@@ -102,7 +102,8 @@ def log_noise(sde, times):
     """log(sigma_t/alpha_t) of an affine SDE at an array of times, float64."""
     with tf.init_scope():
         alpha_t, sigma_t = sde.marginal(tf.constant(times, tf.float32))
-    return np.log(np.float64(sigma_t.numpy())) - np.log(np.float64(alpha_t.numpy()))
+    with np.errstate(divide="ignore"):  # no noise at all: −∞, which the callers refuse
+        return np.log(np.float64(sigma_t.numpy())) - np.log(np.float64(alpha_t.numpy()))
 
 
 def times_of_log_noise(sde, values, end):

@@ -60,7 +60,11 @@ def exact_score(sde):
 # On the other affine SDEs one of each kind; tests/samplers/test_orders.py covers the rest exactly.
 ON_ALL = ("ancestral", "corrected", "dpm_solver", "edm_churn", "ode", "stochastic_heun")
 CASES = [(kind, "VPSDE") for kind in sorted(SAMPLERS)]
-CASES += [(kind, name) for kind in ON_ALL for name in ("SubVPSDE", "VESDE")]
+CASES += [
+    pytest.param(kind, name, marks=pytest.mark.slow)
+    for kind in ON_ALL
+    for name in ("SubVPSDE", "VESDE")
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
