@@ -59,8 +59,11 @@ def loss_and_gradients(network, in_pieces, second_order):
     return float(loss), np.concatenate([g.numpy().ravel() for g in gradients])
 
 
-@pytest.mark.parametrize("second_order", [False, True])
-@pytest.mark.parametrize("name", sorted(OPTIONS))
+_CASES = [(name, False) for name in sorted(OPTIONS)]
+_SECOND = [pytest.param(name, True, marks=pytest.mark.slow) for name in sorted(OPTIONS)[1:]]
+
+
+@pytest.mark.parametrize(("name", "second_order"), [*_CASES, (sorted(OPTIONS)[0], True), *_SECOND])
 def test_pieces_equal_the_graph(name, second_order):
     network = network_of(**OPTIONS[name])
     graph = loss_and_gradients(network, False, second_order)

@@ -51,7 +51,11 @@ def gradients(network, size=8, **options):
     return float(loss), flat, function.get_concrete_function(x).graph
 
 
-@pytest.mark.parametrize("options", [{}, {"in_pieces": True}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"in_pieces": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_the_same_loss_and_gradients(options):
     kept, again = (gradients(network, **options) for network in pair())
     assert again[0] == pytest.approx(kept[0], rel=1e-5)
