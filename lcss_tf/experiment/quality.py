@@ -66,6 +66,11 @@ class Quality:
         """The sampler of that name with the most steps that the budget allows, or None."""
         make = self.samplers[name]
         first = make(num_steps=1).evaluations()
+        if first is None:
+            raise ValueError(
+                f"{name} chooses its evaluations by itself and keeps to no budget: list it among "
+                "quality.references, as an object."
+            )
         per_step = make(num_steps=2).evaluations() - first
         return make(num_steps=1 + (budget - first) // per_step) if budget >= first else None
 

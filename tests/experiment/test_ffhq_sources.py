@@ -67,7 +67,7 @@ def test_the_three_give_identical_batches(sources):
     folder = batches(sources["folder"], 4)
     assert folder.shape == (4, 2, 1024, 1024, 3)
     assert folder.min() >= 0
-    assert folder.max() == pytest.approx(1.0, abs=0.05)
+    assert 0.8 < folder.max() <= 1.0  # [0, 1], and which images come first is the seed's
     assert len({image.tobytes() for image in folder.reshape(8, -1)}) >= 3
     for name in ("tfds", "tfrecord"):
         # Resuming at step 1 is the same, too, and no image lies in memory.
