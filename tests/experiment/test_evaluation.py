@@ -170,6 +170,7 @@ def test_following_ends_with_the_last_checkpoint(run, tmp_path):
     assert set(results(workdir)) == {"step_000000010", "step_000000020"}
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_figures(run, tmp_path):
     """kill −9 while shards are written: those that are finished are not drawn again."""
     workdirs = [tmp_path / name for name in ("whole", "killed")]
