@@ -15,10 +15,11 @@ class TweedieGuidance(NullSpace):
     """s + Jᵀ Aᵀ (A C Aᵀ + (σ_y² + δ r² γ) I)⁻¹ (y − A x̂_0),  J = ∂x̂_0/∂x (Boys et al. 2023).
 
     x_0 given x_t is taken as N(x̂_0, C), C = (sigma_t²/alpha_t) J being Tweedie's covariance: what
-    is hidden and what is known vary together as the network says. With δ = 0 it is exact
-    for every Gaussian, whatever its covariance. The system is solved by conjugate
-    gradients, each of which is a backward pass; a network's J is no true covariance, so they are
-    few and damped, and x̂_0 is moved no farther than twice what A⁺ alone would. Affine SDEs only.
+    is hidden and what is known vary together as the network says. With δ = 0 it is exact for
+    every Gaussian, whatever its covariance, unless the bound below is reached. The system is
+    solved by conjugate gradients, each of which is a backward pass; a network's J is no true
+    covariance, so they are few and damped, and x̂_0 is moved no farther than twice what A⁺ alone
+    would. Affine SDEs only.
 
     Args:
       data_std: √v_0, of the scaled data; r² as in `NullSpace`.
