@@ -18,6 +18,7 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "newest", "newest, best, all, a step as 4000, or a range as 1000-4000."
 )
+_STRATEGY = cli.strategy_flag()
 _FOLLOW = flags.DEFINE_bool("follow", False, "Evaluate checkpoints as training writes them.")
 _STATS_ONLY = flags.DEFINE_bool("stats_only", False, "Only the statistics of real data.")
 
@@ -25,7 +26,8 @@ _STATS_ONLY = flags.DEFINE_bool("stats_only", False, "Only the statistics of rea
 def main(_):
     with cli.plain_errors():
         workdir = _WORKDIR.value
-        config.load_workdir(workdir, _GIN_BINDINGS.value)
+        bindings = cli.strategy_bindings(_STRATEGY.value) + _GIN_BINDINGS.value
+        config.load_workdir(workdir, bindings)
         if _LIKELIHOOD.value:
             print(report(evaluate_likelihood(workdir)))
             return

@@ -25,6 +25,7 @@ _INPUT = flags.DEFINE_multi_string(
 _MASK = flags.DEFINE_string("mask", "half", "half, box, random, or a file: white is known.")
 _FACTOR = flags.DEFINE_integer("factor", 2, "Of super-resolution.")
 _NOISE = flags.DEFINE_float("noise_std", 0.0, "Of the noise in the input; scaled data's units.")
+_STRATEGY = cli.strategy_flag()
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "Bindings over the run's, e.g. 'EulerMaruyama.num_steps=250'."
 )
@@ -33,7 +34,8 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
 def main(_):
     with cli.plain_errors():
         guidance = [] if _GUIDANCE.value is None else [f"sample.guidance = {_GUIDANCE.value}"]
-        config.load_workdir(_WORKDIR.value, guidance + _GIN_BINDINGS.value)
+        bindings = cli.strategy_bindings(_STRATEGY.value) + guidance + _GIN_BINDINGS.value
+        config.load_workdir(_WORKDIR.value, bindings)
         request = Request(
             _NUM_SAMPLES.value, _OUT.value, _SEED.value, _LABEL.value, tuple(_INPUT.value),
             _MASK.value, _FACTOR.value, _NOISE.value, _TRAJECTORY.value,

@@ -15,12 +15,13 @@ from pathlib import Path
 import gin
 from absl import logging
 
-import lcss_tf
+from lcss_tf.provenance import provenance
 from lcss_tf.registry import ALL_REGISTRIES
 from lcss_tf.training.checkpoints import write_bytes_whole
 
 PROJECT_GIN = Path(__file__).resolve().parent.parent / "gin"
 _CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
+_DEVICES = re.compile(r"^distribution\.\w+ = .*\n", re.MULTILINE)
 _UNKNOWN = re.compile(r"No configurable matching (?:reference )?'@?([\w./]+)")
 
 
@@ -84,15 +85,20 @@ def import_user_module(module):
 
 
 def claim_workdir(workdir, imports=(), force=False):
-    """Makes the workdir and records the parsed configuration in it.
+    """Makes the workdir and records in it the parsed configuration and where it came from.
+
+    What binds the devices (`distribution`) is not part of it: a run goes on, and is sampled from,
+    on whatever devices there are.
+
+    Returns:
+      What was written: {name: bytes}.
 
     Raises:
       ConfigError: the workdir cannot be written, or holds a run with another configuration;
         the message names the keys that differ.
     """
     workdir = Path(workdir)
-    # gin underlines its titles over the whole width.
-    config = re.sub(r"={80,}", "=" * 78, gin.config_str(max_line_length=10_000))
+    config = parsed_config()
     stored = workdir / _CONFIG
     if stored.is_file() and not force:
         differing = _differing_keys(stored.read_text(), config)
@@ -103,19 +109,26 @@ def claim_workdir(workdir, imports=(), force=False):
                 + "\nChoose another --workdir, or go on from its checkpoint with the new "
                 "configuration by --resume=force."
             )
-    run = {
-        "lcss_tf": lcss_tf.__version__,
-        "python": sys.version.split()[0],
-        "imports": [str(Path(m).resolve()) if m.endswith(".py") else m for m in imports],
-        "versions": {name: importlib.import_module(name).__version__ for name in _RECORDED},
-    }
+    imports = [str(Path(m).resolve()) if m.endswith(".py") else m for m in imports]
+    run = provenance() | {"imports": imports, "devices": device_bindings()}
+    contents = {_CONFIG: config.encode(), _RUN: json.dumps(run, indent=2).encode()}
     with _writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        write_bytes_whole(stored, config.encode())
-        write_bytes_whole(workdir / _RUN, json.dumps(run, indent=2).encode())
+        for name, content in contents.items():
+            write_bytes_whole(workdir / name, content)
+    return contents
 
 
-_RECORDED = ("tensorflow", "keras", "numpy")
+def parsed_config():
+    """The parsed configuration as a text, without what binds the devices."""
+    # gin underlines its titles over the whole width.
+    config = re.sub(r"={80,}", "=" * 78, gin.config_str(max_line_length=10_000))
+    return _DEVICES.sub("", config)
+
+
+def device_bindings():
+    """The bindings of `distribution`, which no run's record holds."""
+    return [line.strip() for line in _DEVICES.findall(gin.config_str(max_line_length=10_000))]
 
 
 def is_run(workdir):
@@ -141,11 +154,23 @@ def load_workdir(workdir, bindings=()):
     return run["imports"]
 
 
+def recorded(workdir):
+    """What a run's ``run.json`` holds.
+
+    Raises:
+      FileNotFoundError: the workdir holds no run.
+    """
+    path = Path(workdir) / _RUN
+    if not path.is_file():
+        raise FileNotFoundError(f"{workdir} holds no run ({_RUN} is missing).")
+    return json.loads(path.read_text())
+
+
 def write_operative(workdir):
-    """Writes the operative configuration, every parameter that was used, and returns it."""
-    text = gin.operative_config_str()
-    write_bytes_whole(Path(workdir) / _OPERATIVE, text.encode())
-    return text
+    """Writes the operative configuration, every parameter that was used; returns {name: bytes}."""
+    content = gin.operative_config_str().encode()
+    write_bytes_whole(Path(workdir) / _OPERATIVE, content)
+    return {_OPERATIVE: content}
 
 
 def hyperparameters():
@@ -164,7 +189,7 @@ def binding_table(config):
 
 
 def _differing_keys(old, new):
-    old, new = binding_table(old), binding_table(new)
+    old, new = binding_table(_DEVICES.sub("", old)), binding_table(new)
     return [
         f"{key}: {old.get(key, '(unset)')} there, {new.get(key, '(unset)')} now"
         for key in sorted(old.keys() | new.keys())

@@ -9,6 +9,11 @@ import tensorflow as tf
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
+def resident_mib():
+    """The resident set of this process, MiB (Linux; elsewhere NaN)."""
+    return _resident("VmRSS")
+
+
 class PeakMemory:
     """The most memory used since `restart`, in MiB.
 

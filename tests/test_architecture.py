@@ -10,7 +10,7 @@ PACKAGE = ROOT / "lcss_tf"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a module imports from its own layer's package or from below.
 LAYERS = [
-    {"registry", "rng", "xla", "memory"},
+    {"registry", "rng", "xla", "memory", "provenance"},
     {"sdes", "layers", "data", "images", "plots"},
     {"networks", "score", "films", "panels"},
     {"losses", "samplers", "exact", "importers"},

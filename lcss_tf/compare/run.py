@@ -74,7 +74,8 @@ def run_entry(workdir, name, diagnosis=False):
 
 
 def _in_process(workdir, *arguments):
-    command = [sys.executable, str(COMMAND), f"--workdir={workdir}", *arguments]
+    devices = [f"--gin_bindings={binding}" for binding in config.device_bindings()]
+    command = [sys.executable, str(COMMAND), f"--workdir={workdir}", *devices, *arguments]
     status = subprocess.run(command, check=False).returncode
     if status:
         raise EntryError(

@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from lcss_tf import images
+from lcss_tf.config import parsed_config
 from lcss_tf.experiment.evaluation_report import write_report
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import restored
@@ -34,6 +35,7 @@ from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 _VECTORS = dict.fromkeys(("vector", "signal", "volume", "table"), SlicedWasserstein)
 DEFAULT_METRICS = {"image": PixelFrechet, **_VECTORS}
 _PATIENCE_SECONDS = 5.0  # between two looks for the first checkpoint
+_MOST, _BEST, _NONE = 4_096, -1, -2  # checkpoints at a time; the best one; no checkpoint
 _KEPT = 1_024  # samples that stay on the disk, for pictures and neighbours
 
 
@@ -70,15 +72,16 @@ class Evaluation:
     def __init__(self, workdir, metric=None, metrics=None, seed=1, poll_seconds=10.0, report=True):
         self._workdir, self._seed = Path(workdir), seed
         self._poll_seconds, self._report = poll_seconds, report
-        self.recipe, self._state, self._info, distribution = restored(workdir)
+        self.recipe, self._state, self._info, self._distribution = restored(workdir)
+        self._chief = self._distribution.is_chief
         self.metrics = list(metrics or []) + ([metric] if metric else [])
         self.metrics = self.metrics or default_metrics(self._info)
         for one in self.metrics:
             one.check(self._info)
         self.references = References(self.recipe.data, self.recipe.seed)
         self.recipe.data.require(self.references.split)
-        self._generation = Generation(self._state, self._info.shape, distribution)
-        self._checkpoints, self._results = Checkpoints(workdir), Results(workdir)
+        self._generation = Generation(self._state, self._info.shape, self._distribution)
+        self._checkpoints, self._results = Checkpoints(workdir), Results(workdir, self._chief)
         self._real = None
 
     def run(self, checkpoint="newest"):
@@ -86,7 +89,7 @@ class Evaluation:
 
         With several, one that cannot be used is left out with a warning.
         """
-        paths = chosen(self._checkpoints, checkpoint)
+        paths = self._agreed(chosen(self._checkpoints, checkpoint))
         done = None
         for path in paths:
             try:
@@ -98,7 +101,7 @@ class Evaluation:
         if done is None:
             raise CheckpointError(f"None of {len(paths)} checkpoints could be evaluated.")
         figures = self._results.publish(done)
-        if self._report:
+        if self._report and self._chief:
             write_report(self._workdir, self.recipe, self.references, self._results.all())
         return figures, self._results.place(done["step"])
 
@@ -106,7 +109,7 @@ class Evaluation:
         """Evaluates checkpoints as they appear, until that of the last step."""
         seen, result = set(), None
         while True:
-            for path in [p for p in self._checkpoints.paths() if p not in seen]:
+            for path in self._agreed([p for p in self._checkpoints.paths() if p not in seen]):
                 seen.add(path)
                 try:
                     result = self.run(str(step_of(path)))
@@ -133,10 +136,7 @@ class Evaluation:
 
     def _one(self, path):
         """The result of one checkpoint: found, or measured."""
-        measured = [f"{m.name} {m.extractor.identity()}" for m in self.metrics]
-        config = gin.config_str(max_line_length=10_000)
-        key = store.text_hash(config, store.sha256(path), *measured)
-        self._checkpoints.load(self._state, path)
+        key = self._load(path)
         step = self._state.step
         found = self._results.finished(step, key)
         if found:
@@ -146,7 +146,8 @@ class Evaluation:
         groups = self._groups()
         real = self._of_real_examples(groups)
         place = self._results.place(step)
-        shards = Shards(place / f"shards_{key[:12]}", self._generation, self._info, self._seed)
+        directory = place / f"shards_{key[:12]}"
+        shards = Shards(directory, self._generation, self._info, self._seed, self._chief)
         summaries = {identity: sample_summary(group) for identity, group in groups.items()}
         extractors = [group[0].extractor for group in groups.values()]
         kept = []
@@ -162,7 +163,8 @@ class Evaluation:
             files.append(str(file))
             for metric in group:
                 figures |= metric.figures(summaries[identity], reference)
-        self._write_samples(place, np.concatenate(kept))
+        if self._chief:
+            self._write_samples(place, np.concatenate(kept))
         result = {
             "step": step,
             "key": key,
@@ -171,11 +173,43 @@ class Evaluation:
             "counts": real["counts"],
             "references": files,
         }
+        self._distribution.meet()  # the shards are read by all workers, and go now
         self._results.write(result)
         shards.remove()
         for left in place.glob("shards_*"):  # of a run that was interrupted under other bindings
-            Shards(left, self._generation, self._info, 0).remove()
+            Shards(left, self._generation, self._info, 0, self._chief).remove()
         return result
+
+    def _load(self, path):
+        """Loads a checkpoint, on all workers what the chief has read; returns the result's key.
+
+        Raises:
+          CheckpointError: the chief cannot read it.
+        """
+        measured = [f"{m.name} {m.extractor.identity()}" for m in self.metrics]
+        key, problem = "", None
+        if self._chief:
+            try:
+                key = store.text_hash(parsed_config(), store.sha256(path), *measured)
+                self._checkpoints.load(self._state, path)
+            except (CheckpointError, OSError) as error:
+                problem = error
+        told = np.int32([problem is None, *bytes.fromhex(key or "00" * 32)])
+        readable, *key = self._distribution.from_chief([told])[0].tolist()
+        if problem is not None:
+            raise problem
+        if not readable:
+            raise CheckpointError(f"{path} cannot be used; the chief says why.")
+        self._state.share(self._distribution)
+        return bytes(key).hex()
+
+    def _agreed(self, paths):
+        """The chief's choice of checkpoints, on all workers."""
+        steps = np.full(_MOST, _NONE)
+        steps[: len(paths)] = [_BEST if step_of(p) is None else step_of(p) for p in paths]
+        steps = self._distribution.from_chief([steps])[0].tolist()
+        place = lambda s: self._checkpoints.best_path if s == _BEST else self._checkpoints.at(s)
+        return [place(s) for s in steps if s != _NONE]
 
     def _of_real_examples(self, groups):
         """{"figures", "split", "counts"}: the metrics of real examples of the other split."""

@@ -65,12 +65,12 @@ def encode_inputs(workdir, inputs, out=None):
     Returns:
       The paths written.
     """
-    recipe, state, info, _ = restored(workdir)
+    recipe, state, info, distribution = restored(workdir)
     x = read_examples(inputs, info, recipe.data)
     latents = Latents(state)
     x_T = latents.encode(x)
     examples, decoded = info.unscale(x), info.unscale(latents.decode(x_T))
-    out = output_path(out, workdir, "latents")
+    out = output_path(out, workdir, "latents", distribution)
     arrays = {"latents": x_T, "examples": examples, "decoded": decoded, "step": state.step}
     rows = np.concatenate([examples, decoded])
     return _written(out, arrays, rows, info, columns=len(x))
@@ -94,7 +94,7 @@ def interpolate_inputs(workdir, inputs, count=9, out=None):
     Raises:
       ValueError: fewer than two examples, or fewer than two points.
     """
-    recipe, state, info, _ = restored(workdir)
+    recipe, state, info, distribution = restored(workdir)
     x = read_examples(inputs, info, recipe.data)
     if len(x) < 2 or count < 2:
         raise ValueError(
@@ -107,7 +107,7 @@ def interpolate_inputs(workdir, inputs, count=9, out=None):
     ways = np.moveaxis(ways, 1, 0)
     decoded = info.unscale(latents.decode(ways.reshape(-1, *info.shape)))
     arrays = {"samples": decoded.reshape(ways.shape), "step": state.step}
-    out = output_path(out, workdir, "interpolation")
+    out = output_path(out, workdir, "interpolation", distribution)
     return _written(out, arrays, decoded, info, columns=count)
 
 

@@ -74,7 +74,7 @@ def evaluate_likelihood(
         "probes": probes,
         "seed": recipe.seed,
     }
-    results = _Results(Path(workdir) / _FILE, settings)
+    results = _Results(Path(workdir) / _FILE, settings, distribution.is_chief)
     done = len(results.log_prob)
     if done:
         print(f"Going on from {results.path} at example {done:,} of {len(indices):,}.")
@@ -163,8 +163,8 @@ class _Batches:
 class _Results:
     """What is finished, in a file that is always whole."""
 
-    def __init__(self, path, settings):
-        self.path, self.settings = path, settings
+    def __init__(self, path, settings, writes):
+        self.path, self.settings, self._writes = path, settings, writes
         self.log_prob, self.evaluations = [], []
         if path.is_file():
             try:
@@ -185,6 +185,8 @@ class _Results:
         self._write({"figures": figures})
 
     def _write(self, more):
+        if not self._writes:
+            return
         content = {
             "settings": self.settings,
             **more,

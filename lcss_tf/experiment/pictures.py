@@ -1,24 +1,21 @@
 """Pictures during training: of each kind of data what a person would want to see."""
 
-from pathlib import Path
-
 import gin
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lcss_tf import images, plots
+from lcss_tf import plots
 from lcss_tf.experiment.views import views
 
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
 
 
-@gin.configurable("pictures", denylist=["workdir", "data", "generation", "summaries"])
+@gin.configurable("pictures", denylist=["data", "generation", "summaries"])
 class Pictures:
-    """Draws samples from the EMA weights, writes PNGs and shows them in TensorBoard.
+    """Draws samples from the EMA weights: PNGs in ``<workdir>/samples``, and in TensorBoard.
 
     Args:
-      workdir: PNGs go to ``<workdir>/samples``.
       data: the `Dataset`.
       generation: a `Generation`.
       summaries: `Summaries`.
@@ -27,9 +24,8 @@ class Pictures:
       seed: of the samples, the same every time, so that pictures can be compared.
     """
 
-    def __init__(self, workdir, data, generation, summaries, every=5_000, num_samples=64, seed=0):
+    def __init__(self, data, generation, summaries, every=5_000, num_samples=64, seed=0):
         self.every = every
-        self._directory = Path(workdir) / "samples"
         self._data = data
         self._generation = generation
         self._summaries = summaries
@@ -47,8 +43,8 @@ class Pictures:
             logging.warning("No pictures at step %d: %s", state.step, error)
             return
         for name, picture in pictures.items():
-            images.write_png(self._directory / f"{name}_{state.step:09d}.png", picture)
-            self._summaries.image(f"samples/{name}", picture, state.step)
+            path = f"samples/{name}_{state.step:09d}.png"
+            self._summaries.picture(f"samples/{name}", picture, state.step, path)
         self._summaries.flush()
 
     def _views(self, state):

@@ -1,7 +1,6 @@
 """Does the forward SDE end where sampling starts? x_T of the training data against the prior."""
 
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import gin
@@ -9,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lcss_tf import images, plots, rng
+from lcss_tf import plots, rng
 from lcss_tf.metrics.sliced_wasserstein import random_directions
 
 _NUMBERS = 2**17  # of x_T that are simulated
@@ -116,7 +115,7 @@ def check_prior(sde, data, seed, num_examples=None, threshold=0.04):
     return PriorCheck(_gap(pooled, std), sliced, threshold, count, quantiles)
 
 
-def report_prior(workdir, sde, data, seed, summaries):
+def report_prior(sde, data, seed, summaries):
     """Checks the prior; warns if it is wrong, and shows both laws.
 
     The picture goes to ``<workdir>/prior_check.png`` and TensorBoard, the distance to
@@ -133,8 +132,7 @@ def report_prior(workdir, sde, data, seed, summaries):
         verdict = "within what is tolerated" if result.passed else "too far"
         title = f"distance {result.distance:.3f} of the prior's deviation: {verdict}"
         picture = plots.laws(result.quantiles, ("$x_T$ of the data", "the prior"), title)
-        images.write_png(Path(workdir) / "prior_check.png", picture)
-        summaries.image("prior_check", picture, 0)
+        summaries.picture("prior_check", picture, 0, "prior_check.png")
     return result
 
 

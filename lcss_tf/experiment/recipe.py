@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gin
+import keras
+import numpy as np
+import tensorflow as tf
 
 from lcss_tf.data.info import DataInfo
 from lcss_tf.registry import PRECONDITIONINGS
@@ -31,6 +34,8 @@ class Recipe:
       total_steps: training steps.
       batch_size: examples per step, over all replicas.
       seed: of everything random.
+      deterministic: two runs on the same devices give the same bits: TensorFlow's slower
+        deterministic kernels are used. On one CPU they are the same anyway.
     """
 
     sde: object = gin.REQUIRED
@@ -40,6 +45,7 @@ class Recipe:
     total_steps: int = gin.REQUIRED
     batch_size: int = gin.REQUIRED
     seed: int = 0
+    deterministic: bool = False
 
     @property
     def num_classes(self):
@@ -76,8 +82,34 @@ def measure(recipe, state):
 
 
 def write_data_info(workdir, data):
-    """Records what sampling must know of the data, so that it needs none."""
-    write_bytes_whole(Path(workdir) / _DATA, data.info().to_json().encode())
+    """Records what sampling must know of the data, so that it needs none; returns {name: bytes}."""
+    contents = {_DATA: data.info().to_json().encode()}
+    write_bytes_whole(Path(workdir) / _DATA, contents[_DATA])
+    return contents
+
+
+def devices_and_recipe():
+    """(`Distribution`, `Recipe`): several workers must find each other before anything else."""
+    distribution = Distribution()
+    recipe = Recipe()
+    if recipe.deterministic:
+        keras.utils.set_random_seed(recipe.seed)
+        tf.config.experimental.enable_op_determinism()
+    return distribution, recipe
+
+
+def checked_recipe():
+    """The devices and the recipe of a training, checked against each other.
+
+    Raises:
+      ValueError: they do not fit, or the loss cannot train on the SDE; with the remedy.
+    """
+    distribution, recipe = devices_and_recipe()
+    distribution.rows_per_replica(recipe.batch_size)
+    recipe.loss.check(recipe.sde)
+    if recipe.total_steps < 1:
+        raise ValueError(f"train.total_steps must be at least 1; got {recipe.total_steps}.")
+    return distribution, recipe
 
 
 def restored(workdir):
@@ -86,14 +118,19 @@ def restored(workdir):
     Raises:
       CheckpointError: the run has no checkpoint.
     """
-    recipe, distribution = Recipe(), Distribution()
+    distribution, recipe = devices_and_recipe()
     path = Path(workdir) / _DATA
     if not path.is_file():
         raise CheckpointError(f"{workdir} has no {_DATA}: the run ended before its first step.")
     info = DataInfo.from_json(path.read_text())
     state = TrainState(score_model(recipe.sde), recipe.network, None, info.shape, distribution)
-    if Checkpoints(workdir).restore(state) is None:
+    checkpoints = Checkpoints(workdir)
+    if distribution.is_chief and checkpoints.restore(state) is None:
         raise CheckpointError(
             f"{workdir} has no checkpoint yet. Train on with bin/train.py, or wait for its first."
         )
+    # Of several workers all read what the chief has read, not what is newest a moment later.
+    step = int(distribution.from_chief([np.int64(state.step)])[0])
+    if not distribution.is_chief:
+        checkpoints.load(state, checkpoints.at(step))
     return recipe, state, info, distribution

@@ -35,7 +35,7 @@ def restore(workdir, problem, inputs, num_samples=4, out=None, seed=0, label=Non
     restoration = Restoration(state, info.shape, distribution, problem)
     given = read_inputs(inputs, info, recipe.data, problem, seed)
     name = f"{type(problem.operator).__name__.lower()}_seed_{seed}"
-    out = output_path(out, workdir, name)
+    out = output_path(out, workdir, name, distribution)
     x = restoration.reconstruct(given.observed, num_samples, seed, label=label)
     samples, observed = info.unscale(x), info.unscale(given.observed)
     truth = None if given.truth is None else info.unscale(given.truth)

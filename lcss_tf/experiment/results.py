@@ -17,10 +17,11 @@ class Results:
 
     Args:
       workdir: the run's directory.
+      writes: whether this process writes; of several workers the chief alone does.
     """
 
-    def __init__(self, workdir):
-        self._workdir = Path(workdir)
+    def __init__(self, workdir, writes=True):
+        self._workdir, self._writes = Path(workdir), writes
         self.directory = self._workdir / "evaluation"
 
     def place(self, step):
@@ -46,6 +47,8 @@ class Results:
         Returns:
           The flat figures that are written to ``<workdir>/metrics.json`` too.
         """
+        if not self._writes:
+            return self.publish(result)
         place = self.place(result["step"])
         place.mkdir(parents=True, exist_ok=True)
         summaries = Summaries(self.directory)
@@ -66,6 +69,8 @@ class Results:
             if row["real"] is not None:
                 flat[f"{name}_of_{result['real_split']}_data"] = row["real"]
         flat |= result["counts"]
+        if not self._writes:
+            return flat
         _write(self._workdir / "metrics.json", flat)
         text = io.StringIO()
         writer = csv.writer(text)

@@ -1,5 +1,7 @@
 """The root `sample`: a run's newest EMA weights to a grid and an array."""
 
+import functools
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +32,8 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=Fal
     Returns:
       The paths written.
     """
-    out = output_path(out, workdir, f"seed_{seed}")
     recipe, state, info, distribution = restored(workdir)
+    out = output_path(out, workdir, f"seed_{seed}", distribution)
     if trajectory:
         check_trajectory(info)
     generation = Generation(state, info.shape, distribution)
@@ -51,12 +53,22 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=Fal
     return written
 
 
-def output_path(out, workdir, name):
-    """The path, without a suffix, of what is written: `out`, or ``<workdir>/samples/<name>``."""
+def output_path(out, workdir, name, distribution):
+    """The path, without a suffix, of what is written: `out`, or ``<workdir>/samples/<name>``.
+
+    Of several workers the chief alone writes there, the others to a folder that ends with them.
+    """
+    if not distribution.is_chief:
+        return Path(_discarded().name) / name
     out = Path(out) if out else Path(workdir) / "samples" / name
     out = out.with_suffix("") if out.suffix in (".png", ".npz", ".gif") else out
     out.parent.mkdir(parents=True, exist_ok=True)
     return out
+
+
+@functools.cache
+def _discarded():
+    return tempfile.TemporaryDirectory()
 
 
 def picture_of(samples, info, most=256, columns=None):

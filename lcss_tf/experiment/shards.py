@@ -21,10 +21,11 @@ class Shards:
       generation: a `Generation`.
       info: the `DataInfo`.
       seed: of the samples.
+      writes: whether this process writes; of several workers the chief alone does.
     """
 
-    def __init__(self, directory, generation, info, seed):
-        self._directory, self._generation = directory, generation
+    def __init__(self, directory, generation, info, seed, writes=True):
+        self._directory, self._generation, self._writes = directory, generation, writes
         self._info, self._seed = info, seed
         batch = generation.batch_size
         self.size = -(-_SHARD // batch) * batch
@@ -46,14 +47,15 @@ class Shards:
                         outputs = extractor(arrays["samples"])
                         new |= _arrays(outputs, extractor) if extractor.costly else {}
                     found[extractor.identity()] = outputs
-                if new:
+                if new and self._writes:
                     store.write_arrays(self._path(start // self.size), arrays | new)
                 yield arrays["samples"], found
                 bar.update(size)
 
     def remove(self):
         """Removes the files, of interrupted runs as well."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._writes:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def _shard(self, index, size):
         """The arrays of a shard with at least `size` samples, cut to these."""
@@ -63,7 +65,8 @@ class Shards:
             seed = rng.seed_for(self._seed, "shard", index) if index else self._seed
             samples = self._info.unscale(self._generation(size, seed, progress=False))
             arrays = {"samples": samples}
-            store.write_arrays(self._path(index), arrays)
+            if self._writes:
+                store.write_arrays(self._path(index), arrays)
         return {key: value[:size] for key, value in arrays.items()}
 
     def _path(self, index):

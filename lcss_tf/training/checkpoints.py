@@ -6,16 +6,22 @@ a process killed while writing loses nothing. Where the newest file cannot be re
 the one before it serves.
 """
 
+import errno
 import json
 import os
 import re
+import shutil
+import time
 from pathlib import Path
 
 import gin
 import numpy as np
 from absl import logging
 
+import lcss_tf
+
 FORMAT = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"step_(\d+)\.npz")
 
 
@@ -23,7 +29,7 @@ class CheckpointError(RuntimeError):
     """There are checkpoints, but none can be used."""
 
 
-@gin.configurable("checkpoints", denylist=["workdir"])
+@gin.configurable("checkpoints", denylist=["workdir", "writes"])
 class Checkpoints:
     """The checkpoints of one run, under ``<workdir>/checkpoints``.
 
@@ -31,12 +37,14 @@ class Checkpoints:
       workdir: the run's directory.
       every: steps between checkpoints.
       keep: how many of the newest are kept.
+      patience_s: how long the last save waits for a disk that is full, trying again, in seconds.
+      writes: whether this process writes; of several workers the chief alone does.
 
     Raises:
       ValueError: unless every >= 1 and keep >= 1.
     """
 
-    def __init__(self, workdir, every=1_000, keep=3):
+    def __init__(self, workdir, every=1_000, keep=3, patience_s=60.0, writes=True):
         if every < 1 or keep < 1:
             raise ValueError(
                 f"checkpoints expects every >= 1 and keep >= 1; got every={every}, keep={keep}."
@@ -44,6 +52,34 @@ class Checkpoints:
         self.directory = Path(workdir) / "checkpoints"
         self.every = every
         self.keep = keep
+        self._patience_seconds = patience_s
+        self._writes = writes
+        self._beside = {}
+
+    def keep_beside(self, contents):
+        """Small files of the workdir ({name: bytes}) that every save puts back if they vanished."""
+        self._beside |= contents
+
+    def prepare(self, state):
+        """Before training: removes what a killed process left half written, and looks for room.
+
+        Raises:
+          OSError: there is no room for two checkpoints; says how much is missing.
+        """
+        if not self._writes:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for left in self.directory.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        size = sum(v.numpy().nbytes for group in state.variables().values() for v in group)
+        present = sum(path.stat().st_size for path in self.paths())
+        missing = 2 * size - present - shutil.disk_usage(self.directory).free
+        if missing > 0:
+            raise OSError(
+                errno.ENOSPC,
+                f"{self.directory} has no room for two checkpoints of {size / 2**20:,.0f} MiB: "
+                f"{missing / 2**20:,.0f} MiB are missing. Make room, or choose another --workdir",
+            )
 
     def paths(self):
         """Complete checkpoints, oldest first."""
@@ -59,16 +95,51 @@ class Checkpoints:
         """The path of the checkpoint at a step, which may not be there."""
         return self.directory / f"step_{step:09d}.npz"
 
-    def save(self, state):
-        """Writes the state at its step, and removes all but the newest `keep`."""
-        path = self.write(self.at(state.step), state)
+    def save(self, state, patient=False):
+        """Writes the state at its step, and removes all but the newest `keep`.
+
+        On a full disk old checkpoints are removed first, all but the newest; after that, with
+        `patient`, it tries again for `patience_s` seconds.
+
+        Raises:
+          OSError: it could not be written. The checkpoints before are whole.
+        """
+        path, start = self.at(state.step), time.monotonic()
+        while True:
+            try:
+                self.write(path, state)
+                break
+            except OSError as error:
+                if error.errno in _FULL and self._remove_oldest(path):
+                    continue
+                if not patient or time.monotonic() - start > self._patience_seconds:
+                    text = f"{error.strerror}; make room there"
+                    raise OSError(error.errno, text, str(path)) from error
+                logging.warning("%s could not be written (%s); trying again.", path, error)
+                time.sleep(1.0)
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path
 
+    def _remove_oldest(self, path):
+        """Removes the oldest checkpoint, if a newer one is left; returns whether there was one."""
+        others = [other for other in self.paths() if other != path]
+        if len(others) < 2:
+            return False
+        logging.warning("No room for %s: %s is removed.", path.name, others[0].name)
+        others[0].unlink(missing_ok=True)
+        return True
+
     def write(self, path, state):
         """Writes the state to a file of this folder, whole or not at all; returns the path."""
-        meta = {"format": FORMAT, "step": state.step, "nonfinite_steps": state.nonfinite_steps}
+        if not self._writes:
+            return path
+        meta = {
+            "format": FORMAT,
+            "lcss_tf": lcss_tf.__version__,
+            "step": state.step,
+            "nonfinite_steps": state.nonfinite_steps,
+        }
         arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for group, variables in state.variables().items():
             for i, variable in enumerate(variables):
@@ -76,6 +147,9 @@ class Checkpoints:
         for name, value in (state.model.preconditioning.measured or {}).items():
             arrays[f"measured/{name}"] = value
         self.directory.mkdir(parents=True, exist_ok=True)
+        for name, content in self._beside.items():
+            if not (self.directory.parent / name).exists():
+                write_bytes_whole(self.directory.parent / name, content)
         _write_whole(path, arrays)
         return path
 
@@ -133,7 +207,9 @@ def read(path, variables):
         meta = json.loads(bytes(archive["meta"]))
         if meta["format"] != FORMAT:
             raise CheckpointError(
-                f"its format is {meta['format']}, this version of lcss_tf reads {FORMAT}"
+                f"it is of lcss_tf {meta.get('lcss_tf', '0.1.0')}, in format {meta['format']}; "
+                f"this is {lcss_tf.__version__}, which reads format {FORMAT}: install that version "
+                "to go on with this run"
             )
         arrays = {"meta": meta, "measured": {}}
         for key in archive.files:
@@ -183,8 +259,11 @@ def write_bytes_whole(path, content):
     """Writes a small file atomically."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 __all__ = ["CheckpointError", "Checkpoints", "read", "write_bytes_whole"]

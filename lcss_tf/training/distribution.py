@@ -1,33 +1,69 @@
-"""Devices and replicas. The only module that knows ``tf.distribute``."""
+"""Devices, replicas and workers. The only module that knows ``tf.distribute``."""
 
+import contextlib
 import functools
+import os
 
 import gin
+import numpy as np
 import tensorflow as tf
+
+from lcss_tf.training.cluster import find_cluster
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker ended or cannot be reached; training goes on from the last checkpoint."""
 
 
 @gin.configurable("distribution")
 class Distribution:
-    """A MirroredStrategy over this machine's devices.
+    """How a step is spread over devices, machines and processes.
 
     Args:
-      num_replicas: by default one for each GPU, or one on the CPU. On a machine without
-        enough GPUs, more replicas share the CPU as logical devices: slower than one, but
+      strategy: "mirrored": this machine's GPUs, or its CPU. "multi_worker": one process on each
+        of several machines, as the environment describes them (`lcss_tf.training.cluster`); every
+        process runs the same command, and the first, the chief, writes. "one_device": the first
+        GPU, or the CPU, without copies. "tpu": the TPU that the environment names.
+      num_replicas: of "mirrored"; by default one for each GPU, or one on the CPU. On a machine
+        without enough GPUs, more replicas share the CPU as logical devices: slower than one, but
         real replicas, to try things with.
 
     Raises:
-      ValueError: the devices cannot be had.
+      ValueError: no such strategy, or the devices cannot be had.
     """
 
-    def __init__(self, num_replicas=None):
-        devices = _devices(num_replicas)
-        self._strategy = _mirrored(devices)
-        self._on_gpus = not devices or "gpu" in devices[0]
+    def __init__(self, strategy="mirrored", num_replicas=None):
+        if strategy not in _STRATEGIES:
+            raise ValueError(
+                f"distribution.strategy must be one of {', '.join(sorted(_STRATEGIES))}; got "
+                f"{strategy!r}."
+            )
+        if num_replicas is not None and strategy != "mirrored":
+            raise ValueError(
+                f"distribution.num_replicas = {num_replicas} is for the strategy mirrored; "
+                f"{strategy} takes the devices there are."
+            )
+        options = () if strategy != "mirrored" else (_devices(num_replicas),)
+        self.strategy = strategy
+        self._strategy = _STRATEGIES[strategy](*options)
+        resolver = self._strategy.cluster_resolver if strategy == "multi_worker" else None
+        self.num_workers = resolver.cluster_spec().num_tasks("worker") if resolver else 1
+        self.worker = resolver.task_id if resolver else 0
 
     @property
     def num_replicas(self):
-        """Replicas in sync."""
+        """Replicas in sync, on all workers."""
         return self._strategy.num_replicas_in_sync
+
+    @property
+    def is_chief(self):
+        """Whether this process writes: checkpoints, summaries, pictures, figures."""
+        return self.worker == 0
+
+    def text(self):
+        """For people: ``2 (mirrored)``."""
+        workers = f", worker {self.worker} of {self.num_workers}" if self.num_workers > 1 else ""
+        return f"{self.num_replicas} ({self.strategy}{workers})"
 
     def rows_per_replica(self, global_batch, what="batch_size"):
         """Examples that each replica gets.
@@ -60,8 +96,38 @@ class Distribution:
         )
 
     def concat(self, values):
-        """Per-replica tensors [B, ...] joined along the batch axis, in the replicas' order."""
+        """Per-replica tensors [B, ...] joined along the batch axis, in the replicas' order.
+
+        Those of all workers, who must all ask for it.
+        """
+        if self.num_workers > 1:
+            return self._strategy.gather(values, axis=0)
         return tf.concat(self._strategy.experimental_local_results(values), axis=0)
+
+    def from_chief(self, arrays):
+        """The chief's values of a list of arrays, whose shapes and types all workers know.
+
+        All workers must ask for it. Alone, a process gets its own back.
+        """
+        if self.num_workers == 1:
+            return arrays
+        values = [tf.convert_to_tensor(array) for array in arrays]
+
+        @tf.function(autograph=False)
+        def share(values):
+            def on_replica(values):
+                chiefs = tf.equal(replica_row(1), 0)
+                mine = [tf.where(chiefs, _summable(v), 0) for v in values]
+                return all_reduce_sum(mine)
+
+            return self.first(self.run(on_replica, values))
+
+        shared = share(values)
+        return [tf.cast(s, v.dtype).numpy() for s, v in zip(shared, values, strict=True)]
+
+    def meet(self):
+        """Waits until all workers are here."""
+        self.from_chief([np.int32([0])])
 
     def batches(self, make_dataset, global_batch):
         """An iterator of per-replica batches.
@@ -78,9 +144,10 @@ class Distribution:
             first = context.input_pipeline_id * local
             return make_dataset(tuple(((first + i) * rows, rows) for i in range(local)))
 
-        if self._on_gpus:
+        if _has_accelerators(self.strategy):
             return iter(self._strategy.distribute_datasets_from_function(for_host))
-        return self._host_batches(for_host(tf.distribute.InputContext()))
+        context = tf.distribute.InputContext(self.num_workers, self.worker, self.num_replicas)
+        return self._host_batches(for_host(context))
 
     def _host_batches(self, dataset):
         """Per-replica batches without the strategy's device iterators.
@@ -96,6 +163,36 @@ class Distribution:
         """Applies function(variable, *args) to a variable on each device (cross-replica)."""
         self._strategy.extended.update(variable, function, args=args, group=False)
 
+    @contextlib.contextmanager
+    def watching_workers(self):
+        """Says what it means if the other workers cannot be reached any more in the block.
+
+        Raises:
+          WorkerLostError: one was lost.
+        """
+        try:
+            yield
+        except _LOST as error:
+            if self.num_workers == 1:
+                raise
+            raise WorkerLostError(
+                f"Worker {self.worker} of {self.num_workers} lost the others "
+                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). Nothing before "
+                "the last checkpoint is lost: start all workers again by the same command, or "
+                "run each with --max_restarts=10, which does so by itself."
+            ) from error
+
+
+# What a collective raises if another worker is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.CancelledError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,
+)
+
 
 def replica_row(rows):
     """In a replica: index in the global batch of its first example, with `rows` per replica."""
@@ -107,11 +204,55 @@ def all_reduce_sum(tensors):
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
 
+def _summable(value):
+    """In a type that collectives add, without loss."""
+    if value.dtype in (tf.float32, tf.float64, tf.int32, tf.int64):
+        return value
+    return tf.cast(value, tf.float32 if value.dtype.is_floating else tf.int64)
+
+
 @functools.cache
 def _mirrored(devices):
     """One strategy for each set of devices: two of them in a process would number their
     collectives alike, and mix them up."""
     return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker():
+    """The strategy waits for all workers: it must be made before anything is computed."""
+    os.environ["TF_CONFIG"] = find_cluster(os.environ).tf_config()
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@functools.cache
+def _one_device():
+    device = "/gpu:0" if tf.config.list_physical_devices("GPU") else "/cpu:0"
+    return tf.distribute.OneDeviceStrategy(device)
+
+
+@functools.cache
+def _tpu():
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"The strategy tpu found no TPU ({str(error).splitlines()[0][:200]}). On a TPU VM set "
+            "TPU_NAME=local; elsewhere the TPU's name. On GPUs use the strategy mirrored."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+_STRATEGIES = {
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "one_device": _one_device,
+    "tpu": _tpu,
+}
+
+
+def _has_accelerators(strategy):
+    return strategy == "tpu" or bool(tf.config.list_physical_devices("GPU"))
 
 
 def _devices(num_replicas):

@@ -43,6 +43,25 @@ class TrainState:
             groups["optimizer"] = self.optimizer.variables
         return groups
 
+    def share(self, distribution):
+        """Every worker takes over what the chief has: variables, moments and counts.
+
+        All workers must call it; alone, a process keeps what it has.
+        """
+        if distribution.num_workers == 1:
+            return
+        variables = [v for group in self.variables().values() for v in group]
+        measured = self.model.preconditioning.measured or {}
+        counts = np.int64([self.step, self.nonfinite_steps])
+        values = [v.numpy() for v in variables] + [measured[k] for k in sorted(measured)] + [counts]
+        values = distribution.from_chief(values)
+        for variable, value in zip(variables, values, strict=False):
+            variable.assign(value)
+        moments = values[len(variables) : -1]
+        if measured:
+            self.model.preconditioning.measured = dict(zip(sorted(measured), moments, strict=True))
+        self.step, self.nonfinite_steps = values[-1].tolist()
+
 
 def build(network, example_shape):
     """A fresh instance of the network with its variables created.

@@ -22,6 +22,7 @@ class StepReport(NamedTuple):
     loss: weighted, reduced. terms: its parts by name. bucket_sums, bucket_counts: loss and
     examples by t-bucket, [NUM_BUCKETS]. gradient_norm: before clipping. learning_rate: used.
     finite: whether loss and gradients were, that is whether the step was taken.
+    requests: how many replicas were asked to stop.
     """
 
     loss: tf.Tensor
@@ -31,11 +32,14 @@ class StepReport(NamedTuple):
     gradient_norm: tf.Tensor
     learning_rate: tf.Tensor
     finite: tf.Tensor
+    requests: tf.Tensor
 
 
 @gin.configurable("train_step", denylist=["state", "loss", "distribution", "global_batch", "seed"])
 class TrainStep:
-    """A compiled function: (per-replica batch, step number) -> `StepReport`.
+    """A compiled function: (per-replica batch, step number, stop) -> `StepReport`.
+
+    `stop` says that this worker was asked to stop; the report tells it to all of them.
 
     Args:
       state: the `TrainState` that it updates.
@@ -92,6 +96,7 @@ class TrainStep:
         self._in_pieces = jit_compile == "pieces"
         # On one replica there is no collective in between: the update is compiled as well.
         alone = distribution.num_replicas == 1
+        self.many_workers = distribution.num_workers > 1
         self._loss_and_gradients = tf.function(
             self.loss_and_gradients, jit_compile=whole or None, autograph=False
         )
@@ -101,13 +106,13 @@ class TrainStep:
         )
         self._step = tf.function(self._step, jit_compile=(whole and alone) or None, autograph=False)
 
-    def __call__(self, batch, step):
-        return self._step(batch, tf.constant(step, tf.int64))
+    def __call__(self, batch, step, stop=False):
+        return self._step(batch, tf.constant(step, tf.int64), tf.constant(float(stop)))
 
-    def _step(self, batch, step):
+    def _step(self, batch, step, stop):
         with xla.in_pieces(self._in_pieces):
             seed = rng.seed_for(self._seed, "train", tf.cast(step, tf.int32))
-        report, gradients = self._distribution.run(self._replica_step, batch, seed)
+        report, gradients = self._distribution.run(self._replica_step, batch, seed, stop)
         report = self._distribution.first(report)
         learning_rate = tf.identity(self._state.optimizer.learning_rate)
         self._update(gradients, report["finite"])
@@ -124,9 +129,10 @@ class TrainStep:
 
         tf.cond(finite, take, lambda: tf.constant(0))
 
-    def _replica_step(self, batch, seed):
+    def _replica_step(self, batch, seed, stop):
         """One replica's part: the report and the clipped gradients, both summed over replicas."""
         sums, gradients = self._accumulated(batch, seed, replica_row(self._rows))
+        sums["requests"] = stop[None]
         names = list(sums)
         sizes = [sums[name].shape[0] for name in names]
         packed = tf.concat([sums[name] for name in names], axis=0)
@@ -140,6 +146,7 @@ class TrainStep:
             "loss": loss,
             "bucket_sums": sums.pop("bucket_sums"),
             "bucket_counts": sums.pop("bucket_counts"),
+            "requests": sums.pop("requests")[0],
             "terms": {name: value[0] for name, value in sums.items()},
             "gradient_norm": norm,
             "finite": tf.math.is_finite(norm) & tf.math.is_finite(loss),

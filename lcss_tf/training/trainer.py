@@ -1,16 +1,15 @@
 """The training loop: steps, and actions with a rhythm of their own."""
 
 import contextlib
-import signal
-import sys
-import time
 
 import gin
-from tqdm import tqdm
+from absl import logging
 
+from lcss_tf import memory
 from lcss_tf.training.meter import Meter, NonFiniteError
-
-TERMINATED = 128 + signal.SIGTERM  # the exit status that says "stopped by SIGTERM"
+from lcss_tf.training.patience import within
+from lcss_tf.training.progress import Clock, progress
+from lcss_tf.training.signals import Interrupted, StopRequest
 
 
 class EveryNSteps:
@@ -18,7 +17,7 @@ class EveryNSteps:
 
     Args:
       n: steps between calls; 0: never.
-      function: what to do, with the `TrainState`.
+      function: what to do, with the `TrainState`, which it leaves as it is.
     """
 
     def __init__(self, n, function):
@@ -40,44 +39,52 @@ class Trainer:
 
     Args:
       state: the `TrainState`, restored.
-      train_step: (batch, step) -> `StepReport`.
+      train_step: a `TrainStep`.
       batches: iterator of per-replica batches, standing at the state's step.
       checkpoints: `Checkpoints`.
       summaries: `Summaries`.
       log_every: steps between lines of scalars.
       max_nonfinite: stop after so many non-finite steps in a row.
+      data_timeout_s: the longest wait for a batch, in seconds; 0: no limit.
     """
 
     def __init__(
-        self, state, train_step, batches, checkpoints, summaries, log_every=50, max_nonfinite=20
-    ):
+        self, state, train_step, batches, checkpoints, summaries, log_every=50, max_nonfinite=20,
+        data_timeout_s=600.0,
+    ):  # fmt: skip
         self._state = state
         self._train_step = train_step
-        self._batches = batches
+        self._batches = within(batches, data_timeout_s)
         self._checkpoints = checkpoints
         self._summaries = summaries
         self._log_every = log_every
         self._meter = Meter(state.model.sde, max_nonfinite, state.nonfinite_steps)
-        self._terminated = False
+        self._request = StopRequest()
+        self._before = None  # the report of the step before
 
     def run(self, total_steps, batch_size, actions=()):
         """Trains up to `total_steps` in all.
 
-        Each action is called as action(state, last) after every step. On SIGTERM the
-        running step is finished, the state saved, and SystemExit raised.
+        Each action is called as action(state, last) after every step. On SIGTERM or SIGINT the
+        running step is finished (an action is broken off), the state saved, and SystemExit
+        raised. If the data or an action fail, the state is saved before the error goes on.
         """
-        state, clock = self._state, _Clock()
-        with _on_sigterm(self._terminate), _progress(state.step, total_steps) as bar:
+        state, clock = self._state, Clock()
+        # Several workers must read their reports at the same step: an error then ends all.
+        alone = not self._train_step.many_workers
+        with self._request, progress(state.step, total_steps) as bar:
             while state.step < total_steps:
-                batch = clock.waiting(self._batches)
-                self._meter.add(state.step, self._train_step(batch, state.step))
+                with self._saved_on_error():
+                    batch = clock.waiting(self._batches)
+                report = self._train_step(batch, state.step, self._request.asked)
+                self._meter.add(state.step, report)
                 state.step += 1
                 clock.step()
                 last = state.step == total_steps
-                stop = self._terminated  # read once: the signal may come at any line
+                stop = self._stops(report)
                 pause = last or stop
-                show = pause or bar.due()
                 log = pause or state.step % self._log_every == 0
+                show = log or (alone and bar.due())
                 save = pause or state.step % self._checkpoints.every == 0
                 if show or log or save:
                     self._drain(clock, batch_size)
@@ -86,22 +93,74 @@ class Trainer:
                 if show:
                     bar.show(state.step, self._meter.last_loss, clock.rate, batch_size)
                 if save:
-                    self._checkpoints.save(state)
+                    self._save(must=pause)
                 if stop:
-                    raise SystemExit(TERMINATED)
-                acted = [action(state, last) for action in actions]
-                if save or any(acted):
+                    raise SystemExit(self._request.status)
+                acted = self._act(actions, last)
+                if save or acted:
                     clock.resume()
 
-    def _terminate(self):
-        self._terminated = True
+    def _stops(self, report):
+        """Whether to leave after this step.
+
+        Workers must leave together: each tells its request in the step's sums, and all hear of
+        it one step later, when reading them holds nothing up.
+        """
+        if not self._train_step.many_workers:
+            return self._request.asked  # read once: the signal may come at any line
+        before, self._before = self._before, report
+        return before is not None and float(before.requests) > 0
+
+    def _act(self, actions, last):
+        """Calls the actions; returns whether any had something to do."""
+        state = self._state
+        # Several workers act together, or not at all: there a request waits for the next step.
+        quick = self._request.breaking if not self._train_step.many_workers else _nothing
+        try:
+            with self._saved_on_error(), quick():
+                acted = [_tolerant(action, state, last) for action in actions]
+                return any(acted)
+        except Interrupted:
+            self._drain_only()
+            self._save(must=True)
+            raise SystemExit(self._request.status) from None
+
+    @contextlib.contextmanager
+    def _saved_on_error(self):
+        """An error in this block says nothing against the state: it is saved first."""
+        try:
+            yield
+        except Exception:
+            self._drain_only()
+            if self._state.step:
+                self._save(must=False)
+            raise
+
+    def _save(self, must):
+        """Saves; a disk that takes nothing ends training only if nothing comes after (`must`)."""
+        try:
+            self._checkpoints.save(self._state, patient=must)
+        except OSError as error:
+            if must:
+                raise
+            newest = self._checkpoints.paths()[-1:]
+            logging.warning(
+                "Step %d could not be saved (%s). Training goes on, and tries again in %d steps; "
+                "the newest checkpoint is %s.",
+                self._state.step, error, self._checkpoints.every,
+                newest[0].name if newest else "none",
+            )  # fmt: skip
 
     def _drain(self, clock, batch_size):
         try:
-            self._meter.drain()
+            self._drain_only()
         except NonFiniteError:
             self._log(clock, batch_size)  # the count belongs in TensorBoard, above all now
             raise
+
+    def _drain_only(self):
+        try:
+            self._meter.drain()
         finally:
             self._state.nonfinite_steps = self._meter.nonfinite_steps
 
@@ -111,90 +170,21 @@ class Trainer:
         figures["speed/steps_per_second"] = rate
         figures["speed/images_per_second"] = rate * batch_size
         figures["speed/input_wait_share"] = waited
+        figures["memory/resident_mib"] = memory.resident_mib()
         self._summaries.scalars(figures, self._state.step)
 
 
-class _Clock:
-    """Steps per second, without the time that actions take."""
-
-    def __init__(self):
-        self.rate = 0.0
-        self._lap_steps = 0
-        self._lap_seconds = 0.0
-        self._lap_waited = 0.0
-        self._waited = 0.0  # in the running step
-        self._since = None  # the first step compiles: it does not count
-
-    def waiting(self, batches):
-        """The next of `batches`; the time that it takes to come is counted."""
-        start = time.monotonic()
-        batch = next(batches)
-        self._waited = time.monotonic() - start
-        return batch
-
-    def step(self):
-        now = time.monotonic()
-        since, self._since = self._since, now
-        if since is None:
-            return
-        self._lap_waited += self._waited
-        seconds = now - since
-        self._lap_steps += 1
-        self._lap_seconds += seconds
-        # A moving average over about 50 steps, for the line of progress.
-        rate = 1.0 / max(seconds, 1e-9)
-        self.rate = rate if not self.rate else 1 / (0.98 / self.rate + 0.02 / rate)
-
-    def lap(self):
-        """Since the last lap: steps per second, and the share of the time that input took."""
-        seconds = max(self._lap_seconds, 1e-9)
-        rate, waited = self._lap_steps / seconds, self._lap_waited / seconds
-        self._lap_steps, self._lap_seconds, self._lap_waited = 0, 0.0, 0.0
-        return rate, waited
-
-    def resume(self):
-        """Forgets the time since the last step."""
-        self._since = time.monotonic()
-
-
-class _Bar:
-    """One live line: step, loss, steps/s, images/s, time left."""
-
-    def __init__(self, bar):
-        self._bar = bar
-        self._interval_seconds = 0.25 if sys.stderr.isatty() else 10.0
-        self._shown = -float("inf")
-
-    def due(self):
-        return time.monotonic() - self._shown > self._interval_seconds
-
-    def show(self, step, loss, rate, batch_size):
-        self._shown = time.monotonic()
-        self._bar.set_postfix_str(
-            f"loss {loss:.4f}, {rate:.1f} steps/s, {rate * batch_size:,.0f} images/s", refresh=False
-        )
-        self._bar.update(step - self._bar.n)
-        self._bar.refresh()
+def _tolerant(action, state, last):
+    """The action; what it cannot write, for want of space say, does not end training."""
+    try:
+        return action(state, last)
+    except TimeoutError:  # of the data; an OSError too
+        raise
+    except OSError as error:
+        logging.warning("At step %d something was not written: %s", state.step, error)
+        return True
 
 
 @contextlib.contextmanager
-def _progress(step, total_steps):
-    layout = "step {n:,}/{total:,} |{bar}| {postfix} [{elapsed}, {remaining} left]"
-    with tqdm(
-        total=total_steps, initial=step, bar_format=layout, dynamic_ncols=True, mininterval=0
-    ) as bar:
-        yield _Bar(bar)
-
-
-@contextlib.contextmanager
-def _on_sigterm(function):
-    """Calls `function` on SIGTERM while the block runs (in the main thread; elsewhere not)."""
-    try:
-        before = signal.signal(signal.SIGTERM, lambda *_: function())
-    except ValueError:  # not in the main thread: signals are somebody else's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _nothing():
+    yield

@@ -74,7 +74,7 @@ def test_correlations_left_are_seen():
 
 def test_the_warning_has_a_figure_a_picture_and_remedies(data, tmp_path, caplog):
     summaries = Recorder()
-    result = report_prior(tmp_path, WideVP(), data, 0, summaries)
+    result = report_prior(WideVP(), data, 0, summaries)
     assert f"{result.distance:.3f} of the prior's deviation" in caplog.text
     assert "WideVP does not end in its prior on two_moons" in caplog.text
     assert "larger beta_max" in caplog.text
@@ -85,7 +85,7 @@ def test_the_warning_has_a_figure_a_picture_and_remedies(data, tmp_path, caplog)
 
 
 def test_no_warning_where_it_passes(data, tmp_path, caplog):
-    report_prior(tmp_path, lcss_tf.SDES["VPSDE"](), data, 0, Recorder())
+    report_prior(lcss_tf.SDES["VPSDE"](), data, 0, Recorder())
     assert "prior" not in caplog.text
     assert (tmp_path / "prior_check.png").is_file()
 

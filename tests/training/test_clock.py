@@ -2,7 +2,7 @@
 
 import pytest
 
-from lcss_tf.training import trainer
+from lcss_tf.training import progress
 
 
 class Hands:
@@ -17,14 +17,14 @@ class Hands:
 
 def test_the_share_of_waiting(monkeypatch):
     hands = Hands()
-    monkeypatch.setattr(trainer, "time", hands)
+    monkeypatch.setattr(progress, "time", hands)
 
     def batches():
         for seconds in (5.0, 0.1, 0.3, 0.0):
             hands.now += seconds
             yield seconds
 
-    clock, iterator = trainer._Clock(), batches()
+    clock, iterator = progress.Clock(), batches()
     for _ in range(3):  # the first step compiles, and counts for nothing
         clock.waiting(iterator)
         hands.now += 0.8
