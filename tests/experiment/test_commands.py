@@ -1,53 +1,13 @@
 """The commands as a person runs them, in processes of their own."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
-
-
-def command(name, *arguments):
-    return [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
-
-
-def run(name, *arguments, status=0):
-    done = subprocess.run(
-        command(name, *arguments), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        command("train", *arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def wait_for(condition, process, seconds=120):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read().decode()
-        assert time.monotonic() < until, "nothing happened in time"
-        time.sleep(0.02)
-
-
-def final(workdir):
-    newest = max((workdir / "checkpoints").glob("step_*.npz"))
-    with np.load(newest) as archive:
-        return newest.name, {key: archive[key] for key in archive.files}
-
+from tests.processes import assert_same_end, final, run, start, wait_for
 
 LONG = "--gin_bindings=train.total_steps=600"
 OFTEN = "--gin_bindings=checkpoints.every=50"
@@ -65,11 +25,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     process.wait()
     resumed = run("train", *arguments, f"--workdir={killed}")
     assert "Going on from" in resumed.stdout
-    (name, expected), (again, actual) = final(whole), final(killed)
-    assert name == again == "step_000000600.npz"
-    assert expected.keys() == actual.keys()
-    for key, value in expected.items():
-        np.testing.assert_array_equal(value, actual[key], err_msg=key)
+    assert_same_end(whole, killed)
     # A finished run says so, and leaves everything as it is.
     assert "trained already" in run("train", *arguments, f"--workdir={killed}").stdout
 

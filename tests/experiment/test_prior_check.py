@@ -6,21 +6,22 @@ import tensorflow as tf
 from PIL import Image
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import images, rng
 from lcss_tf.experiment.prior_check import check_prior, report_prior
 
 
 class Recorder:
     """Stands in for `Summaries`."""
 
-    def __init__(self):
-        self.values, self.pictures = {}, {}
+    def __init__(self, workdir):
+        self.values, self.pictures, self._workdir = {}, {}, workdir
 
     def scalars(self, values, step):
         self.values |= values
 
-    def image(self, name, picture, step):
+    def picture(self, name, picture, step, path):
         self.pictures[name] = picture
+        images.write_png(self._workdir / path, picture)
 
 
 class WideVP(lcss_tf.SDES["VPSDE"]):
@@ -73,7 +74,7 @@ def test_correlations_left_are_seen():
 
 
 def test_the_warning_has_a_figure_a_picture_and_remedies(data, tmp_path, caplog):
-    summaries = Recorder()
+    summaries = Recorder(tmp_path)
     result = report_prior(WideVP(), data, 0, summaries)
     assert f"{result.distance:.3f} of the prior's deviation" in caplog.text
     assert "WideVP does not end in its prior on two_moons" in caplog.text
@@ -85,7 +86,7 @@ def test_the_warning_has_a_figure_a_picture_and_remedies(data, tmp_path, caplog)
 
 
 def test_no_warning_where_it_passes(data, tmp_path, caplog):
-    report_prior(lcss_tf.SDES["VPSDE"](), data, 0, Recorder())
+    report_prior(lcss_tf.SDES["VPSDE"](), data, 0, Recorder(tmp_path))
     assert "prior" not in caplog.text
     assert (tmp_path / "prior_check.png").is_file()
 

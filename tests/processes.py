@@ -1,0 +1,84 @@
+"""Commands as a person runs them, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+
+
+def command(name, *arguments):
+    return [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
+
+
+def run(name, *arguments, status=0, environment=None):
+    """Runs bin/<name>.py to its end, which must be `status`."""
+    done = subprocess.run(
+        command(name, *arguments), cwd=ROOT, env=ENVIRONMENT | (environment or {}),
+        capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def start(*arguments, name="train", log=None):
+    """Starts bin/train.py in the background; its output is in `log`, a path, or a pipe."""
+    output = open(log, "ab") if log else subprocess.PIPE  # noqa: SIM115
+    return subprocess.Popen(
+        command(name, *arguments), cwd=ROOT, env=ENVIRONMENT, stdout=output,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def wait_for(condition, process, seconds=120):
+    """Waits until `condition()`; the process must live until then."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout and process.stdout.read().decode()
+        assert time.monotonic() < until, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def steps_on_disk(workdir):
+    """The steps of a run's checkpoints, rising."""
+    return sorted(int(p.stem[5:]) for p in Path(workdir).glob("checkpoints/step_*.npz"))
+
+
+def final(workdir):
+    """(name, arrays) of the newest checkpoint."""
+    newest = max((Path(workdir) / "checkpoints").glob("step_*.npz"))
+    with np.load(newest) as archive:
+        return newest.name, {key: archive[key] for key in archive.files}
+
+
+def assert_same_end(first, second, rtol=0.0):
+    """The newest checkpoints of two runs are of one step, and hold the same numbers."""
+    (name, expected), (again, actual) = final(first), final(second)
+    assert name == again
+    assert expected.keys() == actual.keys()
+    for key, value in expected.items():
+        if not rtol or value.dtype.kind != "f":
+            np.testing.assert_array_equal(value, actual[key], err_msg=key)
+            continue
+        scale = max(float(np.abs(value).max()), 1e-30)
+        np.testing.assert_allclose(actual[key], value, rtol=0, atol=rtol * scale, err_msg=key)
+
+
+def scalars(workdir, tag):
+    """{step: value} of a TensorBoard tag of a run, over all of its event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(workdir), size_guidance={"tensors": 0})
+    events.Reload()
+    return {e.step: float(e.tensor_proto.float_val[0]) for e in events.Tensors(tag)}
+
+
+def meta(workdir):
+    """The newest checkpoint's step and counts."""
+    return json.loads(bytes(final(workdir)[1]["meta"]))

@@ -1,0 +1,62 @@
+"""kill −9, whenever: the run that is started again equals one that was never killed, bit for bit."""
+
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.processes import assert_same_end, run, start, steps_on_disk, wait_for
+
+KILLS = 30
+OPTIONS = (
+    "--gin_file=tests/small.gin",
+    "--gin_bindings=train.total_steps=40_000",
+    "--gin_bindings=checkpoints.every=20",
+    "--gin_bindings=checkpoints.keep=3",
+    "--gin_bindings=MLP.width=1024",
+)
+
+
+def readable(workdir):
+    """Every checkpoint of a run can be read whole."""
+    for path in workdir.glob("checkpoints/*.npz"):
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                archive[key]
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_random(tmp_path, record):
+    whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+    draw = random.Random(0)
+    in_mid_write, lost, back = 0, [], []
+    for i in range(KILLS):
+        before = steps_on_disk(killed)[-1:] or [0]
+        began = time.monotonic()
+        process = start(*OPTIONS, f"--workdir={killed}", log=log)
+        writing = lambda: list(killed.glob("checkpoints/.*.tmp"))
+        wait_for(lambda b=before: (steps_on_disk(killed)[-1:] or [0]) > b, process)
+        back.append(time.monotonic() - began)
+        time.sleep(draw.uniform(0.0, 0.5))
+        if i % 3 == 0:  # a third of them while a checkpoint is being written
+            wait_for(writing, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        in_mid_write += bool(writing())
+        readable(killed)
+        lost.append(steps_on_disk(killed)[-1])
+    total = lost[-1] + 40
+    end = f"--gin_bindings=train.total_steps={total}"
+    resume = ("--resume=force",)
+    run("train", *OPTIONS, end, *resume, f"--workdir={killed}")
+    run("train", *OPTIONS, end, f"--workdir={whole}")
+    assert_same_end(whole, killed)
+    assert in_mid_write >= 3, "some were killed while they wrote"
+    assert not list(killed.glob("checkpoints/.*.tmp")), "what was half written is gone"
+    record(
+        "kill −9", f"at random moments, {in_mid_write} of them while a checkpoint was being written",
+        KILLS, "the steps since the last checkpoint; the end is equal bit for bit",
+        float(np.median(back)),
+    )  # fmt: skip
