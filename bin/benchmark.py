@@ -1,6 +1,8 @@
 """Times steps: python bin/benchmark.py --gin_file=gin/benchmark/ddpmpp_32.gin
 
 Input alone, against the bare decoder: python bin/benchmark.py --data
+What two devices and two processes cost: python bin/benchmark.py --scaling --gin_file=…
+Does memory grow: python bin/benchmark.py --soak --gin_file=gin/benchmark/soak.gin
 """
 
 from pathlib import Path
@@ -9,7 +11,7 @@ import gin
 from absl import app, flags
 
 from lcss_tf import cli, config
-from lcss_tf.benchmark import benchmark, first_step_seconds
+from lcss_tf.benchmark import benchmark, first_step_seconds, scaling, soak
 from lcss_tf.benchmark.input import input_benchmark
 
 _GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.")
@@ -21,6 +23,8 @@ _IMPORT = flags.DEFINE_multi_string("import", [], "A module of yours, or the pat
 _FIRST_STEP = flags.DEFINE_bool(
     "first_step", False, "Only the seconds from process start to the end of the first step."
 )
+_SCALING = flags.DEFINE_bool("scaling", False, "Only the cost of spreading a step over two.")
+_SOAK = flags.DEFINE_bool("soak", False, "Only a long run, and the growth of its memory.")
 _DATA = flags.DEFINE_bool("data", False, "Only the input pipeline, on 1024-pixel PNG files.")
 
 
@@ -32,11 +36,18 @@ def main(_):
             return
         if _GIN_FILE.value is None:
             raise ValueError("Give --gin_file, or --data.")
+        workdir = _WORKDIR.value or Path("runs") / f"benchmark_{Path(_GIN_FILE.value).stem}"
+        if _SCALING.value:
+            print(scaling(_GIN_FILE.value, _GIN_BINDINGS.value, workdir).read_text())
+            return
         config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
+        if _SOAK.value:
+            growth, paths = soak(workdir)
+            print(f"{growth:+.1f} MiB in 10,000 steps", "Written:", *paths, sep="\n  ")
+            return
         if _FIRST_STEP.value:
             print(f"{first_step_seconds():.1f} s from process start to the end of the first step")
             return
-        workdir = _WORKDIR.value or Path("runs") / f"benchmark_{Path(_GIN_FILE.value).stem}"
         paths = benchmark(workdir)
         print(paths[0].read_text())
         print("Written:", *paths, sep="\n  ")

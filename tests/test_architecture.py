@@ -20,6 +20,7 @@ LAYERS = [
     {"metrics", "report", "preparing"},
     {"config", "experiment"},
     {"compare", "benchmark"},
+    {"launching"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

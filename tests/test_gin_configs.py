@@ -38,4 +38,4 @@ def test_it_builds(path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     for word in ("parameters", "replicas", "global batch", "steps", "data"):
         assert word in printed
-    assert lines["replicas"] == 1
+    assert lines["replicas"] == "1 (mirrored)"

@@ -1,4 +1,4 @@
-"""kill −9, whenever: the run that is started again equals one that was never killed, bit for bit."""
+"""kill −9, whenever: a run that is started again equals one never killed, bit for bit."""
 
 import random
 import signal
@@ -56,7 +56,7 @@ def test_thirty_kills_at_random(tmp_path, record):
     assert in_mid_write >= 3, "some were killed while they wrote"
     assert not list(killed.glob("checkpoints/.*.tmp")), "what was half written is gone"
     record(
-        "kill −9", f"at random moments, {in_mid_write} of them while a checkpoint was being written",
+        "kill −9", f"at random moments, {in_mid_write} of them while writing a checkpoint",
         KILLS, "the steps since the last checkpoint; the end is equal bit for bit",
         float(np.median(back)),
     )  # fmt: skip

@@ -1,0 +1,73 @@
+"""No pickle on a path that reads users' files, and nothing unpacked."""
+
+import ast
+import io
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from lcss_tf import config
+from lcss_tf.data.image_folder import ImageFolder
+from lcss_tf.features import store
+from lcss_tf.training.checkpoints import read
+
+ROOT = config.PROJECT_GIN.parent
+FILES = sorted([*(ROOT / "lcss_tf").rglob("*.py"), *(ROOT / "bin").glob("*.py")])
+FORBIDDEN = {"eval", "exec", "extractall", "unpack_archive", "system", "popen"}
+
+
+class Bomb:
+    """An object whose unpickling would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield getattr(node.func, "attr", getattr(node.func, "id", "")), node
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_nothing_in_the_code_runs_what_it_reads(path):
+    text = path.read_text()
+    assert "import pickle" not in text
+    for name, node in calls(path):
+        options = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+        assert name not in FORBIDDEN, f"{name} in line {node.lineno}"
+        assert options.get("allow_pickle") is not True
+        assert options.get("shell") is not True
+        if name == "load" and getattr(getattr(node.func, "value", None), "id", "") == "torch":
+            assert options.get("weights_only") is True
+        if name == "load_model":
+            assert options.get("safe_mode", True) is True
+
+
+def test_a_checkpoint_with_a_pickle_runs_nothing(tmp_path):
+    path, mark = tmp_path / "step_000000001.npz", tmp_path / "mark"
+    array = np.empty(1, object)
+    array[0] = Bomb(mark)
+    np.savez(path, meta=array, allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read(path, {})
+    assert store.read_arrays(path) is None
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(array))  # the bomb is a real one
+    assert mark.exists()
+
+
+def test_a_zip_that_leads_out_of_itself_is_refused(tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("../../evil.png", b"x")
+    path = tmp_path / "a.zip"
+    path.write_bytes(content.getvalue())
+    with pytest.raises(ValueError, match="evil"):
+        ImageFolder(root=str(path), resolution=8).require("train")
+    assert not list(tmp_path.parent.rglob("evil.png"))
