@@ -16,7 +16,7 @@ def report(loss=1.0, bad_bucket=None, gradient_norm=2.0):
     values = StepReport(
         loss=loss, terms={"norm": 0.5, "trace": 0.5}, bucket_sums=sums,
         bucket_counts=np.ones(NUM_BUCKETS), gradient_norm=gradient_norm, learning_rate=1e-3,
-        finite=np.isfinite(loss) and np.isfinite(gradient_norm),
+        finite=np.isfinite(loss) and np.isfinite(gradient_norm), requests=0.0,
     )  # fmt: skip
     return tf.nest.map_structure(tf.constant, values)
 
