@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lcss_tf.report.history import History
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
 
@@ -72,11 +74,8 @@ def assert_same_end(first, second, rtol=0.0):
 
 def scalars(workdir, tag):
     """{step: value} of a TensorBoard tag of a run, over all of its event files."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(workdir), size_guidance={"tensors": 0})
-    events.Reload()
-    return {e.step: float(e.tensor_proto.float_val[0]) for e in events.Tensors(tag)}
+    steps, values = History(workdir).curve(tag)
+    return dict(zip(steps.astype(int).tolist(), values.tolist(), strict=True))
 
 
 def meta(workdir):

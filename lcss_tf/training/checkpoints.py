@@ -113,7 +113,7 @@ class Checkpoints:
                 if error.errno in _FULL and self._remove_oldest(path):
                     continue
                 if not patient or time.monotonic() - start > self._patience_seconds:
-                    text = f"{error.strerror}; make room there"
+                    text = f"{error.strerror or error}; make room there"
                     raise OSError(error.errno, text, str(path)) from error
                 logging.warning("%s could not be written (%s); trying again.", path, error)
                 time.sleep(1.0)

@@ -20,19 +20,19 @@ class Distribution:
     """How a step is spread over devices, machines and processes.
 
     Args:
+      num_replicas: of "mirrored"; by default one for each GPU, or one on the CPU. On a machine
+        without enough GPUs, more replicas share the CPU as logical devices: slower than one, but
+        real replicas, to try things with.
       strategy: "mirrored": this machine's GPUs, or its CPU. "multi_worker": one process on each
         of several machines, as the environment describes them (`lcss_tf.training.cluster`); every
         process runs the same command, and the first, the chief, writes. "one_device": the first
         GPU, or the CPU, without copies. "tpu": the TPU that the environment names.
-      num_replicas: of "mirrored"; by default one for each GPU, or one on the CPU. On a machine
-        without enough GPUs, more replicas share the CPU as logical devices: slower than one, but
-        real replicas, to try things with.
 
     Raises:
       ValueError: no such strategy, or the devices cannot be had.
     """
 
-    def __init__(self, strategy="mirrored", num_replicas=None):
+    def __init__(self, num_replicas=None, strategy="mirrored"):
         if strategy not in _STRATEGIES:
             raise ValueError(
                 f"distribution.strategy must be one of {', '.join(sorted(_STRATEGIES))}; got "
@@ -117,8 +117,8 @@ class Distribution:
         def share(values):
             def on_replica(values):
                 chiefs = tf.equal(replica_row(1), 0)
-                mine = [tf.where(chiefs, _summable(v), 0) for v in values]
-                return all_reduce_sum(mine)
+                # One by one: the strategy packs a list, and these are of several types.
+                return [all_reduce_sum([tf.where(chiefs, _summable(v), 0)])[0] for v in values]
 
             return self.first(self.run(on_replica, values))
 

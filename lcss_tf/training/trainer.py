@@ -84,7 +84,7 @@ class Trainer:
                 stop = self._stops(report)
                 pause = last or stop
                 log = pause or state.step % self._log_every == 0
-                show = log or (alone and bar.due())
+                show = pause or (bar.due() if alone else log)
                 save = pause or state.step % self._checkpoints.every == 0
                 if show or log or save:
                     self._drain(clock, batch_size)

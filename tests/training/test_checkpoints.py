@@ -84,9 +84,10 @@ def test_another_format_is_refused(trained, tmp_path, monkeypatch):
     from lcss_tf.training import checkpoints
 
     monkeypatch.setattr(checkpoints, "FORMAT", 99)
+    monkeypatch.setattr("lcss_tf.__version__", "9.9")
     Checkpoints(tmp_path).save(trained)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="its format is 99"):
+    with pytest.raises(CheckpointError, match=r"of lcss_tf 9\.9, in format 99.*install that version"):
         Checkpoints(tmp_path).restore(trained)
 
 
