@@ -87,7 +87,8 @@ def test_another_format_is_refused(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("lcss_tf.__version__", "9.9")
     Checkpoints(tmp_path).save(trained)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match=r"of lcss_tf 9\.9, in format 99.*install that version"):
+    message = r"of lcss_tf 9\.9, in format 99.*install that version"
+    with pytest.raises(CheckpointError, match=message):
         Checkpoints(tmp_path).restore(trained)
 
 
