@@ -92,7 +92,7 @@ def _train(workdir, distribution, recipe, imports, resume):
     try:
         trainer.run(recipe.total_steps, recipe.batch_size, actions)
     except tf.errors.OpError as error:
-        if "RESOURCE_EXHAUSTED" in str(error) or error.code == tf.errors.RESOURCE_EXHAUSTED:
+        if "RESOURCE_EXHAUSTED" in str(error) or error.error_code == tf.errors.RESOURCE_EXHAUSTED:
             raise MemoryError(memory_advice(recipe, state, distribution)) from error
         raise
     finally:

@@ -100,9 +100,13 @@ class Distribution:
 
         Those of all workers, who must all ask for it.
         """
-        if self.num_workers > 1:
-            return self._strategy.gather(values, axis=0)
-        return tf.concat(self._strategy.experimental_local_results(values), axis=0)
+        local = self._strategy.experimental_local_results(values)
+        if self.num_workers == 1:
+            return tf.concat(local, axis=0)
+        shape = local[0].shape
+        if 0 in shape:  # TensorFlow's collective ends the process on such
+            return tf.zeros([shape[0] * self.num_replicas, *shape[1:]], local[0].dtype)
+        return self._strategy.gather(values, axis=0)
 
     def from_chief(self, arrays):
         """The chief's values of a list of arrays, whose shapes and types all workers know.
