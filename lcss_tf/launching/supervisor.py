@@ -5,7 +5,8 @@ import subprocess
 import sys
 import time
 
-TEMPORARY = 75  # the exit status that says "try again" (EX_TEMPFAIL): lost workers, hanging data
+from lcss_tf.training.cluster import TEMPORARY
+
 _LONGEST_PAUSE_SECONDS = 60.0
 
 

@@ -4,10 +4,15 @@ Three kinds of environment are known: TensorFlow's own TF_CONFIG, the variables 
 for every task of a step, and those of a pod of an indexed Kubernetes Job (launch/).
 """
 
+import contextlib
 import json
+import os
 import re
+import sys
+import threading
 from typing import NamedTuple
 
+TEMPORARY = 75  # the exit status that says "try again" (EX_TEMPFAIL): lost workers, hanging data
 _PORT = 12_345
 _SLURM = ("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
 _KUBERNETES = ("JOB_COMPLETION_INDEX", "LCSS_TF_NUM_WORKERS", "LCSS_TF_SERVICE", "HOSTNAME")
@@ -50,6 +55,32 @@ def find_cluster(environment):
         "launch/slurm.sh), nor those of an indexed Kubernetes Job (launch/kubernetes.yaml). "
         "On one machine use the strategy mirrored, or bin/launch.py to start several processes."
     )
+
+
+@contextlib.contextmanager
+def waiting_for_others(cluster, seconds):
+    """Ends the process with a message if the block, in which workers meet, takes too long.
+
+    From a thread of its own: TensorFlow waits without end, and hears nothing meanwhile.
+    """
+
+    def give_up():
+        others = ", ".join(w for i, w in enumerate(cluster.workers) if i != cluster.index)
+        sys.stderr.write(
+            f"\nerror: worker {cluster.index} of {len(cluster.workers)} waited {seconds:g} s for "
+            f"the others ({others}). Do they run, by the same command, and can these addresses be "
+            "reached from here? distribution.start_timeout_s sets the limit.\n"
+        )
+        sys.stderr.flush()
+        os._exit(TEMPORARY)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _checked(cluster, source):

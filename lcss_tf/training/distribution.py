@@ -8,7 +8,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.training.cluster import find_cluster
+from lcss_tf.training.cluster import find_cluster, waiting_for_others
+from lcss_tf.training.devices import device_names
 
 
 class WorkerLostError(RuntimeError):
@@ -27,12 +28,13 @@ class Distribution:
         of several machines, as the environment describes them (`lcss_tf.training.cluster`); every
         process runs the same command, and the first, the chief, writes. "one_device": the first
         GPU, or the CPU, without copies. "tpu": the TPU that the environment names.
+      start_timeout_s: how long workers wait for one another at the start, in seconds.
 
     Raises:
       ValueError: no such strategy, or the devices cannot be had.
     """
 
-    def __init__(self, num_replicas=None, strategy="mirrored"):
+    def __init__(self, num_replicas=None, strategy="mirrored", start_timeout_s=600.0):
         if strategy not in _STRATEGIES:
             raise ValueError(
                 f"distribution.strategy must be one of {', '.join(sorted(_STRATEGIES))}; got "
@@ -43,9 +45,8 @@ class Distribution:
                 f"distribution.num_replicas = {num_replicas} is for the strategy mirrored; "
                 f"{strategy} takes the devices there are."
             )
-        options = () if strategy != "mirrored" else (_devices(num_replicas),)
         self.strategy = strategy
-        self._strategy = _STRATEGIES[strategy](*options)
+        self._strategy = _STRATEGIES[strategy](num_replicas, start_timeout_s)
         resolver = self._strategy.cluster_resolver if strategy == "multi_worker" else None
         self.num_workers = resolver.cluster_spec().num_tasks("worker") if resolver else 1
         self.worker = resolver.task_id if resolver else 0
@@ -223,10 +224,12 @@ def _mirrored(devices):
 
 
 @functools.cache
-def _multi_worker():
+def _multi_worker(start_timeout_seconds):
     """The strategy waits for all workers: it must be made before anything is computed."""
-    os.environ["TF_CONFIG"] = find_cluster(os.environ).tf_config()
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    cluster = find_cluster(os.environ)
+    os.environ["TF_CONFIG"] = cluster.tf_config()
+    with waiting_for_others(cluster, start_timeout_seconds):
+        return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 @functools.cache
@@ -247,39 +250,13 @@ def _tpu():
     return tf.distribute.TPUStrategy(resolver)
 
 
-_STRATEGIES = {
-    "mirrored": _mirrored,
-    "multi_worker": _multi_worker,
-    "one_device": _one_device,
-    "tpu": _tpu,
+_STRATEGIES = {  # of (num_replicas, start_timeout_s)
+    "mirrored": lambda num_replicas, _: _mirrored(device_names(num_replicas)),
+    "multi_worker": lambda _, start_timeout_s: _multi_worker(start_timeout_s),
+    "one_device": lambda *_: _one_device(),
+    "tpu": lambda *_: _tpu(),
 }
 
 
 def _has_accelerators(strategy):
     return strategy == "tpu" or bool(tf.config.list_physical_devices("GPU"))
-
-
-def _devices(num_replicas):
-    """Device names, or None for the strategy's own choice."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if num_replicas is None:
-        return None if gpus else ("/cpu:0",)
-    if num_replicas < 1:
-        raise ValueError(f"distribution.num_replicas must be at least 1; got {num_replicas}.")
-    if num_replicas <= len(gpus):
-        return tuple(f"/gpu:{i}" for i in range(num_replicas))
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    try:
-        if tf.config.get_logical_device_configuration(cpu) is None:
-            tf.config.set_logical_device_configuration(
-                cpu, [tf.config.LogicalDeviceConfiguration()] * num_replicas
-            )
-    except RuntimeError:  # the devices are initialised already: use those there are
-        pass
-    cpus = tf.config.list_logical_devices("CPU")
-    if len(cpus) < num_replicas:
-        raise ValueError(
-            f"distribution.num_replicas = {num_replicas}, but this machine has {len(gpus)} GPUs "
-            f"and {len(cpus)} logical CPU devices. Use at most {max(len(gpus), len(cpus))}."
-        )
-    return tuple(f"/cpu:{i}" for i in range(num_replicas))

@@ -160,6 +160,16 @@ def test_a_lost_worker_ends_the_other_and_both_go_on(lost, tmp_path, record):
 
 
 @pytest.mark.slow
+def test_waiting_for_the_others_ends(tmp_path):
+    """One of two workers never comes: a message, and the status that asks for a new start."""
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
+    limit = "--gin_bindings=distribution.start_timeout_s=15.0"
+    only = worker(0, addresses, *TWO, *SMALL, limit, f"--workdir={tmp_path}", log=tmp_path / "log")
+    assert only.wait(timeout=120) == 75
+    assert f"waited 15 s for the others ({addresses[1]})" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
 def test_workers_start_again_by_themselves(tmp_path, record):
     """--max_restarts: one is killed, both go on, and the end is that of an uninterrupted run."""
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
