@@ -182,7 +182,7 @@ class Distribution:
                 raise
             raise WorkerLostError(
                 f"Worker {self.worker} of {self.num_workers} lost the others "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). Nothing before "
+                f"({type(error).__name__}: {_reason(error)}). Nothing before "
                 "the last checkpoint is lost: start all workers again by the same command, or "
                 "run each with --max_restarts=10, which does so by itself."
             ) from error
@@ -197,6 +197,13 @@ _LOST = (
     tf.errors.InternalError,
     tf.errors.FailedPreconditionError,
 )
+
+
+def _reason(error):
+    """The line of TensorFlow's message that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "abort" in line or "closed" in line or "task" in line]
+    return (telling or lines or [""])[0][:200]
 
 
 def replica_row(rows):

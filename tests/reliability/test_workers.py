@@ -127,20 +127,24 @@ def test_a_run_goes_on_with_other_devices(alone, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_worker_ends_the_other_and_both_go_on(lost, tmp_path, record):
+@pytest.mark.parametrize(
+    ("lost", "how"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
+)
+def test_a_lost_worker_ends_the_other_and_both_go_on(lost, how, tmp_path, record):
+    """Killed, or frozen as when its machine hangs: then only its heartbeat tells."""
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
     workdir, logs = tmp_path / "run", [tmp_path / "0.log", tmp_path / "1.log"]
     arguments = (*TWO, *SMALL, LONG, f"--workdir={workdir}")
     both = [worker(i, addresses, *arguments, log=logs[i]) for i in range(2)]
     wait_for(lambda: len(steps_on_disk(workdir)) > 1, both[0])
-    both[lost].send_signal(signal.SIGKILL)
-    both[lost].wait()
+    both[lost].send_signal(how)
     began = time.monotonic()
     try:
         status = both[1 - lost].wait(timeout=150)
     finally:
-        both[1 - lost].kill()
+        for process in both:
+            process.kill()
+            process.wait()
     seconds = time.monotonic() - began
     text = logs[1 - lost].read_text()
     assert status == 75, text[-3_000:]
@@ -154,7 +158,8 @@ def test_a_lost_worker_ends_the_other_and_both_go_on(lost, tmp_path, record):
     assert f"at step {at:,}" in output
     assert meta(workdir)["step"] == at + 20
     record(
-        f"worker {lost} of 2 is lost" + (" (the chief)" if lost == 0 else ""), "kill −9", 1,
+        f"worker {lost} of 2 is lost" + (" (the chief)" if lost == 0 else ""),
+        "kill −9" if how == signal.SIGKILL else "frozen (SIGSTOP)", 1,
         "the steps since the last checkpoint; the other ended by itself", seconds,
     )  # fmt: skip
 
