@@ -45,10 +45,10 @@ class FaultyMoons(lcss_tf.DATASETS["TwoMoons"]):
 class Hungry(lcss_tf.LOSSES["LCSSLoss"]):
     """A loss that runs out of memory as soon as it is run."""
 
-    def per_example(self, score_fn, sde, x0, t, seed):
+    def terms(self, score_fn, sde, x0, t, seed):
         def fail():
-            raise tf.errors.ResourceExhaustedError(None, None, "RESOURCE_EXHAUSTED: out of memory")
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
-        values = super().per_example(score_fn, sde, x0, t, seed)
+        terms = super().terms(score_fn, sde, x0, t, seed)
         with tf.control_dependencies([tf.py_function(fail, [], [])]):
-            return tf.nest.map_structure(tf.identity, values)
+            return {name: tf.identity(value) for name, value in terms.items()}

@@ -9,12 +9,13 @@ import pytest
 from tests.processes import assert_same_end, meta, run, scalars, start, steps_on_disk, wait_for
 
 FAULTY = ("--gin_file=tests/small.gin", "--import=tests/reliability/faulty.py")
-AT = 25 * 16 + 3  # the index of an example of step 25
+AT = 70 * 16 + 3  # the index of an example of step 70; the first 1,024 are measured beforehand
 
 
 def faulty(tmp_path, fault):
     return (
         *FAULTY,
+        "--gin_bindings=train.total_steps=80",
         "--gin_bindings=train.data=@datasets.FaultyMoons()",
         f"--gin_bindings=FaultyMoons.fault='{fault}'",
         f"--gin_bindings=FaultyMoons.index={AT}",
@@ -28,14 +29,14 @@ def test_a_source_that_raises(tmp_path, record):
     (tmp_path / "trigger").touch()
     arguments, workdir = faulty(tmp_path, "raise"), tmp_path / "run"
     run("train", *arguments, f"--workdir={workdir}", status=1)
-    assert steps_on_disk(workdir)[-1] == 25
+    assert steps_on_disk(workdir)[-1] == 70
     (tmp_path / "trigger").unlink()
     began = time.monotonic()
     run("train", *arguments, f"--workdir={workdir}")
     seconds = time.monotonic() - began
     run("train", *arguments, f"--workdir={tmp_path / 'whole'}")
     assert_same_end(tmp_path / "whole", workdir)
-    record("a data source raises", "an example of step 25 cannot be read", 1, "nothing", seconds)
+    record("a data source raises", "an example of step 70 cannot be read", 1, "nothing", seconds)
 
 
 @pytest.mark.slow
@@ -46,7 +47,7 @@ def test_a_source_that_hangs(tmp_path, record):
     limit = "--gin_bindings=trainer.data_timeout_s=5.0"
     done = run("train", *arguments, limit, f"--workdir={workdir}", status=75)
     assert "delivered nothing for 5 s" in done.stderr
-    assert steps_on_disk(workdir)[-1] == 25
+    assert steps_on_disk(workdir)[-1] == 70
     # By itself: the supervisor starts again, and meanwhile somebody mends the disk.
     log = tmp_path / "log"
     began = time.monotonic()
@@ -54,7 +55,7 @@ def test_a_source_that_hangs(tmp_path, record):
     wait_for(lambda: b"start 1 of 3 again" in log.read_bytes(), process)
     (tmp_path / "trigger").unlink()
     assert process.wait(timeout=120) == 0
-    assert meta(workdir)["step"] == 40
+    assert meta(workdir)["step"] == 80
     record(
         "a data source hangs", "for an hour, in mid-epoch; limit 5 s, --max_restarts=3", 2,
         "nothing", time.monotonic() - began,
@@ -65,14 +66,14 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path, record):
     """NaN in one example: the step is left out and counted, and training goes on."""
     (tmp_path / "trigger").touch()
     done = run("train", *faulty(tmp_path, "nan"), f"--workdir={tmp_path / 'run'}")
-    assert "Step 25 skipped: non-finite loss" in done.stderr
+    assert "Step 70 skipped: non-finite loss" in done.stderr
     assert meta(tmp_path / "run")["nonfinite_steps"] == 1
-    assert scalars(tmp_path / "run", "nonfinite_steps")[40] == 1
+    assert scalars(tmp_path / "run", "nonfinite_steps")[80] == 1
     from tests.processes import final
 
     for key, value in final(tmp_path / "run")[1].items():
         assert value.dtype.kind != "f" or np.isfinite(value).all(), key
-    record("a non-finite gradient", "NaN in an example of step 25", 1, "that step", 0.0)
+    record("a non-finite gradient", "NaN in an example of step 70", 1, "that step", 0.0)
 
 
 @pytest.mark.slow

@@ -40,17 +40,17 @@ def test_saved_and_out_in_time(number, tmp_path, record):
 def test_an_action_is_broken_off(tmp_path, record):
     """A request in the middle of long sampling does not wait for its end."""
     process = start(
-        *LONG, f"--workdir={tmp_path}", "--gin_bindings=pictures.every=5",
-        "--gin_bindings=pictures.num_samples=100_000",
+        *LONG, f"--workdir={tmp_path}", "--gin_bindings=checkpoints.every=5",
+        "--gin_bindings=pictures.every=6", "--gin_bindings=pictures.num_samples=100_000",
     )  # fmt: skip
-    wait_for(lambda: running(tmp_path) or (tmp_path / "prior_check.png").exists(), process)
-    time.sleep(5)
+    wait_for(lambda: steps_on_disk(tmp_path), process)
+    time.sleep(4)  # the sixth step is taken, and its pictures are being drawn
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
     seconds = time.monotonic() - began
     assert seconds < 10
-    assert steps_on_disk(tmp_path) == [5]
+    assert steps_on_disk(tmp_path) == [5, 6]
     record("SIGTERM", "in the middle of drawing 3.2 million samples", 1, "nothing", seconds)
 
 
