@@ -61,34 +61,37 @@ def memory_advice(recipe, state, distribution):
     now = step_footprint(recipe, state, distribution)
     lines = [f"The device's memory does not hold this step: {now.text()}. What takes less:"]
     rows = distribution.rows_per_replica(recipe.batch_size)
-    for parts in (2, 4, rows):
-        if parts > 1 and rows % parts == 0:
-            less = step_footprint(recipe, state, distribution, parts)
-            lines.append(
-                _line(f"train_step.accumulation_steps = {parts}", less, now)
-                + ": the same step, in parts"
-            )
-    name = type(recipe.network).__name__
-    for change, binding, price in (
-        ({"rematerialise": True}, f"{name}.rematerialise = True", "the same step, slower"),
+    network = type(recipe.network).__name__
+    candidates = [
         (
-            {"dtype": "mixed_bfloat16"},
-            f"{name}.dtype = 'mixed_bfloat16'",
-            "rounded; faster on GPUs",
-        ),
+            f"train_step.accumulation_steps = {parts}",
+            lambda parts=parts: step_footprint(recipe, state, distribution, parts),
+            "the same step, in parts",
+        )
+        for parts in (2, 4, rows)
+        if parts > 1 and rows % parts == 0
+    ]
+    for change, binding, price in (
+        ({"rematerialise": True}, "rematerialise = True", "the same step, slower"),
+        ({"dtype": "mixed_bfloat16"}, "dtype = 'mixed_bfloat16'", "rounded; faster on GPUs"),
     ):
-        less = _changed(recipe, state, distribution, change)
-        if less is not None and less.total < now.total:
-            lines.append(f"{_line(binding, less, now)}: {price}")
+        candidates.append(
+            (
+                f"{network}.{binding}",
+                lambda change=change: _changed(recipe, state, distribution, change),
+                price,
+            )
+        )
+    for binding, measure, price in candidates:
+        less = measure()
+        share = 1 - less.total / now.total if less else 0.0
+        if share >= 0.01:
+            mib = less.total / 2**20
+            lines.append(f"  {binding:<42} about {mib:,.0f} MiB ({share:.0%} less): {price}")
     half = recipe.batch_size // 2
     if half >= distribution.num_replicas:
         lines.append(f"  train.batch_size = {half}: another training, of noisier steps")
     return "\n".join(dict.fromkeys(lines))
-
-
-def _line(binding, less, now):
-    share = 1 - less.total / now.total
-    return f"  {binding:<46} about {less.total / 2**20:,.0f} MiB ({share:.0%} less)"
 
 
 def _changed(recipe, state, distribution, change):

@@ -47,7 +47,7 @@ class Hungry(lcss_tf.LOSSES["LCSSLoss"]):
 
     def terms(self, score_fn, sde, x0, t, seed):
         def fail():
-            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+            raise tf.errors.ResourceExhaustedError(None, None, "RESOURCE_EXHAUSTED: Out of memory")
 
         terms = super().terms(score_fn, sde, x0, t, seed)
         with tf.control_dependencies([tf.py_function(fail, [], [])]):

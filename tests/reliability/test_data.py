@@ -80,11 +80,12 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path, record):
 def test_a_step_that_does_not_fit_gets_advice_with_numbers(tmp_path):
     done = run(
         "train", *FAULTY, "--gin_bindings=train.loss=@losses.Hungry()",
+        "--gin_bindings=MLP.width=1024", "--gin_bindings=train.batch_size=8_192",
         f"--workdir={tmp_path / 'run'}", status=1,
     )  # fmt: skip
     assert "does not hold this step: about" in done.stderr
     assert "train_step.accumulation_steps = 2" in done.stderr
-    assert "train.batch_size = 8" in done.stderr
+    assert "train.batch_size = 4096" in done.stderr
     assert "MiB" in done.stderr
     assert "Traceback" not in done.stderr
 
