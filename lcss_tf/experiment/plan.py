@@ -68,8 +68,8 @@ def memory_advice(recipe, state, distribution):
             lambda parts=parts: step_footprint(recipe, state, distribution, parts),
             "the same step, in parts",
         )
-        for parts in (2, 4, rows)
-        if parts > 1 and rows % parts == 0
+        for parts in (2, 4, 8)
+        if rows % parts == 0
     ]
     for change, binding, price in (
         ({"rematerialise": True}, "rematerialise = True", "the same step, slower"),

@@ -1,13 +1,11 @@
 """The commands as a person runs them, in processes of their own."""
 
-import json
 import signal
-import time
 
 import numpy as np
 import pytest
 
-from tests.processes import assert_same_end, final, run, start, wait_for
+from tests.processes import assert_same_end, run, start, wait_for
 
 LONG = "--gin_bindings=train.total_steps=600"
 OFTEN = "--gin_bindings=checkpoints.every=50"
@@ -28,21 +26,6 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert_same_end(whole, killed)
     # A finished run says so, and leaves everything as it is.
     assert "trained already" in run("train", *arguments, f"--workdir={killed}").stdout
-
-
-def test_sigterm_saves_and_exits(tmp_path):
-    workdir = tmp_path / "run"
-    process = start(
-        "--gin_file=tests/small.gin", "--gin_bindings=train.total_steps=1_000_000",
-        "--gin_bindings=checkpoints.every=1_000_000", f"--workdir={workdir}",
-    )  # fmt: skip
-    # The scalars of the first steps on the disk: the loop is running.
-    wait_for(lambda: (workdir / "operative_config.gin").exists(), process)
-    time.sleep(3)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    _, arrays = final(workdir)
-    assert json.loads(bytes(arrays["meta"]))["step"] > 0
 
 
 def test_my_sde_trains_and_samples_from_its_own_file(tmp_path):

@@ -12,7 +12,7 @@ from lcss_tf.preparing import prepare
 from lcss_tf.preparing.source import Source
 from lcss_tf.training.distribution import Distribution
 from tests.data.test_ffhq import write as write_records
-from tests.experiment.test_commands import final, run
+from tests.processes import final, run
 
 NARROW = [
     "NCSNpp.num_features = 4",

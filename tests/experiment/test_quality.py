@@ -14,7 +14,7 @@ from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.quality import Quality, picture, table
 from lcss_tf.metrics.sliced_wasserstein import sliced_wasserstein
 from lcss_tf.training.distribution import Distribution
-from tests.experiment.test_commands import run
+from tests.processes import run
 
 
 def _bind(text):

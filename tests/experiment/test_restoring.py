@@ -11,7 +11,7 @@ from lcss_tf.experiment import TASKS, Request, filling_error, train
 from lcss_tf.experiment.filling import nearest
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.experiment.restoration import Restoration
-from tests.experiment.test_commands import run
+from tests.processes import run
 
 GIN = """
 train.sde = @sdes.VPSDE()

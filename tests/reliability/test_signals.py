@@ -22,7 +22,9 @@ def running(workdir):
     return (workdir / "operative_config.gin").exists() and len(scalars(workdir, "loss/total")) > 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_saved_and_out_in_time(number, tmp_path, record):
     process = start(*LONG, f"--workdir={tmp_path}")
     wait_for(lambda: running(tmp_path), process)
