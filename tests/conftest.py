@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.processes import kill_what_was_started
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -23,6 +25,12 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def _no_gin_left_over():
     yield
     gin.clear_config()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left_over():
+    yield
+    kill_what_was_started()
 
 
 class Reference:

@@ -1,7 +1,9 @@
 """Commands as a person runs them, in processes of their own."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,13 +31,27 @@ def run(name, *arguments, status=0, environment=None):
     return done
 
 
-def start(*arguments, name="train", log=None):
-    """Starts bin/train.py in the background; its output is in `log`, a path, or a pipe."""
+STARTED = []  # processes in the background; what a test leaves behind is killed after it
+
+
+def start(*arguments, name="train", log=None, environment=None):
+    """Starts bin/<name>.py in the background; its output is in `log`, a path, or a pipe."""
     output = open(log, "ab") if log else subprocess.PIPE  # noqa: SIM115
-    return subprocess.Popen(
-        command(name, *arguments), cwd=ROOT, env=ENVIRONMENT, stdout=output,
-        stderr=subprocess.STDOUT,
+    process = subprocess.Popen(
+        command(name, *arguments), cwd=ROOT, env=ENVIRONMENT | (environment or {}), stdout=output,
+        stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
+
+
+def kill_what_was_started():
+    """Kills the processes that `start` started and that still run, and their children."""
+    while STARTED:
+        process = STARTED.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(condition, process, seconds=120):

@@ -23,6 +23,7 @@ from tests.processes import (
     meta,
     run,
     scalars,
+    start,
     steps_on_disk,
     wait_for,
 )
@@ -46,11 +47,8 @@ def launch(*arguments, workers=2, logs, status=0):
 
 def worker(index, addresses, *arguments, log):
     """One worker's process."""
-    environment = ENVIRONMENT | {"TF_CONFIG": Cluster(addresses, index).tf_config()}
-    return subprocess.Popen(
-        command("train", *arguments), cwd=ROOT, env=environment, stdout=open(log, "ab"),
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    environment = {"TF_CONFIG": Cluster(addresses, index).tf_config()}
+    return start(*arguments, log=log, environment=environment)
 
 
 @pytest.fixture(scope="module")
