@@ -59,6 +59,8 @@ class Ffhq(FromChunks):
         self._in_manual_dir = source is None
         self._official = official_split
         source = source or Source(_FOLDER, resolution)
+        # Training reads TFRecord files, whatever TFDS's own choice is.
+        kwargs = {"file_format": "tfrecord", **kwargs}
         super().__init__(chunks=chunks, source=source, classes=[], **kwargs)
 
     def _split_generators(self, dl_manager):

@@ -36,7 +36,7 @@ def stored(data, split):
 
 
 def build(manual_dir, data_dir, **options):
-    builder = tfds.builder("ffhq", data_dir=data_dir, file_format="tfrecord", **options)
+    builder = tfds.builder("ffhq", data_dir=data_dir, **options)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     builder.download_and_prepare(download_config=config)
     return builder
