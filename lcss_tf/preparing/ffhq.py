@@ -71,7 +71,7 @@ class Ffhq(FromChunks):
             self._source = self._source._replace(path=folder)
         if not os.path.isdir(self._source.path):
             raise FileNotFoundError(f"There is no folder {self._source.path}. {_WHERE}")
-        data = self._source.open()
+        data = self._source.open_anew()
         jobs = {split: [(split, i) for i in range(data.size(split))] for split in SPLITS}
         count = sum(map(len, jobs.values()))
         if count != _COUNT:

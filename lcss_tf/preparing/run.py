@@ -39,7 +39,7 @@ def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
     finished = _finished(source, os.path.join(out, name))
     if finished is not None:
         return finished
-    data = source.open()
+    data = source.open_anew()
     for split in SPLITS:
         data.size(split)  # raises if there is nothing
     os.makedirs(out, exist_ok=True)

@@ -71,7 +71,7 @@ def test_prepare_data_makes_the_same(official, tmp_path):
     result, _, place = prepare(Source(str(folder), 16), tmp_path / "prepared", name="ffhq")
     assert result["dataset"] == "ffhq/1.0.0"
     assert result["classes"] == []
-    described = json.loads((Path(place) / "dataset_info.json").read_text())
+    described = json.loads((Path(place) / "1.0.0" / "dataset_info.json").read_text())
     assert "Karras" in described["citation"]
     build(official, tmp_path / "tfds", resolution=16)
     prepared, built = (
