@@ -5,6 +5,8 @@ import functools
 import gin
 import tensorflow as tf
 
+from lcss_tf.data.handing import handed_over
+
 
 @gin.configurable("distribution")
 class Distribution:
@@ -88,7 +90,7 @@ class Distribution:
         On the CPU there is nothing to copy to, and those iterators set malloc's trim
         threshold to 128 kB: every step then gives its memory back to the kernel.
         """
-        parts = iter(dataset)
+        parts = handed_over(dataset)
         while True:
             yield self._strategy.experimental_distribute_values_from_function(lambda _: next(parts))
 
