@@ -19,10 +19,10 @@ def command(name, *arguments):
     return [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
 
 
-def run(name, *arguments, status=0):
+def run(name, *arguments, status=0, seconds=300):
     done = subprocess.run(
         command(name, *arguments), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
-        timeout=300,
+        timeout=seconds,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done
