@@ -16,7 +16,7 @@ from tests.experiment.test_commands import final, run
 
 NARROW = [
     "NCSNpp.num_features = 4",
-    "NCSNpp.channel_multipliers = (1, 1, 1)",
+    "NCSNpp.channel_multipliers = (1, 1, 1, 1, 1, 1, 1, 1)",  # attention at 8×8 alone
     "NCSNpp.attention_resolutions = ()",
     "train.total_steps = 2",
     "train.batch_size = 2",
