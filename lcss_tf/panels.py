@@ -94,8 +94,8 @@ def slices(volumes, data=None, rows=6):
 def pairs(samples, data=None, columns=()):
     """Rows of a table [N, D]: every pair of columns as points, each column as a histogram.
 
-    Of more than six columns the first six are drawn. Limits are those of the data, where there
-    are some.
+    As many points of samples are drawn as of data, so that neither hides the other. Of more than
+    six columns the first six are drawn. Limits are those of the data, where there are some.
     """
     size = min(samples.shape[1], _MOST_COLUMNS)
     samples = np.asarray(samples, np.float64)[:, :size]
@@ -107,6 +107,7 @@ def pairs(samples, data=None, columns=()):
     figure.set_size_inches(1.9 * size, 1.9 * size)
     axes = axes.reshape(size, size)
     sets = [] if data is None else [(data, _DATA, "data")]
+    shown = min(_MOST_POINTS, len(samples), len(frame))
     for i in range(size):
         for j in range(size):
             axis = axes[i, j]
@@ -122,9 +123,8 @@ def pairs(samples, data=None, columns=()):
                     axis.set_yticks([])
                 else:
                     axis.set_ylim(low[i], high[i])
-                    shown = rows[:_MOST_POINTS]
                     dots = {"s": 4, "c": colour, "alpha": 0.45, "linewidths": 0}
-                    axis.scatter(shown[:, j], shown[:, i], **dots)
+                    axis.scatter(rows[:shown, j], rows[:shown, i], **dots)
             name = lambda k: columns[k] if k < len(columns) else f"column {k}"
             if i == size - 1:
                 axis.set_xlabel(name(j), fontsize=7, color=plots.INK)

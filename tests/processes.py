@@ -21,11 +21,11 @@ def command(name, *arguments):
     return [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
 
 
-def run(name, *arguments, status=0, environment=None):
+def run(name, *arguments, status=0, environment=None, seconds=400):
     """Runs bin/<name>.py to its end, which must be `status`."""
     done = subprocess.run(
         command(name, *arguments), cwd=ROOT, env=ENVIRONMENT | (environment or {}),
-        capture_output=True, text=True, timeout=400,
+        capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 
+from lcss_tf.data.files import permission
 from lcss_tf.data.segments import Segment, check_dtype
 from lcss_tf.data.stored_arrays import StoredArrays
 from lcss_tf.registry import DATASETS
@@ -111,7 +112,10 @@ def _opened(path):
 def _numpy_errors(path, load):
     """load(), with NumPy's errors told for people."""
     try:
-        return load()
+        with permission(path):
+            return load()
+    except PermissionError:
+        raise
     except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
         if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
             raise ValueError(

@@ -51,6 +51,10 @@ class Dequantised(Dataset):
         """See `Dataset.require`."""
         self.data.require(split)
 
+    def explain(self, indices, split="train"):
+        """See `Dataset.explain`."""
+        self.data.explain(indices, split)
+
     def augment(self, examples, positions, seed):
         """The other dataset's changes, then u of `Scaling.dequantise`."""
         examples = self.data.augment(examples, positions, seed)

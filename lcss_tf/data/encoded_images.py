@@ -7,6 +7,7 @@ from absl import logging
 from lcss_tf.data import hashing
 from lcss_tf.data.decode import decode_bytes
 from lcss_tf.data.examine import BadImage, checked
+from lcss_tf.data.files import GONE, LOCKED
 from lcss_tf.data.image_dataset import ImageDataset
 from lcss_tf.data.splits import check_policy
 
@@ -58,7 +59,7 @@ class EncodedImages(ImageDataset):
         except BadImage as error:
             return str(error)
         except (tf.errors.OpError, OSError) as error:
-            return _why_unreadable(error)
+            return why_it_fails(error)
         return None
 
     def stored(self, indices, split):
@@ -162,11 +163,12 @@ class EncodedImages(ImageDataset):
             self._cache[split] = tf.constant(images)
 
 
-def _why_unreadable(error):
+def why_it_fails(error):
+    """An error of reading, in plain words."""
     reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
     text = reason.lower()
     if "no such file" in text or "not found" in text:
-        return "it is gone: there is no such file any more"
+        return GONE
     if "permission" in text:
-        return "it may not be read; allow it by chmod u+r"
+        return LOCKED
     return f"it cannot be read ({reason[:160]})"

@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 from lcss_tf.data.decode import fit
-from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages
+from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages, why_it_fails
 from lcss_tf.data.examine import BadImage
 from lcss_tf.data.records import Part, Records
 from lcss_tf.data.splits import held_out
@@ -139,7 +139,7 @@ class FFHQ(EncodedImages):
         except BadImage as error:
             return str(error)
         except tf.errors.OpError as error:
-            return f"it cannot be read ({error.message[:160]})"
+            return why_it_fails(error)
         return None
 
     def place_of(self, index, split):

@@ -1,6 +1,10 @@
 """The files under a folder, in one order on every machine."""
 
+import contextlib
 import os
+
+GONE = "it is gone: there is no such file any more"
+LOCKED = "it may not be read; allow it by chmod u+r"
 
 
 def walk(root, option):
@@ -20,14 +24,38 @@ def walk(root, option):
     return sorted(_below(root, (os.path.realpath(root),)))
 
 
-def _below(folder, above):
+@contextlib.contextmanager
+def permission(path, what="The file", how="u+r"):
+    """Raises, where `path` may not be read, a PermissionError that says what to do."""
     try:
-        entries = list(os.scandir(folder))
+        yield
     except PermissionError as error:
         raise PermissionError(
-            f"The folder {folder} may not be read ({error.strerror}). Allow it: "
-            f"chmod -R u+rX {folder}, or run as the user who may."
+            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
+            "run as the user who may."
         ) from error
+
+
+def why_unreadable(path, size):
+    """Why a file that was read before can be read no more, or None: plain words.
+
+    Args:
+      path: of the file.
+      size: that it had, in bytes.
+    """
+    if not os.path.isfile(path):
+        return GONE
+    if not os.access(path, os.R_OK):
+        return LOCKED
+    now = os.path.getsize(path)
+    if now != size:
+        return f"it was changed meanwhile, from {size:,} to {now:,} bytes"
+    return None
+
+
+def _below(folder, above):
+    with permission(folder, "The folder", "-R u+rX"):
+        entries = list(os.scandir(folder))
     for entry in entries:
         path = entry.path
         if _is_folder(entry):

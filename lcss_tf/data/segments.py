@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.data.files import why_unreadable
 from lcss_tf.data.reading import read_range
 
 MEMORY_BYTES = 2**30  # data up to this size are held in memory
@@ -82,11 +83,13 @@ class Store:
         self._shape = segments[0].array.shape[1:]
         dtype = segments[0].array.dtype
         self._count = len(chosen)
+        self._sizes = None  # of the files, where they are read in training
         num_bytes = len(chosen) * int(np.prod(self._shape)) * dtype.itemsize
         lengths = [len(segment.array) for segment in segments]
         file = np.repeat(np.arange(len(segments)), lengths)[chosen]
         row = np.concatenate([np.arange(length) for length in lengths])[chosen]
         in_files = all(s.path is not None for s in segments) and dtype.isnative
+        self._segments, self._file = segments, file
         if not in_files and num_bytes > MEMORY_BYTES:
             raise ValueError(
                 f"{num_bytes / 2**30:.1f} GiB are compressed, or of the other byte order, and do "
@@ -108,7 +111,8 @@ class Store:
     def _from_files(self, segments, file, row, dtype):
         strides, offsets = (np.array([s[k] for s in segments], np.int64) for k in (3, 2))
         paths = tf.constant([segment.path for segment in segments])
-        sizes = tf.constant([os.path.getsize(s.path) for s in segments], tf.int64)
+        self._sizes = [os.path.getsize(segment.path) for segment in segments]
+        sizes = tf.constant(self._sizes, tf.int64)
         file = tf.constant(file, tf.int64)
         offset = tf.constant(offsets[file.numpy()] + row * strides[file.numpy()], tf.int64)
         length = int(np.prod(self._shape)) * dtype.itemsize
@@ -127,3 +131,10 @@ class Store:
 
     def __len__(self):
         return self._count
+
+    def why_bad(self, index):
+        """(path, reason) if the file of an example (an int) can be read no more; else None."""
+        k = self._file[index]
+        path = self._segments[k].path
+        why = why_unreadable(path, self._sizes[k]) if self._sizes else None
+        return (path, why) if why else None

@@ -132,4 +132,19 @@ class StoredArrays(Dataset):
         """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
         del seed
         indices = tf.convert_to_tensor(indices, tf.int64)
-        return self.scaling.scale(self._open()[split].gather(indices))
+        try:
+            return self.scaling.scale(self._open()[split].gather(indices))
+        except tf.errors.OpError:
+            self.explain(np.asarray(indices), split)
+            raise
+
+    def explain(self, indices, split="train"):
+        """See `Dataset.explain`: data that are read in training may vanish meanwhile."""
+        for index in indices:
+            found = self._open()[split].why_bad(int(index))
+            if found:
+                path, why = found
+                raise ValueError(
+                    f"{path} cannot be used: {why}. Put it back as it was, and start again: "
+                    "training goes on from the last checkpoint."
+                )

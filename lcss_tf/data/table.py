@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from lcss_tf.data.base import Dataset
+from lcss_tf.data.files import permission
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.data.splits import check_policy, check_test_every, held_out, require_both
 from lcss_tf.registry import DATASETS
@@ -89,7 +90,7 @@ class Table(Dataset):
     def _lines(self):
         """The file's rows: lists of text, the first the names."""
         try:
-            with open(self.path, newline="", encoding="utf-8-sig") as file:
+            with permission(self.path), open(self.path, newline="", encoding="utf-8-sig") as file:
                 lines = [row for row in csv.reader(file, delimiter=self._delimiter) if row]
         except FileNotFoundError as error:
             raise FileNotFoundError(

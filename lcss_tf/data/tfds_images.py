@@ -78,6 +78,8 @@ class TFDS(EncodedImages):
                 f"The dataset {self.name!r} is not prepared: there is no "
                 f"{os.path.join(place, version or '<version>', 'dataset_info.json')}. Prepare it "
                 f"once, with the network, by:\n  tfds build {self.name} --data_dir={data_dir}\n"
+                "or, of images that you have (FFHQ's too), by:\n  python bin/prepare_data.py "
+                f"--source=… --resolution={self.shape[0]} --out={data_dir} --name={name}\n"
                 "or bind TFDS.download = True, or set TFDS.data_dir to where it is."
             )
         return os.path.join(place, found[-1])

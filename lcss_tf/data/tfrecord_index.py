@@ -11,6 +11,8 @@ import struct
 
 import numpy as np
 
+from lcss_tf.data.files import permission
+
 _HEAD, _TAIL = 12, 4  # bytes before and after a record's data
 _CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, its bits reversed
 
@@ -26,7 +28,11 @@ def record_index(path):
     if size == 0:
         raise ValueError(f"The TFRecord file {path} is empty. {_REMEDY}")
     offsets, lengths, place = [], [], 0
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        permission(path),
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
         while place < size:
             head = data[place : place + _HEAD]
             length = _length(head)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lcss_tf.data.files import permission
+
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _DTYPES = {(_PCM, 8): "u1", (_PCM, 16): "<i2", (_PCM, 32): "<i4", (_FLOAT, 32): "<f4"}
 
@@ -30,7 +32,7 @@ def read_header(path):
     """
     size = os.path.getsize(path)
     layout = None
-    with open(path, "rb") as file:
+    with permission(path), open(path, "rb") as file:
         riff = file.read(12)
         if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
             raise ValueError(f"{path} is not a WAV file: it begins with {riff[:12]!r}.")

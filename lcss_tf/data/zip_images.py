@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.data.files import permission
 from lcss_tf.data.reading import read_range
 
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
@@ -36,7 +37,7 @@ def members(path, wanted):
         method, or a decompression bomb.
     """
     try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        with permission(path), zipfile.ZipFile(path) as archive, open(path, "rb") as file:
             found = [info for info in archive.infolist() if not info.is_dir()]
             chosen = [info for info in found if wanted(info.filename)]
             return sorted(_member(path, info, file) for info in chosen)

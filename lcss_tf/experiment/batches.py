@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.data.handing import MOST
 from lcss_tf.data.index_stream import example_at, index_batches
 
 
@@ -41,6 +42,8 @@ def for_people(data, batches, indices_of, split="train"):
             yield batch
             step += 1
     except tf.errors.OpError:
-        # Whatever the pipeline reads ahead, its errors come in their turn.
-        data.explain(indices_of(step), split)
+        # Whatever the pipeline reads ahead, its errors come in their turn, or in that of the first
+        # of those batches that are handed over together.
+        for k in range(MOST):
+            data.explain(indices_of(step + k), split)
         raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -12,11 +13,12 @@ from lcss_tf.training.checkpoints import write_bytes_whole
 _DESCRIPTION = "Images validated and converted by bin/prepare_data.py of lcss_tf."
 
 
-class _Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What both builders share: the features and the splits."""
+class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """What all builders share: the features and the splits."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "As prepared."}
+    about: ClassVar[dict] = {}  # homepage, citation and licence
 
     def __init__(self, *, source, classes, **kwargs):
         self._source = source
@@ -40,6 +42,7 @@ class _Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             description=_DESCRIPTION,
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,  # the order of the source, whose keys are the indices
+            **self.about,
         )
 
     def _split_generators(self, dl_manager):
@@ -50,7 +53,7 @@ class _Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {**open_png(record), **({"label": label} if self._classes else {})}
 
 
-class FromChunks(_Prepared, skip_registration=True):
+class FromChunks(Prepared, skip_registration=True):
     """Writes the examples that `Chunks` converted.
 
     Args:
@@ -68,7 +71,7 @@ class FromChunks(_Prepared, skip_registration=True):
             yield index, self._labelled(record, None if labels is None else int(labels[index]))
 
 
-class ByBeam(_Prepared, skip_registration=True):
+class ByBeam(Prepared, skip_registration=True):
     """Converts in a pipeline of Apache Beam; workers need to see the source and `rejects`.
 
     Args:

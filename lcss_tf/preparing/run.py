@@ -8,6 +8,8 @@ import shutil
 
 from lcss_tf.preparing.source import SPLITS
 
+_FFHQ = "ffhq"
+
 
 def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
     """Converts a collection of images into a TFDS dataset ``<out>/<name>/1.0.0``.
@@ -18,7 +20,8 @@ def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
     Args:
       source: a `Source`.
       out: TFDS's data_dir; made if it is not there.
-      name: of the dataset; by default the source's, in TFDS's spelling.
+      name: of the dataset; by default the source's, in TFDS's spelling. "ffhq" is made by its own
+        builder, `Ffhq`.
       beam: convert by Apache Beam's local runner instead of threads; for collections on
         clusters, give TFDS's builder another runner.
       on_bad_example: "skip": leave bad files out, and report them; "error": then stop.
@@ -36,11 +39,12 @@ def prepare(source, out, name=None, beam=False, on_bad_example="skip"):
     finished = _finished(source, os.path.join(out, name))
     if finished is not None:
         return finished
-    data = source.open()
+    data = source.open_anew()
     for split in SPLITS:
         data.size(split)  # raises if there is nothing
     os.makedirs(out, exist_ok=True)
-    classes = data.class_names() if hasattr(data, "class_names") else []
+    labelled = hasattr(data, "class_names") and name != _FFHQ  # its subfolders are no classes
+    classes = data.class_names() if labelled else []
     make = _by_beam if beam else _by_chunks
     builder, rejected, finish = make(source, out, name, classes, on_bad_example)
     from lcss_tf.preparing.report import report  # after TFDS is known to be there
@@ -98,14 +102,17 @@ def _tfds_name(path):
 def _by_chunks(source, out, name, classes, on_bad_example):
     from lcss_tf.preparing.builder import FromChunks, named
     from lcss_tf.preparing.chunks import Chunks
+    from lcss_tf.preparing.ffhq import Ffhq
 
     chunks = Chunks(source, out)
     chunks.make()
     rejected = chunks.rejected()
     _stop_if_bad(rejected, on_bad_example)
-    builder = named(FromChunks, name)(
-        chunks=chunks, source=source, classes=classes, data_dir=out, file_format="tfrecord"
-    )
+    options = {"source": source, "data_dir": out, "file_format": "tfrecord"}
+    if name == _FFHQ:
+        builder = Ffhq(chunks=chunks, **options)
+    else:
+        builder = named(FromChunks, name)(chunks=chunks, classes=classes, **options)
     builder.download_and_prepare()
     return builder, rejected, lambda: shutil.rmtree(chunks.folder, ignore_errors=True)
 

@@ -31,6 +31,11 @@ class Source(NamedTuple):
         """The dataset; the same object at every call in a process."""
         return _opened(self)
 
+    def open_anew(self):
+        """The dataset as it is now: files may have come since it was opened first."""
+        _opened.cache_clear()
+        return self.open()
+
 
 @functools.lru_cache(maxsize=2)
 def _opened(source):

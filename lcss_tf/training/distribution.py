@@ -8,6 +8,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.data.handing import handed_over
 from lcss_tf.training.cluster import find_cluster, waiting_for_others
 from lcss_tf.training.devices import device_names
 
@@ -160,7 +161,7 @@ class Distribution:
         On the CPU there is nothing to copy to, and those iterators set malloc's trim
         threshold to 128 kB: every step then gives its memory back to the kernel.
         """
-        parts = iter(dataset)
+        parts = handed_over(dataset)
         while True:
             yield self._strategy.experimental_distribute_values_from_function(lambda _: next(parts))
 

@@ -1,6 +1,5 @@
 """Whatever lies in a folder of images: it is read rightly, or named with the remedy."""
 
-import contextlib
 import io
 import os
 import struct
@@ -15,6 +14,7 @@ from PIL import Image
 from lcss_tf.data import ImageFolder, decode, index_batches
 from lcss_tf.data.index_stream import example_at
 from lcss_tf.experiment.batches import for_people
+from tests.data.others import let_others_in, nobody
 
 
 def picture(seed=0, height=12, width=12, channels=3):
@@ -153,24 +153,9 @@ def test_all_bad(tmp_path):
         data.examples(tf.range(3, dtype=tf.int64))
 
 
-@contextlib.contextmanager
-def nobody():
-    """As a user who is not root, to whom permissions apply."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_no_permission_to_read(tmp_path):
     folder_of(tmp_path, {f"{i}.png": png(i) for i in range(4)} | {"locked/a.png": png()})
-    for place in (tmp_path, *tmp_path.parents):
-        if place.stat().st_uid == os.geteuid() and "pytest" in str(place):
-            place.chmod(0o755)
+    let_others_in(tmp_path)
     (tmp_path / "2.png").chmod(0)
     data = ImageFolder(tmp_path, 12, cache_mib=0)
     with nobody(), pytest.raises(ValueError, match=r"2\.png cannot be used: .*chmod u\+r"):

@@ -1,25 +1,40 @@
 """The order of training over real sources: pure, resumable without decoding, disjoint in parts."""
 
+import zipfile
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from lcss_tf.data import Arrays, ImageFolder, index_batches
+from lcss_tf.data import FFHQ, Arrays, ImageFolder, index_batches
 from lcss_tf.data.image_folder import _Files
+from lcss_tf.experiment.batches import training_batches
+from lcss_tf.training.distribution import Distribution
+from tests.data.test_ffhq import write as write_records
 
 COUNT, BATCH, SEED = 21, 6, 4
 
 
-@pytest.fixture(params=["folder", "cached folder", "arrays"])
+@pytest.fixture(params=["folder", "cached folder", "archive", "records", "arrays"])
 def data(request, tmp_path):
     """Twenty examples for training, example k of the number k."""
     if request.param == "arrays":
         values = np.arange(COUNT, dtype=np.float32)[:, None] + np.zeros(3, np.float32)
         np.save(tmp_path / "x.npy", values)
         return Arrays(tmp_path / "x.npy", (3,), test_every=COUNT, stored_range=(0, 255))
-    for k in range(COUNT):
-        Image.fromarray(np.full((4, 4, 3), k, np.uint8)).save(tmp_path / f"{k:02}.png")
+    images = np.tile(np.arange(COUNT, dtype=np.uint8).reshape(-1, 1, 1, 1), (1, 4, 4, 3))
+    if request.param == "records":
+        path = write_records(tmp_path / "x-r02.tfrecords", images)
+        return FFHQ(path, 4, test_every=COUNT, cache_mib=0)
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{k:02}.png")
+    if request.param == "archive":
+        with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+            for path in sorted(tmp_path.glob("*.png")):
+                file.write(path, path.name)
+        return ImageFolder(tmp_path / "x.zip", 4, test_every=COUNT, cache_mib=0)
     cache = 10 if request.param == "cached folder" else 0
     return ImageFolder(tmp_path, 4, test_every=COUNT, cache_mib=cache)
 
@@ -50,6 +65,23 @@ def test_workers_see_disjoint_parts_that_are_the_global_batch(data, workers):
     rows = BATCH // workers
     parts = [numbers(data, 10, shards=((k * rows, rows),)) for k in range(workers)]
     assert np.array_equal(np.concatenate(parts, axis=1), numbers(data, 10))
+    # In an epoch (20 examples; 18 are whole batches) no worker sees what another one does.
+    seen = np.concatenate([part[:3].ravel() for part in parts])
+    assert len(set(seen)) == len(seen) == 18
+
+
+def test_two_replicas_read_halves_of_the_batches_that_one_reads(data):
+    """Through the strategy, and beginning in mid-epoch."""
+    recipe = SimpleNamespace(data=data, num_classes=None, batch_size=BATCH, seed=SEED)
+    read = {}
+    for replicas in (1, 2):
+        distribution = Distribution(replicas)
+        batches = training_batches(recipe, distribution, 2)
+        read[replicas] = [distribution.concat(next(batches)).numpy() for _ in range(8)]
+        assert len(distribution.first(next(batches))) == BATCH // replicas
+    assert np.array_equal(read[1], read[2])
+    unscaled = np.rint(data.info().unscale(np.stack(read[2]))).reshape(8, BATCH, -1)[..., 0]
+    assert np.array_equal(unscaled, numbers(data, 10)[2:])
 
 
 def test_resuming_decodes_nothing_that_it_skips(tmp_path, monkeypatch):

@@ -87,6 +87,7 @@ def test_an_unprepared_dataset_says_where_it_looked_and_how_to_prepare_it(tmp_pa
             use()
         assert f"{tmp_path}/cifar10/<version>/dataset_info.json" in str(caught.value)
         assert f"tfds build cifar10 --data_dir={tmp_path}" in str(caught.value)
+        assert f"--resolution=32 --out={tmp_path} --name=cifar10" in str(caught.value)
 
 
 def test_a_version_that_is_not_prepared_is_not_replaced(data_dir):

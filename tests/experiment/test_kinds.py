@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from lcss_tf import config
 from lcss_tf.experiment import evaluate, sample, train
@@ -44,6 +45,9 @@ def test_a_kind_goes_the_whole_way(kind, tmp_path):
     train(tmp_path)
     drawn = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "samples").glob("*.png")}
     assert drawn == pictures
+    events = event_accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert {f"samples/{name}" for name in pictures} <= set(events.Tags()["tensors"])
     described = json.loads((tmp_path / "data.json").read_text())
     assert (described["kind"], tuple(described["shape"])) == (kind, shape)
     archive, picture = sample(tmp_path, 5, tmp_path / "out")
