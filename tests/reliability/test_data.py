@@ -29,7 +29,7 @@ def test_a_source_that_raises(tmp_path, record):
     (tmp_path / "trigger").touch()
     arguments, workdir = faulty(tmp_path, "raise"), tmp_path / "run"
     run("train", *arguments, f"--workdir={workdir}", status=1)
-    assert steps_on_disk(workdir)[-1] == 70
+    assert 54 < steps_on_disk(workdir)[-1] <= 70  # batches come up to sixteen at a time
     (tmp_path / "trigger").unlink()
     began = time.monotonic()
     run("train", *arguments, f"--workdir={workdir}")
@@ -47,7 +47,7 @@ def test_a_source_that_hangs(tmp_path, record):
     limit = "--gin_bindings=trainer.data_timeout_s=5.0"
     done = run("train", *arguments, limit, f"--workdir={workdir}", status=75)
     assert "delivered nothing for 5 s" in done.stderr
-    assert steps_on_disk(workdir)[-1] == 70
+    assert 54 < steps_on_disk(workdir)[-1] <= 70  # batches come up to sixteen at a time
     # By itself: the supervisor starts again, and meanwhile somebody mends the disk.
     log = tmp_path / "log"
     began = time.monotonic()
