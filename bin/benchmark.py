@@ -13,6 +13,7 @@ from absl import app, flags
 from lcss_tf import cli, config
 from lcss_tf.benchmark import benchmark, first_step_seconds, scaling, soak
 from lcss_tf.benchmark.input import input_benchmark
+from lcss_tf.benchmark.soak import text as soak_text
 
 _GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -42,8 +43,8 @@ def main(_):
             return
         config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
         if _SOAK.value:
-            growth, paths = soak(workdir)
-            print(f"{growth:+.1f} MiB in 10,000 steps", "Written:", *paths, sep="\n  ")
+            most, paths = soak(workdir)
+            print(soak_text(most), "Written:", *paths, sep="\n  ")
             return
         if _FIRST_STEP.value:
             print(f"{first_step_seconds():.1f} s from process start to the end of the first step")
