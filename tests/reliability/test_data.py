@@ -6,7 +6,16 @@ import time
 import numpy as np
 import pytest
 
-from tests.processes import assert_same_end, meta, run, scalars, start, steps_on_disk, wait_for
+from tests.processes import (
+    assert_same_end,
+    final,
+    meta,
+    run,
+    scalars,
+    start,
+    steps_on_disk,
+    wait_for,
+)
 
 FAULTY = ("--gin_file=tests/small.gin", "--import=tests/reliability/faulty.py")
 AT = 70 * 16 + 3  # the index of an example of step 70; the first 1,024 are measured beforehand
@@ -62,6 +71,7 @@ def test_a_source_that_hangs(tmp_path, record):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped(tmp_path, record):
     """NaN in one example: the step is left out and counted, and training goes on."""
     (tmp_path / "trigger").touch()
@@ -69,8 +79,6 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path, record):
     assert "Step 70 skipped: non-finite loss" in done.stderr
     assert meta(tmp_path / "run")["nonfinite_steps"] == 1
     assert scalars(tmp_path / "run", "nonfinite_steps")[80] == 1
-    from tests.processes import final
-
     for key, value in final(tmp_path / "run")[1].items():
         assert value.dtype.kind != "f" or np.isfinite(value).all(), key
     record("a non-finite gradient", "NaN in an example of step 70", 1, "that step", 0.0)

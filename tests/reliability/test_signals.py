@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.processes import meta, start, steps_on_disk, wait_for
+from tests.processes import meta, scalars, start, steps_on_disk, wait_for
 
 LONG = (
     "--gin_file=tests/small.gin",
@@ -17,8 +17,6 @@ LONG = (
 
 def running(workdir):
     """Whether steps are being taken: scalars of some are written."""
-    from tests.processes import scalars
-
     return (workdir / "operative_config.gin").exists() and len(scalars(workdir, "loss/total")) > 2
 
 
