@@ -9,7 +9,6 @@ from lcss_tf.data.scaling import Scaling
 from lcss_tf.registry import DATASETS
 
 _DIGIT = 8  # pixels
-_FASTEST = 2.5  # pixels a frame along each axis
 
 
 @DATASETS.register
@@ -17,12 +16,12 @@ class MovingDigits(Dataset):
     """Volumes (frames, size, size, 1) of bytes, endless: real digits on simulated paths.
 
     The digits of a split are those of `Digits`, so held-out videos show held-out digits. Place
-    and velocity are uniform, the latter up to 2.5 pixels a frame along each axis; between pixels
-    the digit is interpolated linearly.
+    and velocity are uniform; between pixels the digit is interpolated linearly.
 
     Args:
       frames: of one video.
       size: height and width; more than 8.
+      fastest: of the velocities along each axis, in pixels a frame.
 
     Raises:
       ValueError: a number out of its range.
@@ -30,14 +29,16 @@ class MovingDigits(Dataset):
 
     kind = "volume"
 
-    def __init__(self, frames=8, size=16):
-        if frames < 1 or size <= _DIGIT:
+    def __init__(self, frames=8, size=16, fastest=2.5):
+        if frames < 1 or size <= _DIGIT or fastest < 0:
             raise ValueError(
-                f"MovingDigits needs frames >= 1 and size > {_DIGIT}; got {frames} and {size}."
+                f"MovingDigits needs frames >= 1, size > {_DIGIT} and fastest >= 0; got {frames}, "
+                f"{size} and {fastest}."
             )
         self.name = "moving digits"
         self.shape = (frames, size, size, 1)
         self.scaling = Scaling.for_images()
+        self._fastest = fastest
         self._digits = Digits(centered=False)
 
     def size(self, split="train"):
@@ -52,7 +53,7 @@ class MovingDigits(Dataset):
         which = tf.cast(tf.cast(draws[:, 0], tf.float64) * count, tf.int64)
         digits = tf.cast(self._digits.stored(which, split)[..., 0], tf.float32)
         room = float(size - _DIGIT)
-        velocity = (2.0 * draws[:, 3:] - 1.0) * _FASTEST
+        velocity = (2.0 * draws[:, 3:] - 1.0) * self._fastest
         path = draws[:, None, 1:3] * room + velocity[:, None] * tf.range(
             frames, dtype=tf.float32
         )[:, None]  # fmt: skip
