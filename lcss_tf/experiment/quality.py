@@ -105,6 +105,7 @@ def quality(workdir):
     measure = _Measure(state, info, data, metric, seed, plan.repeats, distribution)
     result = {"metric": metric.name, "real": None, "rows": [], "refused": {}}
     result["configuration"] = [_fingerprint(), getattr(state, "step", 0)]
+    result["repeats"] = plan.repeats
     paths = [directory / f"quality.{suffix}" for suffix in ("md", "json", "png")]
     directory.mkdir(parents=True, exist_ok=True)
     before = _finished(paths[1], result["configuration"])
@@ -218,7 +219,7 @@ def table(result):
             lines.append([row["sampler"] + (tolerance or ""), _count(row), _text(row)])
     if result["real"] is not None:
         lines.append([_REAL, "", _text({"distance": result["real"]})])
-    return "\n\n".join([*blocks, _markdown(lines)]) + "\n"
+    return "\n\n".join([*blocks, _markdown(lines), *_spread(result)]) + "\n"
 
 
 def picture(result):
@@ -236,6 +237,17 @@ def picture(result):
     if result["real"] is not None:
         levels[_REAL] = result["real"]
     return plots.against_evaluations(curves, levels, result["metric"])
+
+
+def _spread(result):
+    """A line on how far one set's distance lies from the mean, or none."""
+    n = result.get("repeats", 1)
+    good = [row for row in result["rows"] if row["distance"]]
+    if n < 2 or not good:
+        return []
+    shares = [row["deviation"] / row["distance"] for row in good]
+    share = float(np.median(shares)) * np.sqrt(n / (n - 1))
+    return [f"Means over {n} sets of samples; one set's standard deviation is {share:.1%} of it."]
 
 
 def _count(row):

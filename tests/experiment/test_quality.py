@@ -173,6 +173,13 @@ def test_what_is_not_finite_is_said():
     assert picture(result).dtype == np.uint8
 
 
+def test_how_far_one_set_lies_from_the_mean():
+    row = {"sampler": "A", "budget": 5, "evaluations": 5, "distance": 2.0, "deviation": 0.1}
+    result = {"metric": "m", "rows": [row], "refused": {}, "real": None, "repeats": 2}
+    assert "Means over 2 sets of samples; one set's standard deviation is 7.1%" in table(result)
+    assert "Means over" not in table(result | {"repeats": 1})
+
+
 def test_the_command_needs_something_to_measure(tmp_path):
     done = run("quality", f"--workdir={tmp_path}", status=1)
     assert "There is no run in" in done.stderr
