@@ -162,7 +162,7 @@ def against_evaluations(curves, levels, metric):
         style = ("--", ":", "-.")[i % 3]
         axes.axhline(level, color=_FAINT, linewidth=1.0, linestyle=style, label=name, zorder=1)
     axes.set(xscale="log", yscale="log")
-    places = sorted({x for evaluations, _ in curves.values() for x in evaluations})
+    places = _ticks([x for evaluations, _ in curves.values() for x in evaluations])
     values = np.concatenate([*[d for _, d in curves.values()], list(levels.values())])
     values = values[np.isfinite(values)]
     if len(values):
@@ -172,17 +172,24 @@ def against_evaluations(curves, levels, metric):
             _note(axes, f"{np.sum(values > high)} above the frame")
         ticks = [k * 10.0**n for n in range(-9, 9) for k in (1, 1.5, 2, 3, 5, 7)]
         axes.set_yticks([tick for tick in ticks if low <= tick <= high])
-    # Budgets lie close to one another where samplers spend one evaluation less than another.
-    apart = [x for i, x in enumerate(places) if i + 1 == len(places) or places[i + 1] > 1.15 * x]
-    axes.set_xticks(apart)
+    axes.set_xticks(places)
     axes.set_xlabel("network evaluations per sample", color=INK, fontsize=9)
     axes.set_ylabel(metric.replace("_", " "), color=INK, fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if curves or levels:
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return render(figure)
+
+
+def _ticks(places):
+    """Whole numbers, the greatest among them, at which several curves have points."""
+    places = [round(x) for x in places]
+    kept = sorted({x for x in places if places.count(x) > 1 or x == max(places)})
+    # Budgets lie close to one another where samplers spend one evaluation less than another.
+    return [x for i, x in enumerate(kept) if i + 1 == len(kept) or kept[i + 1] > 1.15 * x]
 
 
 def series_style(i):

@@ -15,16 +15,16 @@ from lcss_tf.training.step import TrainStep
 class Case(NamedTuple):
     """One thing to time.
 
-    run: does it once and waits for the result. flops: of the model in one run. examples: that
-    one run takes through the network's full training, forward pass or evaluation. per_run: how
-    many of what is reported one run holds (evaluations of a sampler; else 1).
+    run: does it once and waits for the result. flops: of the model in one of what is reported.
+    examples: that it takes through the network's full training, forward pass or evaluation.
+    per_run: () -> how many of what is reported the last run held: a sampler's evaluations.
     """
 
     name: str
     run: object
     flops: int
     examples: int
-    per_run: int = 1
+    per_run: object = lambda: 1
 
 
 def training_case(name, recipe, distribution, mode, count_flops):
@@ -69,21 +69,24 @@ def forward_case(recipe, distribution, mode, count_flops):
 
 
 def sampling_case(recipe, distribution, mode, forward_flops, num_steps=8):
-    """A sampler of `num_steps` steps, reported per evaluation of the network."""
+    """A sampler of `num_steps` steps, reported per evaluation of the network.
+
+    One that chooses its steps by itself takes those it needs.
+    """
     state = _state(recipe, distribution)
     size = recipe.batch_size
     generation = Generation(
         state, recipe.data.shape, distribution, batch_size=size, jit_compile=mode
     )
     sampler = generation.sampler
-    sampler.num_steps = num_steps
-    evaluations = sampler.evaluations()
+    if sampler.evaluations() is not None:
+        sampler.num_steps = num_steps
 
     def run():
         generation(size, progress=False)
 
     name = f"{type(sampler).__name__}, one evaluation"
-    return Case(name, run, forward_flops * evaluations, size, evaluations)
+    return Case(name, run, forward_flops, size, lambda: generation.evaluations)
 
 
 def _state(recipe, distribution):

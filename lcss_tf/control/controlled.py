@@ -66,6 +66,10 @@ class Controlled(Sampler):
     def times(self, sde):
         return self.sampler.times(sde)
 
+    def frame_times(self, sde, frames):
+        filmed = super() if self.step_by_step else self.sampler
+        return filmed.frame_times(sde, frames)
+
     def evaluations_per_step(self):
         return self.sampler.evaluations_per_step()
 

@@ -9,7 +9,7 @@ import numpy as np
 from lcss_tf import images
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import restored
-from lcss_tf.experiment.trajectory import FRAMES, check_trajectory, frame_times, write_trajectory
+from lcss_tf.experiment.trajectory import FRAMES, check_trajectory, write_trajectory
 from lcss_tf.experiment.views import views
 
 
@@ -47,7 +47,7 @@ def sample(workdir, num_samples=64, out=None, seed=0, label=None, trajectory=Fal
         written.append(out.with_name(out.name + ".png"))
         images.write_png(written[1], picture)
     if trajectory:
-        times = frame_times(generation.sampler, state.model.sde, frames)
+        times = generation.sampler.frame_times(state.model.sde, frames)
         log_density = getattr(recipe.data, "log_density", None)
         written += write_trajectory(out, generation.film, info, times, log_density)
     return written

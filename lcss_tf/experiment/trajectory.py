@@ -1,7 +1,5 @@
 """A film of sampling, written as a GIF and as a strip."""
 
-import numpy as np
-
 from lcss_tf import films, images
 
 FRAMES = 32  # beside the samples
@@ -37,9 +35,3 @@ def write_trajectory(out, film, info, times=None, log_density=None):
     images.write_gif(gif, frames)
     images.write_png(png, strip)
     return [gif, png]
-
-
-def frame_times(sampler, sde, frames):
-    """The times of the frames + 1 states in a film of `sampler`: as `film_slots` chooses them."""
-    times = np.asarray(sampler.times(sde))
-    return times[np.round(np.linspace(0, len(times) - 1, frames + 1)).astype(int)]

@@ -49,11 +49,15 @@ class DormandPrince(Sampler):
         del seed
         sde, flow = reverse.sde, probability_flow(reverse.score_fn, reverse.sde)
         end = self.end(sde)
-        ends = self.spacing.times(sde, end, frames)[1:] if frames else np.array([end])
+        ends = self.frame_times(sde, frames)[1:] if frames else np.array([end])
         solution = self.solver.solve(lambda t, y: [flow(y[0], t)], [x_T], sde.T, ends)
         x = tf.where(like(solution.finished, x_T), solution.state[0], np.nan)
         film = tf.concat([x_T[None], solution.film[0][:-1], x[None]], axis=0) if frames else None
         return Samples(x, solution.evaluations, film, solution.failure)
+
+    def frame_times(self, sde, frames):
+        """Where the spacing puts them: the steps end there."""
+        return self.spacing.times(sde, self.end(sde), frames)
 
     def explain(self, failure):
         """What a `Samples.failure` means, and what to do: a sentence."""

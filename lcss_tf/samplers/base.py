@@ -113,6 +113,11 @@ class Sampler:
         """The num_steps + 1 times of the states, from T down to t_end: float64 numbers."""
         return self.spacing.times(sde, self.end(sde), self.num_steps)
 
+    def frame_times(self, sde, frames):
+        """The times of the frames + 1 states of a film, as `film_slots` chooses them: float64."""
+        times = np.asarray(self.times(sde))
+        return times[np.round(np.linspace(0, len(times) - 1, frames + 1)).astype(int)]
+
     def end(self, sde):
         """`t_end`, or the SDE's own."""
         return sde.sampling_t_min if self.t_end is None else self.t_end
@@ -133,6 +138,11 @@ class Sampler:
 
     def run(self, reverse, x_T, seed, frames=0):
         """The loop. A sampler that chooses its steps by itself has its own."""
+        if frames > self.num_steps:
+            raise ValueError(
+                f"A film of {frames} frames needs as many steps; {type(self).__name__} takes "
+                f"{self.num_steps}. Ask for fewer frames, or set num_steps."
+            )
         times = self.times(reverse.sde)
         ones = tf.ones([x_T.shape[0]])
         from_times = tf.constant(times[:-1], tf.float32)

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from lcss_tf import config
 from lcss_tf.benchmark.arithmetic import count_flops
+from lcss_tf.benchmark.cases import sampling_case
 from lcss_tf.benchmark.run import Benchmark
+from lcss_tf.experiment.recipe import Recipe
+from lcss_tf.training.distribution import Distribution
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +65,21 @@ def test_the_command_writes_a_table_and_json(tmp_path):
         assert row["ms"] > 0
         assert row["gflop"] > 0
     assert "| forward | graph |" in (tmp_path / "benchmark.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "evaluations"), [("EulerMaruyama", 5), ("DormandPrince", None)])
+def test_sampling_is_counted_by_the_evaluation(name, evaluations):
+    """One that chooses its steps by itself is divided by those that it took."""
+    bindings = [f"sample.sampler = @samplers.{name}()"]
+    bindings += [] if evaluations else ["DormandPrince.rtol = 0.01", "DormandPrince.atol = 0.01"]
+    config.load(ROOT / "tests" / "small.gin", bindings)
+    case = sampling_case(Recipe(), Distribution(), False, 100, num_steps=5)
+    case.run()
+    assert case.name == f"{name}, one evaluation"
+    assert case.flops == 100
+    taken = case.per_run()
+    # Two to begin with, and six for each step that was tried.
+    assert taken == evaluations if evaluations else taken > 8 and taken % 6 == 2
 
 
 def test_unknown_modes_are_refused():

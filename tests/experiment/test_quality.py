@@ -25,6 +25,8 @@ MIXTURE = """
 quality.samplers = {"DPM": @samplers.DPMSolverPP, "PC": @samplers.PredictorCorrector}
 quality.budgets = (4, 30)
 quality.references = {"long": @samplers.EulerMaruyama()}
+quality.adaptive = {"adaptive": @samplers.DormandPrince}
+quality.tolerances = (1.0, 1e-3)
 quality.sde = @sdes.VPSDE()
 quality.data = @datasets.GaussianMixture()
 quality.metric = @metrics.SlicedWasserstein()
@@ -56,6 +58,14 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert f"| PC |  | {rows['PC', 30]['distance']:.3g} |" in text
     assert f"| long | 100 | {rows['long', None]['distance']:.3g} |" in text
     assert images.read_png(paths[2]).shape[2] == 3
+    # What chooses its steps itself is measured by tolerance, at the evaluations that it took.
+    loose, tight = [row for row in result["rows"] if row["sampler"] == "adaptive"]
+    assert (loose["tolerance"], tight["tolerance"]) == (1.0, 1e-3)
+    assert loose["steps"] is None
+    assert 8 <= loose["evaluations"] < tight["evaluations"] < 500
+    assert tight["distance"] < 1.5 * result["real"]
+    found = f"{tight['evaluations']:,.0f} | {tight['distance']:.3g} |"
+    assert f"| adaptive, tolerance 0.001 | {found}" in text
     # Again: nothing is measured twice, but under another configuration all is.
     result["rows"][0]["distance"] = 7.0
     paths[1].write_text(json.dumps(result))
@@ -66,6 +76,13 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     rows = json.loads(paths[1].read_text())["rows"]
     assert rows[0]["distance"] == pytest.approx(result_of_long)
     assert {row["budget"] for row in rows} == {None, 3}
+
+
+def test_an_adaptive_sampler_that_fails_is_said():
+    failed = {"sampler": "B", "budget": None, "tolerance": 1e-9, "distance": None}
+    result = {"metric": "m", "rows": [failed | {"evaluations": None}], "refused": {}, "real": None}
+    assert "| B, tolerance 1e-09 | unknown | not finite |" in table(result)
+    assert picture(result).dtype == np.uint8
 
 
 def test_the_shipped_plans_build():
@@ -79,6 +96,8 @@ def test_the_shipped_plans_build():
     assert {type(plan.within(name, 80)).__name__ for name in plan.samplers} == shipped
     (reference,) = plan.references.values()
     assert (reference.num_steps, type(reference).__name__) == (1_000, "EulerMaruyama")
+    (adaptive,) = plan.adaptive.values()
+    assert shipped | {type(adaptive()).__name__} == set(lcss_tf.SAMPLERS)
     assert plan.within("DDIM, eta 1", 20).eta == 1.0
     assert plan.within("EDM, churn", 20).s_churn == 20.0
     assert plan.within("DPM-Solver++ (2M), SDE", 20).stochastic
@@ -106,7 +125,7 @@ def test_a_run_is_measured_through_the_command(tmp_path):
         "--gin_bindings=quality.metric=@metrics.SlicedWasserstein()",
     )  # fmt: skip
     result = json.loads((tmp_path / "quality" / "quality.json").read_text())
-    assert len(result["rows"]) == 1 + 13
+    assert len(result["rows"]) == 1 + 13 + 4
     assert "| DPM-Solver++ (2M) |" in done.stdout
 
 
@@ -114,7 +133,7 @@ def test_budgets_buy_steps():
     plan = Quality(samplers=dict(lcss_tf.SAMPLERS))
     for name in lcss_tf.SAMPLERS:
         if lcss_tf.SAMPLERS[name](num_steps=1).evaluations() is None:
-            with pytest.raises(ValueError, match=f"{name}.*quality.references"):
+            with pytest.raises(ValueError, match=f"{name}.*quality.adaptive"):
                 plan.within(name, 20)
             continue
         for budget in (3, 20, 21):
@@ -152,6 +171,13 @@ def test_what_is_not_finite_is_said():
     result = {"metric": "m", "rows": [row, good], "refused": {}, "real": None}
     assert "| A | not finite | 0.5 |" in table(result)
     assert picture(result).dtype == np.uint8
+
+
+def test_how_far_one_set_lies_from_the_mean():
+    row = {"sampler": "A", "budget": 5, "evaluations": 5, "distance": 2.0, "deviation": 0.1}
+    result = {"metric": "m", "rows": [row], "refused": {}, "real": None, "repeats": 2}
+    assert "Means over 2 sets of samples; one set's standard deviation is 7.1%" in table(result)
+    assert "Means over" not in table(result | {"repeats": 1})
 
 
 def test_the_command_needs_something_to_measure(tmp_path):

@@ -7,7 +7,9 @@ from PIL import Image
 
 from lcss_tf import config
 from lcss_tf.control import InverseProblem, Mask, TimeTravel
-from lcss_tf.experiment import TASKS, Request, filling_error, train
+from lcss_tf.data.info import DataInfo
+from lcss_tf.data.scaling import Scaling
+from lcss_tf.experiment import TASKS, Request, filling, filling_error, train
 from lcss_tf.experiment.filling import nearest
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.experiment.restoration import Restoration
@@ -228,14 +230,32 @@ def test_the_nearest_training_image_is_that_of_the_visible_pixels():
 
 def test_filling_error_prints_a_table(workdir, tmp_path):
     config.load_workdir(workdir, ["filling_error.methods = {'mine': @methods.NullSpace()}"])
-    text, paths = filling_error(workdir, tmp_path, masks=("half",), num_images=4, num_samples=2)
-    lines = text.splitlines()
+    text, paths = filling_error(workdir, tmp_path, masks=("half",), num_images=4, averages=(1, 2))
+    lines, gains = (part.splitlines() for part in text.split("\n\n"))
     assert lines[0] == "| RMSE of hidden pixels | half |"
     names = [line.split("|")[1].strip() for line in lines[2:]]
     assert names == [
         "mean of the training images", "nearest training image", "mine, one", "mine, mean of 2"
     ]  # fmt: skip
+    assert [line.split("|")[1].strip() for line in gains[2:]] == [names[0], *names[2:]]
     assert all(path.exists() for path in paths)
+    with pytest.raises(ValueError, match=r"from 1 up; got \(0,\)"):
+        filling_error(workdir, tmp_path, averages=(0,))
+
+
+def test_the_mean_of_n_draws_has_the_error_that_is_documented():
+    """Truth and draws from one law of variance v: (1 + 1/n) v; and its gain over one draw."""
+    info = DataInfo("points", (64,), "vector", Scaling.for_images())
+    random = np.random.default_rng(0)
+    truth, draws = random.normal(size=(500, 64)), random.normal(size=(16, 500, 64))
+    known = np.arange(64) < 32
+    squares = {n: filling._squares(draws[:n].mean(0), truth, known, info) for n in (1, 4, 16)}
+    for n, values in squares.items():
+        rmse, error = filling._error(values)
+        assert rmse == pytest.approx(np.sqrt(1 + 1 / n) / 2, abs=4 * error)
+        assert error < 0.005
+    assert filling._gain(squares[1], squares[16]) > 10
+    assert filling._gain(squares[1], squares[1]) == 0.0
 
 
 def test_the_command(workdir, tmp_path):

@@ -11,6 +11,7 @@ from lcss_tf.samplers import (
     Ancestral,
     AncestralPredictor,
     AnnealedLangevin,
+    DormandPrince,
     DPMSolverPP,
     EDMHeun,
     EulerMaruyama,
@@ -31,6 +32,7 @@ SAMPLERS = {
     "ddim_eta_one": lambda: DDIM(eta=1.0, num_steps=500),
     "dpm_solver": lambda: DPMSolverPP(num_steps=60),
     "dpm_solver_sde": lambda: DPMSolverPP(stochastic=True, num_steps=200),
+    "dormand_prince": lambda: DormandPrince(rtol=1e-3, atol=1e-3),
     "edm": lambda: EDMHeun(num_steps=60),
     "edm_churn": lambda: EDMHeun(s_churn=20.0, s_min=0.05, s_max=20.0, num_steps=100),
     "euler_maruyama": lambda: EulerMaruyama(num_steps=500),
@@ -46,6 +48,12 @@ SAMPLERS = {
         EulerMaruyamaPredictor(), AnnealedLangevin(snr=0.1), num_steps=300
     ),
 }
+
+
+def test_every_registered_sampler_is_here():
+    assert {type(make()) for make in SAMPLERS.values()} == {
+        lcss_tf.SAMPLERS[name] for name in lcss_tf.SAMPLERS
+    }
 
 
 def exact_score(sde):
