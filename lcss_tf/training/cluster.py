@@ -6,10 +6,9 @@ for every task of a step, and those of a pod of an indexed Kubernetes Job (launc
 
 import contextlib
 import json
-import os
 import re
+import signal
 import sys
-import threading
 from typing import NamedTuple
 
 TEMPORARY = 75  # the exit status that says "try again" (EX_TEMPFAIL): lost workers, hanging data
@@ -59,28 +58,25 @@ def find_cluster(environment):
 
 @contextlib.contextmanager
 def waiting_for_others(cluster, seconds):
-    """Ends the process with a message if the block, in which workers meet, takes too long.
+    """Ends the process by SIGALRM if the block, in which workers meet, takes too long.
 
-    From a thread of its own: TensorFlow waits without end, and hears nothing meanwhile.
+    By the operating system: TensorFlow waits without end, and lets no Python run meanwhile. So the
+    message comes before.
     """
-
-    def give_up():
-        others = ", ".join(w for i, w in enumerate(cluster.workers) if i != cluster.index)
-        sys.stderr.write(
-            f"\nerror: worker {cluster.index} of {len(cluster.workers)} waited {seconds:g} s for "
-            f"the others ({others}). Do they run, by the same command, and can these addresses be "
-            "reached from here? distribution.start_timeout_s sets the limit.\n"
-        )
-        sys.stderr.flush()
-        os._exit(TEMPORARY)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
+    others = ", ".join(w for i, w in enumerate(cluster.workers) if i != cluster.index)
+    sys.stderr.write(
+        f"Worker {cluster.index} of {len(cluster.workers)} waits up to {seconds:g} s for the "
+        f"others ({others}). If it ends here (SIGALRM): do they run, by the same command, and can "
+        "these addresses be reached? distribution.start_timeout_s sets the limit.\n"
+    )
+    sys.stderr.flush()
+    with contextlib.suppress(AttributeError, ValueError):  # Windows, or not in the main thread
+        signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        timer.cancel()
+        with contextlib.suppress(AttributeError, ValueError):
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _checked(cluster, source):
