@@ -21,7 +21,8 @@ def radii(x, k):
         squares[rows, start + rows] = 0.0
         start += len(squares)
         # Itself is the nearest, at 0; among equal examples it does not matter which is.
-        parts.append(np.partition(squares, k, axis=1)[:, k])
+        # A copy: a view would keep the whole partitioned block alive.
+        parts.append(np.partition(squares, k, axis=1)[:, k].copy())
     return np.concatenate(parts)
 
 
