@@ -91,7 +91,6 @@ def test_the_three_train_to_the_same_weights(sources, tmp_path):
         assert other_step == step
         for key, value in arrays.items():
             if key != "meta":
-                # The batches are identical; sums over threads may round differently.
-                scale = max(float(np.abs(value).max()), 1e-30) if value.size else 1.0
-                gap = value.astype(np.float64) - other[key]
-                assert np.abs(gap).max(initial=0.0) <= 1e-5 * scale, key
+                # The batches are identical; sums over threads may round differently, and gradients
+                # that are zero but for rounding have no digits in common.
+                np.testing.assert_allclose(other[key], value, rtol=1e-4, atol=1e-7, err_msg=key)
