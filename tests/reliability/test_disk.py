@@ -102,6 +102,7 @@ def test_a_deleted_workdir(tmp_path, record):
     record("the workdir is deleted", "while training", 1, "curves and pictures so far", seconds)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_workdir(tmp_path, record):
     process = start(*SMALL, *LONG, f"--workdir={tmp_path}", log=tmp_path / "log")
     wait_for(lambda: (tmp_path / "run.json").exists(), process)
