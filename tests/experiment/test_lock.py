@@ -9,10 +9,9 @@ from lcss_tf.experiment.lock import only_process
 
 
 def test_the_second_is_refused_and_told_who_holds_it(tmp_path):
-    with only_process(tmp_path / "run"):
-        with pytest.raises(ConfigError, match=f"trained by process {os.getpid()} on"):
-            with only_process(tmp_path / "run"):
-                pytest.fail("not reached")
+    held = pytest.raises(ConfigError, match=f"trained by process {os.getpid()} on")
+    with only_process(tmp_path / "run"), held, only_process(tmp_path / "run"):
+        pytest.fail("not reached")
     with only_process(tmp_path / "run"):  # free again
         pass
 
