@@ -52,6 +52,7 @@ def workdir(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_every_loss_is_judged_at_both_budgets(workdir):
     for name in NAMES:
         result = json.loads((workdir / slug(name) / "result.json").read_text())
@@ -69,6 +70,7 @@ def test_every_loss_is_judged_at_both_budgets(workdir):
             assert figures["sliced_wasserstein_64 (samples)"] > 0 or name == "LCSS, cubic"
 
 
+@pytest.mark.slow
 def test_tables_agree_with_the_results(workdir):
     with open(workdir / "table.csv") as file:
         rows = list(csv.DictReader(file))
@@ -81,6 +83,7 @@ def test_tables_agree_with_the_results(workdir):
     assert markdown.count("| LCSS, cubic |") == 2
 
 
+@pytest.mark.slow
 def test_plots_are_drawn(workdir):
     for name in ("errors", "curves", "cost", "diagnosis"):
         picture = np.asarray(Image.open(workdir / f"{name}.png"))
@@ -88,12 +91,14 @@ def test_plots_are_drawn(workdir):
         assert picture.std() > 5, "something is drawn"
 
 
+@pytest.mark.slow
 def test_hparams_reach_tensorboard(workdir):
     events = list(workdir.glob("*/events.out.tfevents.*"))
     assert len(events) == 2
     assert b"hparams" in events[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_diagnosis_has_every_loss_and_bucket(workdir):
     for name in ("dsm", "lcss_cubic"):
         diagnosis = json.loads((workdir / name / "diagnosis.json").read_text())

@@ -28,6 +28,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert "trained already" in run("train", *arguments, f"--workdir={killed}").stdout
 
 
+@pytest.mark.slow
 def test_my_sde_trains_and_samples_from_its_own_file(tmp_path):
     workdir = tmp_path / "mine"
     run(

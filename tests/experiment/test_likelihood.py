@@ -141,6 +141,7 @@ def test_what_cannot_be_solved_says_where(resting, tmp_path, monkeypatch):
         evaluate_likelihood(tmp_path, batch_size=10)
 
 
+@pytest.mark.slow
 def test_a_trained_run(tmp_path, monkeypatch):
     """From a checkpoint, through the gin file: the network's own likelihood."""
     monkeypatch.chdir(config.PROJECT_GIN.parent)

@@ -258,6 +258,7 @@ def test_the_mean_of_n_draws_has_the_error_that_is_documented():
     assert filling._gain(squares[1], squares[1]) == 0.0
 
 
+@pytest.mark.slow
 def test_the_command(workdir, tmp_path):
     out = tmp_path / "filled"
     arguments = (f"--workdir={workdir}", "--task=inpaint", f"--out={out}", "--num_samples=1")
