@@ -163,7 +163,7 @@ class _Batches:
 class _Results:
     """What is finished, in a file that is always whole."""
 
-    def __init__(self, path, settings, writes):
+    def __init__(self, path, settings, writes=True):
         self.path, self.settings, self._writes = path, settings, writes
         self.log_prob, self.evaluations = [], []
         if path.is_file():
