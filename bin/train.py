@@ -35,13 +35,13 @@ def main(_):
         if _MAX_RESTARTS.value:
             command = [sys.executable, *sys.argv, "--max_restarts=0"]
             sys.exit(supervise(command, _MAX_RESTARTS.value))
+        bindings = cli.strategy_bindings(_STRATEGY.value) + _GIN_BINDINGS.value
         if _REPRODUCE.value:
-            reproduce(_REPRODUCE.value, _WORKDIR.value)
+            reproduce(_REPRODUCE.value, _WORKDIR.value, bindings)
             return
         if _GIN_FILE.value is None:
             raise ValueError("Give --gin_file, such as gin/lcss_digits.gin, or --reproduce.")
         workdir = _WORKDIR.value or default_workdir(_GIN_FILE.value)
-        bindings = cli.strategy_bindings(_STRATEGY.value) + _GIN_BINDINGS.value
         config.load(_GIN_FILE.value, bindings, _IMPORT.value)
         if _DRY_RUN.value:
             dry_run(workdir)

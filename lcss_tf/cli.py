@@ -10,7 +10,7 @@ from absl import flags, logging
 from lcss_tf.compare.run import EntryError
 from lcss_tf.launching import TEMPORARY
 from lcss_tf.training.checkpoints import CheckpointError
-from lcss_tf.training.distribution import WorkerLostError
+from lcss_tf.training.distribution import WorkerLostError, watching_workers
 from lcss_tf.training.meter import NonFiniteError
 from lcss_tf.training.patience import DataTimeoutError
 
@@ -39,7 +39,8 @@ def plain_errors():
     logging.set_verbosity(logging.WARNING)
     std_logging.getLogger("tensorflow").setLevel(std_logging.ERROR)
     try:
-        yield
+        with watching_workers():
+            yield
     except KeyboardInterrupt:
         print("\nInterrupted before there was anything to save.", file=sys.stderr)
         sys.exit(130)

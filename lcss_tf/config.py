@@ -149,9 +149,9 @@ def load_workdir(workdir, bindings=()):
             f"{workdir} holds no run ({_CONFIG} is missing). "
             f"Runs beside it: {', '.join(near) or 'none'}. Train one with bin/train.py."
         )
-    run = json.loads((workdir / _RUN).read_text())
-    load(workdir / _CONFIG, bindings, run["imports"])
-    return run["imports"]
+    imports = recorded(workdir)["imports"]
+    load(workdir / _CONFIG, bindings, imports)
+    return imports
 
 
 def recorded(workdir):

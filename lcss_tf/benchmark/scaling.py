@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def scaling(gin_file, bindings, workdir, rounds=3, workers=2):
 
     Args:
       gin_file, bindings: what is trained; `train.total_steps` says how long.
-      workdir: where the runs go, and ``scaling.json`` and ``scaling.md``.
+      workdir: where ``scaling.json`` and ``scaling.md`` go; the runs do not outlast the call.
       rounds: the ways take turns so often; medians count.
       workers: replicas, and processes.
 
@@ -32,7 +33,17 @@ def scaling(gin_file, bindings, workdir, rounds=3, workers=2):
     Raises:
       RuntimeError: a run failed.
     """
+    with tempfile.TemporaryDirectory() as runs:
+        times = _times(gin_file, bindings, Path(runs), rounds, workers)
     workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_bytes_whole(workdir / "scaling.json", json.dumps(times, indent=1).encode())
+    write_bytes_whole(workdir / "scaling.md", table(times).encode())
+    return workdir / "scaling.md"
+
+
+def _times(gin_file, bindings, runs, rounds, workers):
+    """{way: ms a step, by round}."""
     ways = {
         "one device": ("train.py", ()),
         f"{workers} logical devices": ("train.py", (_REPLICAS.format(workers),)),
@@ -41,11 +52,11 @@ def scaling(gin_file, bindings, workdir, rounds=3, workers=2):
     times = {name: [] for name in ways}
     for i in range(rounds):
         for j, (name, (program, options)) in enumerate(ways.items()):
-            place = workdir / f"way{j}_round{i}"
+            place = runs / f"way{j}_round{i}"
             command = [str(_BIN / "train.py"), *options, f"--gin_file={gin_file}"]
             command += [f"--gin_bindings={b}" for b in bindings] + [f"--workdir={place}"]
             if program == "launch.py":
-                logs = f"--logs={workdir / 'logs'}"
+                logs = f"--logs={runs / 'logs'}"
                 command = [str(_BIN / program), f"--workers={workers}", logs, *command]
             done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
             if done.returncode:
@@ -53,9 +64,7 @@ def scaling(gin_file, bindings, workdir, rounds=3, workers=2):
             _, rates = History(place).curve("speed/steps_per_second")
             times[name].append(1e3 / float(np.median(rates[1:])))
             print(f"{name}: {times[name][-1]:.2f} ms a step", flush=True)
-    write_bytes_whole(workdir / "scaling.json", json.dumps(times, indent=1).encode())
-    write_bytes_whole(workdir / "scaling.md", table(times).encode())
-    return workdir / "scaling.md"
+    return times
 
 
 def table(times):

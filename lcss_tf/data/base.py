@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.data.explained import for_people
 from lcss_tf.data.index_stream import evaluation_batches
 from lcss_tf.data.info import DataInfo
 from lcss_tf.data.scaling import Scaling
@@ -148,25 +149,16 @@ class Dataset:
         1,000 examples). The same for every seed of training.
         """
         count, mean, squares = 0, 0.0, 0.0
-        for batch in self._told(self._spaced(split, max_examples), split):
+        places = self._spaced(split, max_examples)
+        indices_of = lambda step: next(iter(places.skip(step).take(1))).numpy()
+        batches = self.pipeline(places, split).as_numpy_iterator()
+        for batch in for_people(self, batches, indices_of, split):
             batch = batch.astype(np.float64)
             # Chan, Golub and LeVeque's merging of two sets' moments.
             gap, total = batch.mean() - mean, count + batch.size
             squares += np.square(batch - batch.mean()).sum() + gap**2 * count * batch.size / total
             mean, count = mean + gap * batch.size / total, total
         return float(mean), float(squares / count)
-
-    def _told(self, places, split):
-        """Examples of batches of indices (NumPy); what cannot be read is explained."""
-        step = 0
-        try:
-            for batch in self.pipeline(places, split).as_numpy_iterator():
-                yield batch
-                step += 1
-        except tf.errors.OpError:
-            for indices in places.skip(step).take(1):
-                self.explain(indices.numpy(), split)
-            raise
 
     def _spaced(self, split, max_examples):
         values = math.prod(self.shape)

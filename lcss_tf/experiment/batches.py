@@ -1,8 +1,8 @@
 """The iterator of training batches: examples, with their labels for a conditional network."""
 
 import numpy as np
-import tensorflow as tf
 
+from lcss_tf.data.explained import for_people
 from lcss_tf.data.handing import MOST
 from lcss_tf.data.index_stream import example_at, index_batches
 
@@ -24,26 +24,5 @@ def training_batches(recipe, distribution, start_step):
         first = (start_step + step) * rows
         return example_at(np.arange(first, first + rows), size, recipe.seed).numpy()
 
-    return for_people(data, distribution.batches(make_dataset, rows), indices_of)
-
-
-def for_people(data, batches, indices_of, split="train"):
-    """The iterator `batches`, with errors in the words of the data.
-
-    Args:
-      data: the `Dataset`.
-      batches: an iterator over its examples.
-      indices_of: a function from the number of a batch, from 0, to the indices it holds.
-      split: of the data.
-    """
-    step = 0
-    try:
-        for batch in batches:
-            yield batch
-            step += 1
-    except tf.errors.OpError:
-        # Whatever the pipeline reads ahead, its errors come in their turn, or in that of the first
-        # of those batches that are handed over together.
-        for k in range(MOST):
-            data.explain(indices_of(step + k), split)
-        raise
+    batches = distribution.batches(make_dataset, rows)
+    return for_people(data, batches, indices_of, ahead=MOST)

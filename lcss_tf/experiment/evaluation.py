@@ -35,7 +35,7 @@ from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 _VECTORS = dict.fromkeys(("vector", "signal", "volume", "table"), SlicedWasserstein)
 DEFAULT_METRICS = {"image": PixelFrechet, **_VECTORS}
 _PATIENCE_SECONDS = 5.0  # between two looks for the first checkpoint
-_MOST, _BEST, _NONE = 4_096, -1, -2  # checkpoints at a time; the best one; no checkpoint
+_BEST = -1  # stands for the step of the best checkpoint
 _KEPT = 1_024  # samples that stay on the disk, for pictures and neighbours
 
 
@@ -89,7 +89,9 @@ class Evaluation:
 
         With several, one that cannot be used is left out with a warning.
         """
-        paths = self._agreed(chosen(self._checkpoints, checkpoint))
+        return self._each(self._agreed(lambda: chosen(self._checkpoints, checkpoint)))
+
+    def _each(self, paths):
         done = None
         for path in paths:
             try:
@@ -109,10 +111,11 @@ class Evaluation:
         """Evaluates checkpoints as they appear, until that of the last step."""
         seen, result = set(), None
         while True:
-            for path in self._agreed([p for p in self._checkpoints.paths() if p not in seen]):
+            new = lambda: [p for p in self._checkpoints.paths() if p not in seen]
+            for path in self._agreed(new):
                 seen.add(path)
                 try:
-                    result = self.run(str(step_of(path)))
+                    result = self._each([path])
                 except CheckpointError as error:  # training removed it meanwhile
                     logging.warning("%s is left out: %s", path.name, error)
                 except FloatingPointError as error:  # young weights
@@ -192,8 +195,10 @@ class Evaluation:
             try:
                 key = store.text_hash(parsed_config(), store.sha256(path), *measured)
                 self._checkpoints.load(self._state, path)
-            except (CheckpointError, OSError) as error:
+            except CheckpointError as error:
                 problem = error
+            except OSError as error:  # training removed it meanwhile
+                problem = CheckpointError(f"Checkpoint {path} cannot be read: {error}")
         told = np.int32([problem is None, *bytes.fromhex(key or "00" * 32)])
         readable, *key = self._distribution.from_chief([told])[0].tolist()
         if problem is not None:
@@ -203,13 +208,15 @@ class Evaluation:
         self._state.share(self._distribution)
         return bytes(key).hex()
 
-    def _agreed(self, paths):
-        """The chief's choice of checkpoints, on all workers."""
-        steps = np.full(_MOST, _NONE)
+    def _agreed(self, choose):
+        """What the chief chooses of the checkpoints, a list of paths, on all workers."""
+        paths = choose() if self._chief else []
+        count = int(self._distribution.from_chief([np.int64(len(paths))])[0])
+        steps = np.full(count, _BEST)
         steps[: len(paths)] = [_BEST if step_of(p) is None else step_of(p) for p in paths]
-        steps = self._distribution.from_chief([steps])[0].tolist()
+        steps = self._distribution.from_chief([steps])[0].tolist() if count else []
         place = lambda s: self._checkpoints.best_path if s == _BEST else self._checkpoints.at(s)
-        return [place(s) for s in steps if s != _NONE]
+        return [place(step) for step in steps]
 
     def _of_real_examples(self, groups):
         """{"figures", "split", "counts"}: the metrics of real examples of the other split."""

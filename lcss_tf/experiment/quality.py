@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from lcss_tf import images, plots
+from lcss_tf.config import parsed_config
 from lcss_tf.experiment.evaluation import DEFAULT_METRICS
 from lcss_tf.experiment.exact_state import ExactState
 from lcss_tf.experiment.generation import Generation
@@ -127,7 +128,7 @@ def quality(workdir):
 
 
 def _fingerprint():
-    return zlib.crc32(gin.config_str(max_line_length=10_000).encode())
+    return zlib.crc32(parsed_config().encode())
 
 
 def _finished(path, configuration):

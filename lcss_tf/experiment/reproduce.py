@@ -10,7 +10,7 @@ from lcss_tf.provenance import differences, provenance
 from lcss_tf.training.checkpoints import Checkpoints
 
 
-def reproduce(source, workdir=None):
+def reproduce(source, workdir=None, bindings=()):
     """Trains again what the run `source` trained, in another workdir, deterministically.
 
     Prints in what versions, commit and machine differ, and at the end whether the checkpoints of
@@ -19,6 +19,7 @@ def reproduce(source, workdir=None):
     Args:
       source: the run's workdir.
       workdir: of the new run; ``<source>_again`` by default.
+      bindings: over the run's own, e.g. of other devices.
 
     Returns:
       The largest relative difference of weights, 0 for equal bits; None without a common step.
@@ -29,7 +30,7 @@ def reproduce(source, workdir=None):
     source = Path(source)
     workdir = Path(workdir or source.with_name(source.name + "_again"))
     recorded = config.recorded(source)
-    bindings = [*recorded.get("devices", ()), "train.deterministic = True"]
+    bindings = [*recorded.get("devices", ()), "train.deterministic = True", *bindings]
     imports = config.load_workdir(source, bindings)
     changed = differences(recorded, provenance())
     print(f"Running {source} of {recorded.get('started', 'an unknown time')} again in {workdir}.")

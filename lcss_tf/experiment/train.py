@@ -37,7 +37,6 @@ def train(workdir, imports=(), resume="auto"):
       ConfigError, ValueError, FileNotFoundError: before any work, with the remedy.
       NonFiniteError: too many non-finite steps in a row.
       DataTimeoutError: the data hang.
-      WorkerLostError: another worker cannot be reached any more.
       MemoryError: the step does not fit; says what would.
     """
     distribution, recipe = checked_recipe()
@@ -45,7 +44,7 @@ def train(workdir, imports=(), resume="auto"):
     if recipe.num_classes is not None:
         recipe.data.class_labels(recipe.num_classes)
     lock = only_process(workdir) if distribution.is_chief else contextlib.nullcontext()
-    with lock, distribution.watching_workers():
+    with lock:
         return _train(workdir, distribution, recipe, imports, resume)
 
 
@@ -61,7 +60,7 @@ def _train(workdir, distribution, recipe, imports, resume):
     if path is None:
         measure(recipe, state)
     state.share(distribution)  # all workers begin with what the chief has
-    if chief and path is None:
+    if chief:
         checkpoints.keep_beside(write_data_info(workdir, recipe.data))
     if path is not None:
         print(f"Going on from {path} at step {state.step:,}.")

@@ -1,13 +1,13 @@
 """Several workers on this machine, over loopback: to try out what will run on many hosts."""
 
+import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from lcss_tf.launching.forwarding import Forwarding, exit_status
 from lcss_tf.training.cluster import Cluster
 
 
@@ -37,40 +37,23 @@ def launch(command, workers, logs):
     logs = Path(logs)
     logs.mkdir(parents=True, exist_ok=True)
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(workers))
-    processes = []
-
-    def forward(number, _):
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    before = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with Forwarding() as forwarding, contextlib.ExitStack() as files:
         for index in range(workers):
             environment = {**os.environ, "TF_CONFIG": Cluster(addresses, index).tf_config()}
-            output = None if index == 0 else open(logs / f"worker_{index}.log", "wb")  # noqa: SIM115
+            output = {}
+            if index:
+                log = files.enter_context(open(logs / f"worker_{index}.log", "wb"))
+                output = {"stdout": log, "stderr": subprocess.STDOUT}
             # A group of its own: Ctrl-C reaches the workers through this process, once.
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, *command], env=environment, stdout=output,
-                    stderr=subprocess.STDOUT if output else None, start_new_session=True,
-                )
-            )  # fmt: skip
-        while any(process.poll() is None for process in processes):
-            time.sleep(0.1)
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    statuses = [process.returncode for process in processes]
+            forwarding.start(
+                [sys.executable, *command], env=environment, start_new_session=True, **output
+            )
+        statuses = [exit_status(process.wait()) for process in forwarding.processes]
     for index, status in enumerate(statuses):
         if status:
             where = f"; it said why in {logs / f'worker_{index}.log'}" if index else ""
             print(f"Worker {index} ended with status {status}{where}.", file=sys.stderr)
-    failed = next((status for status in statuses if status), 0)
-    return 128 - failed if failed < 0 else failed
+    return next((status for status in statuses if status), 0)
 
 
 def free_ports(count):

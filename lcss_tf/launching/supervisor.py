@@ -1,10 +1,9 @@
 """Starts a command again when it ended by a fault that a new start may mend."""
 
-import signal
-import subprocess
 import sys
 import time
 
+from lcss_tf.launching.forwarding import Forwarding, exit_status
 from lcss_tf.training.cluster import TEMPORARY
 
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -25,50 +24,22 @@ def supervise(command, max_restarts, pause_seconds=1.0):
     Returns:
       The exit status of the last start; 128 + n where signal n killed it.
     """
-    forwarding = _Forwarding()
-    with forwarding:
+    with Forwarding() as forwarding:
         for restart in range(max_restarts + 1):
-            status = forwarding.run(command)
-            if status >= 0 and status != TEMPORARY or forwarding.asked:
+            status = forwarding.start(command).wait()
+            if (status >= 0 and status != TEMPORARY) or forwarding.asked:
                 break
             reason = f"signal {-status}" if status < 0 else f"status {status}"
             if restart == max_restarts:
                 _say(f"Ended by {reason} once more than --max_restarts={max_restarts} allows.")
                 break
             _say(f"Ended by {reason}; start {restart + 1} of {max_restarts} again.")
-            forwarding.sleep(min(pause_seconds * 2**restart, _LONGEST_PAUSE_SECONDS))
-    return 128 - status if status < 0 else status
-
-
-class _Forwarding:
-    """Hands SIGTERM and SIGINT to the process that runs."""
-
-    def __init__(self):
-        self.asked = False
-        self._process, self._before = None, {}
-
-    def __enter__(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def run(self, command):
-        self._process = subprocess.Popen(command)
-        return self._process.wait()
-
-    def sleep(self, seconds):
-        until = time.monotonic() + seconds
-        while not self.asked and time.monotonic() < until:
-            time.sleep(0.1)
-
-    def _receive(self, number, _):
-        self.asked = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+            until = time.monotonic() + min(pause_seconds * 2**restart, _LONGEST_PAUSE_SECONDS)
+            while not forwarding.asked and time.monotonic() < until:
+                time.sleep(0.1)
+            if forwarding.asked:
+                break
+    return exit_status(status)
 
 
 def _say(text):

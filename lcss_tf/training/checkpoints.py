@@ -71,7 +71,7 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         for left in self.directory.glob(".*.tmp"):
             left.unlink(missing_ok=True)
-        size = sum(v.numpy().nbytes for group in state.variables().values() for v in group)
+        size = state.num_bytes()
         present = sum(path.stat().st_size for path in self.paths())
         missing = 2 * size - present - shutil.disk_usage(self.directory).free
         if missing > 0:

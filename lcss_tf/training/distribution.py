@@ -150,7 +150,8 @@ class Distribution:
             first = context.input_pipeline_id * local
             return make_dataset(tuple(((first + i) * rows, rows) for i in range(local)))
 
-        if _has_accelerators(self.strategy):
+        devices = self._strategy.extended.worker_devices
+        if any("GPU" in device.upper() or "TPU" in device.upper() for device in devices):
             return iter(self._strategy.distribute_datasets_from_function(for_host))
         context = tf.distribute.InputContext(self.num_workers, self.worker, self.num_replicas)
         return self._host_batches(for_host(context))
@@ -169,26 +170,29 @@ class Distribution:
         """Applies function(variable, *args) to a variable on each device (cross-replica)."""
         self._strategy.extended.update(variable, function, args=args, group=False)
 
-    @contextlib.contextmanager
-    def watching_workers(self):
-        """Says what it means if the other workers cannot be reached any more in the block.
 
-        Raises:
-          WorkerLostError: one was lost.
-        """
-        try:
-            yield
-        except _LOST as error:
-            if self.num_workers == 1:
-                raise
-            raise WorkerLostError(
-                f"Worker {self.worker} of {self.num_workers} lost the others "
-                f"({type(error).__name__}: {_reason(error)}). Nothing before "
-                "the last checkpoint is lost: start all workers again by the same command, or "
-                "run each with --max_restarts=10, which does so by itself."
-            ) from error
+@contextlib.contextmanager
+def watching_workers():
+    """Says what it means if the other workers cannot be reached any more in the block.
+
+    Raises:
+      WorkerLostError: one was lost.
+    """
+    try:
+        yield
+    except _LOST as error:
+        if not _joined:  # alone: the error is about something else
+            raise
+        cluster = _joined[0]
+        raise WorkerLostError(
+            f"Worker {cluster.index} of {len(cluster.workers)} lost the others "
+            f"({type(error).__name__}: {_reason(error)}). Nothing before the last checkpoint is "
+            "lost: start all workers again by the same command, or run each with "
+            "--max_restarts=10, which does so by itself."
+        ) from error
 
 
+_joined = []  # the cluster that this process is a worker of, once it is
 # What a collective raises if another worker is gone.
 _LOST = (
     tf.errors.UnavailableError,
@@ -237,7 +241,9 @@ def _multi_worker(start_timeout_seconds):
     cluster = find_cluster(os.environ)
     os.environ["TF_CONFIG"] = cluster.tf_config()
     with waiting_for_others(cluster, start_timeout_seconds):
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    _joined.append(cluster)
+    return strategy
 
 
 @functools.cache
@@ -264,7 +270,3 @@ _STRATEGIES = {  # of (num_replicas, start_timeout_s)
     "one_device": lambda *_: _one_device(),
     "tpu": lambda *_: _tpu(),
 }
-
-
-def _has_accelerators(strategy):
-    return strategy == "tpu" or bool(tf.config.list_physical_devices("GPU"))

@@ -68,7 +68,7 @@ def footprint(state, step, batch):
     seed = tf.TensorSpec([3], tf.int32)
     traced = tf.function(step.loss_and_gradients, autograph=False)
     graph = traced.get_concrete_function(batch, seed).graph
-    held = sum(_bytes(v.shape, v.dtype) for group in state.variables().values() for v in group)
+    held = state.num_bytes()
     gradients = sum(_bytes(v.shape, v.dtype) for v in state.network.trainable_variables)
     activations = max(0, peak_bytes(graph) - gradients)
     update = held + gradients if step.compiles_update else 0

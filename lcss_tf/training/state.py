@@ -1,7 +1,10 @@
 """All that training changes and a checkpoint holds, in one place."""
 
+import math
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 from lcss_tf.training.ema import EMA
 
@@ -35,6 +38,11 @@ class TrainState:
     def num_parameters(self):
         """Trainable numbers in the network."""
         return sum(int(np.prod(v.shape)) for v in self.network.trainable_variables)
+
+    def num_bytes(self):
+        """Bytes of all variables: what a checkpoint takes."""
+        variables = (v for group in self.variables().values() for v in group)
+        return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
 
     def variables(self):
         """The variables by group, as a checkpoint names them."""

@@ -12,8 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 from lcss_tf.data import ImageFolder, decode, index_batches
+from lcss_tf.data.explained import for_people
 from lcss_tf.data.index_stream import example_at
-from lcss_tf.experiment.batches import for_people
 from tests.data.others import let_others_in, nobody
 
 

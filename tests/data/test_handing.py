@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from lcss_tf.data import ImageFolder, index_batches
+from lcss_tf.data.explained import for_people
 from lcss_tf.data.handing import MOST, handed_over
 from lcss_tf.data.index_stream import example_at
-from lcss_tf.experiment.batches import for_people
 
 
 @pytest.mark.parametrize("shape", [(3,), (2**17, 3), (2**19,)], ids=["many", "few", "one"])
@@ -41,4 +41,4 @@ def test_a_bad_file_in_a_later_batch_is_named(tmp_path):
     batches = handed_over(data.pipeline(index_batches(59, 2, 0)))
     indices_of = lambda step: example_at(np.arange(2 * step, 2 * step + 2), 59, 0).numpy()
     with pytest.raises(ValueError, match=rf"{bad} cannot be used: not an image"):
-        list(itertools.islice(for_people(data, batches, indices_of), 10))
+        list(itertools.islice(for_people(data, batches, indices_of, ahead=MOST), 10))

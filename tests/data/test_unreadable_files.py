@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 from lcss_tf.data import FFHQ, Arrays, Audio, ImageFolder, Table, index_batches, segments
+from lcss_tf.data.explained import for_people
 from lcss_tf.data.index_stream import example_at
-from lcss_tf.experiment.batches import for_people
 from tests.data.others import let_others_in, nobody
 from tests.data.test_ffhq import write as write_records
 
