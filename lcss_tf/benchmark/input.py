@@ -22,6 +22,8 @@ _EPOCHS = 3  # that are timed
 class InputBenchmark:
     """Times the pipeline over PNG files made for it, and the bare decoding of the same files.
 
+    The pipeline runs without and with random mirroring.
+
     Args:
       resolution: of the images.
       count: of them; they are smooth pictures with some noise, which compress as photographs do.
@@ -41,19 +43,24 @@ class InputBenchmark:
     def measure(self, folder):
         """Makes the images in `folder` and returns the figures as a dict."""
         write_pictures(folder, self._count, self._resolution)
-        data = ImageFolder(str(folder), self._resolution, test_every=self._count, cache_mib=0)
-        paths = data.paths("train")
-        rates = {"bare decoder": [], "pipeline": []}
+        folders = {
+            name: ImageFolder(
+                str(folder), self._resolution, test_every=self._count, flip=flip, cache_mib=0
+            )
+            for name, flip in (("pipeline", False), ("mirrored", True))
+        }
+        paths = folders["pipeline"].paths("train")
+        rates = {name: [] for name in ("bare", *folders)}
         for _ in range(self._rounds):
-            rates["bare decoder"].append(bare_rate(paths))
-            rates["pipeline"].append(self._pipeline_rate(data))
-        bare, pipeline = (np.array(values) for values in rates.values())
+            rates["bare"].append(bare_rate(paths))
+            for name, data in folders.items():
+                rates[name].append(self._pipeline_rate(data))
+        bare = np.array(rates["bare"])
         return {
             "cores": os.cpu_count(),
             "resolution": self._resolution,
-            "bare_images_per_second": float(np.median(bare)),
-            "pipeline_images_per_second": float(np.median(pipeline)),
-            "ratio": float(np.median(pipeline / bare)),
+            **{f"{k}_images_per_second": float(np.median(v)) for k, v in rates.items()},
+            **{f"{k}_ratio": float(np.median(np.array(rates[k]) / bare)) for k in folders},
         }
 
     def _pipeline_rate(self, data):

@@ -23,7 +23,7 @@ class Dataset:
 
     A constructor is cheap and reads nothing: configurations are built without their data, which
     are opened on first use. A subclass sets the attributes below, `size` and `examples`, and
-    where they apply `require`, `labels` and `augment`.
+    where they apply `require`, `labels` and `visits`.
 
     Attributes:
       name: for titles and messages.
@@ -48,7 +48,7 @@ class Dataset:
         raise NotImplementedError
 
     def examples(self, indices, split="train", seed=0):
-        """The examples at `indices`, scaled and never augmented; works inside ``tf.data`` maps.
+        """The examples at `indices`, scaled, the same at every visit; works in ``tf.data`` maps.
 
         Args:
           indices: int64 [B].
@@ -65,16 +65,21 @@ class Dataset:
         del split
         return None
 
-    def augment(self, examples, positions, seed):
-        """Random changes of training examples, e.g. flips: none by default.
+    def visits(self, indices, positions, split="train", seed=0):
+        """The examples as training sees them, each time changed at random: e.g. mirrored.
+
+        By default the examples as they are.
 
         Args:
-          examples: float32 [B, *shape].
+          indices, split: as of `examples`.
           positions: int64 [B], the visits' numbers: with `seed` they fix every draw.
           seed: an int.
+
+        Returns:
+          float32 [B, *shape].
         """
-        del positions, seed
-        return examples
+        del positions
+        return self.examples(indices, split, seed)
 
     def require(self, split="train"):
         """Raises at once if a split cannot be read; call it before any long work.
@@ -117,8 +122,8 @@ class Dataset:
 
         Args:
           batches: a ``tf.data.Dataset`` of index batches, int64 [B], or of pairs
-            (indices, positions) as `index_batches` makes them; the positions ask
-            for augmentation.
+            (indices, positions) as `index_batches` makes them; with positions the
+            batches are `visits`.
           split: ``"train"`` or ``"test"``.
           seed: an int.
           num_classes: of a conditional network: the batches are then pairs with the labels.
@@ -134,9 +139,10 @@ class Dataset:
 
         @tf.autograph.experimental.do_not_convert  # plain Python: data may be opened in here
         def load(indices, positions=None):
-            examples = self.examples(indices, split, seed)
-            if positions is not None:
-                examples = self.augment(examples, positions, seed)
+            if positions is None:
+                examples = self.examples(indices, split, seed)
+            else:
+                examples = self.visits(indices, positions, split, seed)
             return examples if labels is None else (examples, tf.gather(labels, indices))
 
         return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -17,7 +17,7 @@ class Dequantised(Dataset):
     and gives next to no density to dequantised ones: its bits/dim are bad, the worse the better
     it has learned. One that is to have a likelihood is trained on these.
 
-    Examples that are not augmented lie at the middle of their levels.
+    `examples` themselves lie at the middle of their levels.
 
     Args:
       data: the dataset, an object of `DATASETS`.
@@ -55,9 +55,9 @@ class Dequantised(Dataset):
         """See `Dataset.explain`."""
         self.data.explain(indices, split)
 
-    def augment(self, examples, positions, seed):
-        """The other dataset's changes, then u of `Scaling.dequantise`."""
-        examples = self.data.augment(examples, positions, seed)
+    def visits(self, indices, positions, split="train", seed=0):
+        """The other dataset's visits, then u of `Scaling.dequantise`."""
+        examples = self.data.visits(indices, positions, split, seed)
         key = hashing.stream_key(seed, "dequantise")
         u = hashing.uniform(key, positions, math.prod(self.shape))
         return self.scaling.dequantise(examples, tf.reshape(u, tf.shape(examples)))

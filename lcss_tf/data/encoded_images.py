@@ -62,25 +62,41 @@ class EncodedImages(ImageDataset):
             return why_it_fails(error)
         return None
 
-    def stored(self, indices, split):
+    def stored(self, indices, split="train", seed=0):
         """The images at `indices`; see `ImageDataset.stored`."""
+        del seed
         self._fill_cache(split)
         if split in self._cache:
             return tf.gather(self._cache[split], indices)
+        return self._read(split, indices, tf.fill(tf.shape(indices), False))
+
+    def flipped(self, indices, split, seed, flips):
+        """See `ImageDataset.flipped`; each is mirrored as it is decoded, while it is at hand."""
+        self._fill_cache(split)
+        if split in self._cache:
+            return super().flipped(indices, split, seed, flips)
+        return self._read(split, indices, flips)
+
+    def _read(self, split, indices, flips):
         indices = tf.convert_to_tensor(indices, tf.int64)
         if not tf.executing_eagerly():
-            return self._decoded(indices, split)
+            return self._decoded(split, indices, flips)
         # Eagerly a map runs one by one; as a graph it runs in parallel.
         if split not in self._graphs:
             self._graphs[split] = tf.function(
-                lambda some: self._decoded(some, split), autograph=False, reduce_retracing=True
+                lambda *some: self._decoded(split, *some), autograph=False, reduce_retracing=True
             )
-        return self._graphs[split](indices)
+        return self._graphs[split](indices, flips)
 
-    def _decoded(self, indices, split):
+    def _decoded(self, split, indices, flips):
+        def one(args):
+            index, flip = args
+            image = self._one(index, split)
+            return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+
         return tf.map_fn(
-            lambda index: self._one(index, split),
-            indices,
+            one,
+            (indices, flips),
             parallel_iterations=_PARALLEL,
             fn_output_signature=tf.TensorSpec(self.shape, tf.uint8),
         )

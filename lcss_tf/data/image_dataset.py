@@ -28,25 +28,36 @@ class ImageDataset(Dataset):
         self.scaling = Scaling.for_images(centered, levels)
         self.info()  # checks the shape
 
-    def stored(self, indices, split):
-        """The images at `indices` (int64 [B]) as they are stored: uint8 [B, H, W, C]."""
+    def stored(self, indices, split="train", seed=0):
+        """The images at `indices` (int64 [B]) as they are stored: uint8 [B, H, W, C].
+
+        Only images that are drawn, not read, depend on the seed.
+        """
         raise NotImplementedError
 
     def examples(self, indices, split="train", seed=0):
-        """The images at `indices`; see `Dataset.examples`. The seed changes nothing."""
-        del seed
-        return self.scaling.scale(self.stored(indices, split))
+        """The images at `indices`; see `Dataset.examples`."""
+        return self.scaling.scale(self.stored(indices, split, seed))
 
-    def augment(self, examples, positions, seed):
-        """Mirrors the images whose visit draws it; see `Dataset.augment`."""
+    def flipped(self, indices, split, seed, flips):
+        """`stored`, those images mirrored left to right that `flips`, bool [B], says."""
+        return _mirrored(self.stored(indices, split, seed), flips)
+
+    def visits(self, indices, positions, split="train", seed=0):
+        """The images, those mirrored whose visit draws it; see `Dataset.visits`."""
         if not self.flip:
-            return examples
+            return self.examples(indices, split, seed)
         draws = hashing.uniform(hashing.stream_key(seed, "flip"), positions, 1)
-        # Select takes a condition for each row; tf.where would broadcast it to every pixel, which
-        # costs as much as decoding the image.
-        return tf.raw_ops.Select(
-            condition=draws[:, 0] < 0.5, x=tf.reverse(examples, axis=[2]), y=examples
-        )
+        return self.scaling.scale(self.flipped(indices, split, seed, draws[:, 0] < 0.5))
+
+
+def _mirrored(images, flips):
+    # As bytes, before they are scaled, and only those that are to be.
+    part = tf.cast(flips, tf.int32)
+    straight, others = tf.dynamic_partition(images, part, 2)
+    others = tf.reverse(others, axis=[2])
+    places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), part, 2)
+    return tf.ensure_shape(tf.dynamic_stitch(places, [straight, others]), images.shape)
 
 
 class MemoryImages(ImageDataset):
@@ -77,8 +88,9 @@ class MemoryImages(ImageDataset):
         """The number of images of a split."""
         return int(self._open(split)[0].shape[0])
 
-    def stored(self, indices, split):
+    def stored(self, indices, split="train", seed=0):
         """The images at `indices`; see `ImageDataset.stored`."""
+        del seed
         return tf.gather(self._open(split)[0], indices)
 
     def labels(self, split="train"):

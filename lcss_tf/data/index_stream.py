@@ -50,8 +50,8 @@ def index_batches(num_examples, global_batch, seed, start_step=0, shards=None):
 
     Returns:
       A ``tf.data.Dataset`` of pairs (indices, positions), int64 [rows] each: for
-      every step one pair for each shard, in order. The positions number the visits, and seed
-      random augmentation.
+      every step one pair for each shard, in order. The positions number the visits
+      (`Dataset.visits`).
 
     Raises:
       ValueError: no examples, an empty batch, or a shard outside the global batch.
@@ -79,7 +79,7 @@ def evaluation_batches(num_examples, batch_size):
 
     Returns:
       A ``tf.data.Dataset`` of int64 index batches [B]; without positions, so
-      that nothing is augmented.
+      that examples come as they are.
 
     Raises:
       ValueError: no examples or an empty batch.

@@ -47,8 +47,8 @@ class Photos(ImageDataset):
         """None: endless."""
         del split
 
-    def examples(self, indices, split="train", seed=0):
-        """The crops at `indices`; see `Dataset.examples`."""
+    def stored(self, indices, split="train", seed=0):
+        """The crops at `indices`; see `ImageDataset.stored`."""
         self.require(split)
         photographs = self._open()
         draws = hashing.uniform(hashing.stream_key(seed, self.name, split), indices, 3)
@@ -65,7 +65,4 @@ class Photos(ImageDataset):
                 photographs, [photo, top, left, 0], [1, resolution, resolution, 3]
             )[0]  # fmt: skip
 
-        crops = tf.map_fn(
-            crop, corners, fn_output_signature=tf.TensorSpec(self.shape, tf.uint8)
-        )  # fmt: skip
-        return self.scaling.scale(crops)
+        return tf.map_fn(crop, corners, fn_output_signature=tf.TensorSpec(self.shape, tf.uint8))

@@ -19,14 +19,14 @@ def test_a_visit_stays_within_its_levels(pair):
     plain, data = pair
     stored = plain.stored(INDICES, "train").numpy()
     middle = data.examples(INDICES)
-    visits = [data.augment(middle, INDICES + shift, seed=1).numpy() for shift in (0, 1000)]
+    visits = [data.visits(INDICES, INDICES + shift, seed=1).numpy() for shift in (0, 1000)]
     width = data.scaling.level_width
     gap = np.stack(visits) - middle.numpy()
     assert np.abs(gap).max() <= 0.5 * width * 1.0001
     assert gap.mean() == pytest.approx(0, abs=4 * width / np.sqrt(12 * gap.size))
     assert gap.std() == pytest.approx(width / np.sqrt(12), rel=0.03)
     assert np.abs(visits[0] - visits[1]).max() > 0.5 * width
-    again = data.augment(middle, INDICES, seed=1).numpy()
+    again = data.visits(INDICES, INDICES, seed=1).numpy()
     np.testing.assert_array_equal(again, visits[0])
     # The same levels as the plain data's, and the same stored values come back.
     same = plain.scaling.dequantise(plain.examples(INDICES), 0.5)
@@ -49,7 +49,7 @@ def test_batches_and_labels_are_the_other_datasets(pair):
     batches = tf.data.Dataset.from_tensors((INDICES, INDICES))
     x, labels = next(iter(data.pipeline(batches, "train", 3, num_classes=10)))
     np.testing.assert_array_equal(labels, plain.labels()[:40])
-    np.testing.assert_array_equal(x, data.augment(data.examples(INDICES), INDICES, 3))
+    np.testing.assert_array_equal(x, data.visits(INDICES, INDICES, "train", 3))
     assert data.size("test") == 360
 
 

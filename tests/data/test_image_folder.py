@@ -57,6 +57,19 @@ def test_random_access_in_any_order_and_with_repeats(folder):
     assert np.array_equal(dataset.info().unscale(some), whole[[7, 0, 7]])
 
 
+def test_mirrored_while_decoding_and_from_memory_are_the_same(folder):
+    batches = index_batches(9, 64, seed=2).take(1)
+    read, held = (
+        next(iter(ImageFolder(folder, 12, flip=True, cache_mib=mib).pipeline(batches)))
+        for mib in (0, 10)
+    )
+    assert np.array_equal(read, held)
+    plain = next(iter(ImageFolder(folder, 12).pipeline(batches))).numpy()
+    flips = (read.numpy() != plain).any(axis=(1, 2, 3))
+    assert 16 <= flips.sum() <= 48
+    assert np.array_equal(read, np.where(flips[:, None, None, None], plain[:, :, ::-1], plain))
+
+
 def test_the_pipeline_keeps_order_and_static_shape(folder):
     dataset = ImageFolder(folder, 12, centered=False)
     stream = index_batches(dataset.size(), 4, seed=3)

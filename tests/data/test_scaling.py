@@ -21,6 +21,18 @@ def test_every_grey_level_survives_scaling(centered, low):
     assert np.allclose(step, scaling.slope, atol=1e-6)
 
 
+@pytest.mark.parametrize("centered", [True, False])
+@pytest.mark.parametrize("on_centres", [False, True])
+def test_bytes_are_scaled_as_floats_are(centered, on_centres):
+    """Bytes have a way of their own, one pass over memory: its values are those of the formula."""
+    scaling = Scaling.for_images(centered)
+    scaling = scaling.on_centres() if on_centres else scaling
+    values = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    got, expected = scaling.scale(values).numpy(), scaling.scale(np.float32(values)).numpy()
+    assert (got.dtype, got.shape) == (np.float32, values.shape)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-7 if on_centres else 0)
+
+
 def test_unscaling_clips_and_rounds():
     unscale = Scaling.for_images(centered=False).unscale
     got = unscale(np.array([-0.5, 1.7, 100.4 / 255, 100.6 / 255, np.nan, np.inf, -np.inf]))
