@@ -1,6 +1,7 @@
 """Times steps: python bin/benchmark.py --gin_file=gin/benchmark/ddpmpp_32.gin
 
 Input alone, against the bare decoder: python bin/benchmark.py --data
+An experiment's own input, without a network: python bin/benchmark.py --data --gin_file=…
 What two devices and two processes cost: python bin/benchmark.py --scaling --gin_file=…
 Does memory grow: python bin/benchmark.py --soak --gin_file=gin/benchmark/soak.gin
 """
@@ -12,7 +13,7 @@ from absl import app, flags
 
 from lcss_tf import cli, config
 from lcss_tf.benchmark import benchmark, first_step_seconds, scaling, soak
-from lcss_tf.benchmark.input import input_benchmark
+from lcss_tf.benchmark.input import as_text, input_benchmark, own_input
 from lcss_tf.benchmark.soak import text as soak_text
 
 _GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.")
@@ -26,12 +27,14 @@ _FIRST_STEP = flags.DEFINE_bool(
 )
 _SCALING = flags.DEFINE_bool("scaling", False, "Only the cost of spreading a step over two.")
 _SOAK = flags.DEFINE_bool("soak", False, "Only a long run, and the growth of its memory.")
-_DATA = flags.DEFINE_bool("data", False, "Only the input pipeline, on 1024-pixel PNG files.")
+_DATA = flags.DEFINE_bool(
+    "data", False, "Only input: the experiment's, or 1024-px PNG files."
+)
 
 
 def main(_):
     with cli.plain_errors():
-        if _DATA.value:
+        if _DATA.value and _GIN_FILE.value is None:
             gin.parse_config(_GIN_BINDINGS.value)
             print(input_benchmark(_WORKDIR.value or "runs/benchmark_input"))
             return
@@ -42,6 +45,9 @@ def main(_):
             print(scaling(_GIN_FILE.value, _GIN_BINDINGS.value, workdir).read_text())
             return
         config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
+        if _DATA.value:
+            print(as_text(own_input()))
+            return
         if _SOAK.value:
             most, paths = soak(workdir)
             print(soak_text(most), "Written:", *paths, sep="\n  ")

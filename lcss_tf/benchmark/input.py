@@ -1,4 +1,4 @@
-"""How fast input is: a data set's pipeline beside the bare decoder on the same cores."""
+"""How fast input is: the pipeline beside the bare decoder, and an experiment's own data."""
 
 import concurrent.futures
 import json
@@ -12,10 +12,14 @@ import tensorflow as tf
 
 from lcss_tf import images
 from lcss_tf.data import ImageFolder, index_batches
+from lcss_tf.data.handing import MOST
+from lcss_tf.experiment.batches import training_batches
+from lcss_tf.experiment.recipe import devices_and_recipe
 from lcss_tf.training.checkpoints import write_bytes_whole
 
 _READ_AHEAD = 16  # batches, more than the pipeline holds
 _EPOCHS = 3  # that are timed
+_SECONDS, _ROUNDS = 4.0, 5  # of an experiment's own input
 
 
 @gin.configurable("input_benchmark")
@@ -105,9 +109,40 @@ def write_pictures(folder, count, resolution):
         images.write_png(path, np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
 
 
+def own_input(seconds=_SECONDS, rounds=_ROUNDS):
+    """How fast the bound experiment's data come, as training reads them; figures as a dict.
+
+    Nothing is trained. A step that takes longer than `milliseconds_per_batch` never waits.
+    """
+    distribution, recipe = devices_and_recipe()
+    recipe.data.require("train")
+    batches = training_batches(recipe, distribution, 0)
+    for _ in range(_READ_AHEAD * MOST):  # what was read ahead while nobody waited must not count
+        next(batches)
+    rates = []
+    for _ in range(rounds):
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() < start + seconds:
+            next(batches)
+            count += 1
+        rates.append(count / (time.perf_counter() - start))
+    rate = float(np.median(rates))
+    return {
+        "cores": os.cpu_count(),
+        "batch_size": recipe.batch_size,
+        "examples_per_second": rate * recipe.batch_size,
+        "milliseconds_per_batch": 1e3 / rate,
+    }
+
+
+def as_text(figures):
+    """Figures as lines of text."""
+    return "\n".join(f"{name:<30}{value:,.4g}" for name, value in figures.items())
+
+
 def input_benchmark(workdir):
     """Measures, writes ``input.json`` under the workdir and returns the figures as text."""
     workdir = Path(workdir)
     figures = InputBenchmark().measure(workdir / "pictures")
     write_bytes_whole(workdir / "input.json", json.dumps(figures, indent=1).encode())
-    return "\n".join(f"{name:<30}{value:,.4g}" for name, value in figures.items())
+    return as_text(figures)

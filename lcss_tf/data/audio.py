@@ -111,7 +111,5 @@ class Audio(StoredArrays):
             parts["test"].append(np.arange(count - test, count) + first)
             parts["train"].append(np.arange(max(count - test - shared, 0)) + first)
             first += count
-        return {
-            name: np.array([i for i in np.concatenate(part) if good[i]], np.int64)
-            for name, part in parts.items()
-        }
+        joined = {name: np.concatenate(part) for name, part in parts.items()}
+        return {name: part[good[part]] for name, part in joined.items()}

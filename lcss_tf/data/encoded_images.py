@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tqdm import tqdm
 
 from lcss_tf.data import hashing
 from lcss_tf.data.decode import decode_bytes
@@ -14,6 +15,7 @@ from lcss_tf.data.splits import check_policy
 CACHE_MIB = 2_048  # decoded images up to this size are held in memory
 _PARALLEL = 16  # images of one batch decoded at once
 _SUBSTITUTES = 7  # images tried in the place of a bad one
+_PATIENCE_SECONDS = 3  # of reading before a person is told how long it will take
 
 
 class EncodedImages(ImageDataset):
@@ -170,8 +172,11 @@ class EncodedImages(ImageDataset):
         with tf.init_scope(), tf.device("CPU:0"):
             images = np.empty((size, *self.shape), np.uint8)
             i = -1
+            label = f"reading {self.name}, {split}"
             try:
-                for i, image in enumerate(self.in_order(split).as_numpy_iterator()):
+                found = self.in_order(split).as_numpy_iterator()
+                bar = tqdm(found, label, size, unit=" images", delay=_PATIENCE_SECONDS)
+                for i, image in enumerate(bar):
                     images[i] = image
             except tf.errors.OpError as error:
                 self.explain([i + 1], split)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from lcss_tf.data.files import why_unreadable
 from lcss_tf.data.reading import read_range
@@ -18,6 +19,7 @@ MEMORY_BYTES = 2**30  # data up to this size are held in memory
 _PARALLEL = 16  # examples of one batch read at once
 _NUMBERS = "uif"  # NumPy's kinds of dtype that are numbers
 _CHUNK_VALUES = 2**22
+_PATIENCE_SECONDS = 3  # of reading before a person is told how long it will take
 
 
 class Segment(NamedTuple):
@@ -51,24 +53,32 @@ def scan(segments):
       of the values of the good ones.
     """
     good, count, mean, squares = [], 0, 0.0, 0.0
-    for segment in segments:
-        array = segment.array
-        rows = max(1, _CHUNK_VALUES // max(1, int(np.prod(array.shape[1:]))))
-        for start in range(0, len(array), rows):
-            part = np.asarray(array[start : start + rows], np.float64).reshape(
-                -1, int(np.prod(array.shape[1:]))
-            )
-            finite = np.isfinite(part).all(axis=1)
-            good.append(finite)
-            part = part[finite]
-            if not part.size:
-                continue
-            # Chan, Golub and LeVeque's merging of two sets' moments.
-            gap, total = part.mean() - mean, count + part.size
-            squares += np.square(part - part.mean()).sum() + gap**2 * count * part.size / total
-            mean, count = mean + gap * part.size / total, total
+    for part in _parts(segments):
+        finite = np.isfinite(part).all(axis=1)
+        good.append(finite)
+        part = part[finite]
+        if not part.size:
+            continue
+        # Chan, Golub and LeVeque's merging of two sets' moments.
+        gap, total = part.mean() - mean, count + part.size
+        squares += np.square(part - part.mean()).sum() + gap**2 * count * part.size / total
+        mean, count = mean + gap * part.size / total, total
     good = np.concatenate(good) if good else np.zeros(0, bool)
     return good, (float(mean), float(np.sqrt(squares / max(count, 1))))
+
+
+def _parts(segments):
+    """All examples in order, float64 [rows, values], some at a time."""
+    count = sum(len(segment.array) for segment in segments)
+    with tqdm(None, "reading", count, unit=" examples", delay=_PATIENCE_SECONDS) as bar:
+        for segment in segments:
+            array = segment.array
+            values = int(np.prod(array.shape[1:]))
+            rows = max(1, _CHUNK_VALUES // max(1, values))
+            for start in range(0, len(array), rows):
+                part = np.asarray(array[start : start + rows], np.float64)
+                yield part.reshape(-1, values)
+                bar.update(len(part))
 
 
 class Store:

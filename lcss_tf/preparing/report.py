@@ -27,8 +27,8 @@ def report(builder, rejected, folder, source):
       The report as a dict, and its text.
     """
     counts, sums, squares, values = {}, 0.0, 0.0, 0
-    sizes, modes, formats, shown = (collections.Counter() for _ in range(3)), [], [], []
-    sizes, modes, formats = sizes
+    sizes, modes, formats = (collections.Counter() for _ in range(3))
+    shown = []
     total = sum(split.num_examples for split in builder.info.splits.values())
     spaced = set(np.linspace(0, total - 1, min(_SHOWN, total)).astype(int))
     with tqdm(total=total, unit=" images", desc="checking") as bar:

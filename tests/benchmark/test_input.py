@@ -1,12 +1,16 @@
 """The input benchmark runs, on small images, and says every rate."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lcss_tf.benchmark.input import InputBenchmark, bare_rate, write_pictures
+from lcss_tf import config
+from lcss_tf.benchmark.input import InputBenchmark, bare_rate, own_input, write_pictures
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_it_measures_the_pipeline_and_the_bare_decoder(tmp_path):
@@ -17,6 +21,18 @@ def test_it_measures_the_pipeline_and_the_bare_decoder(tmp_path):
     assert figures["pipeline_ratio"] > 0
     assert figures["mirrored_ratio"] > 0
     assert len(list(tmp_path.glob("*.png"))) == 9
+
+
+def test_it_measures_an_experiment_s_own_input():
+    config.load(
+        ROOT / "gin/lcss_table.gin",
+        ["train.batch_size = 32", "Table.path = 'sklearn:breast_cancer'"],
+    )
+    figures = own_input(seconds=0.2, rounds=3)
+    assert figures["batch_size"] == 32
+    assert figures["examples_per_second"] == pytest.approx(
+        32e3 / figures["milliseconds_per_batch"], rel=1e-6
+    )
 
 
 def test_the_pictures_differ_and_are_made_once(tmp_path):
