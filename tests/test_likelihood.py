@@ -110,7 +110,7 @@ NON_AFFINE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(NON_AFFINE))
+@pytest.mark.parametrize("name", ["power 4", pytest.param("pearson", marks=pytest.mark.slow)])
 def test_non_affine_sdes_against_fokker_planck(name):
     """Scores from the exact p_t on a grid of times: the prior and the term ∂(g²) included."""
     kind, dataset = NON_AFFINE[name]

@@ -39,6 +39,7 @@ def test_products_and_convolutions_are_counted_as_on_paper():
     assert count_flops(lambda x: tf.sin(x) + x, x) == 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_and_json(tmp_path):
     bindings = (
         "train.network = @networks.MLP()", "MLP.width = 8", "MLP.depth = 1",

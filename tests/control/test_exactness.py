@@ -83,8 +83,8 @@ def share_of_way(method):
         (Replacement(), 0.62),
         (NullSpace(0.5), 0.62),
         (PseudoinverseGuidance(0.5), 0.95),
-        (TimeTravel(), 0.89),
-        (TimeTravel(PseudoinverseGuidance(0.5)), 0.98),
+        pytest.param(TimeTravel(), 0.89, marks=pytest.mark.slow),
+        pytest.param(TimeTravel(PseudoinverseGuidance(0.5)), 0.98, marks=pytest.mark.slow),
     ],
     ids=["replacement", "null_space", "guidance", "travel", "both"],
 )

@@ -33,7 +33,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-    "kind", ["signal", "table", pytest.param("volume", marks=pytest.mark.slow)]
+    "kind", ["table", *(pytest.param(k, marks=pytest.mark.slow) for k in ("signal", "volume"))]
 )
 def test_a_kind_goes_the_whole_way(kind, tmp_path):
     narrow, shape, pictures = KINDS[kind]

@@ -37,6 +37,7 @@ sample.batch_size = 256
 """
 
 
+@pytest.mark.slow
 def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     _bind(MIXTURE)
     paths = quality_root(tmp_path)

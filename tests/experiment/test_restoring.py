@@ -124,6 +124,7 @@ def test_a_task_agrees_with_what_is_observed(task, workdir, tmp_path):
     assert picture.shape[1] == 4 * (64 + 2) + 2 * 2 + 10
 
 
+@pytest.mark.slow
 def test_files_as_inputs(workdir, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
     Image.fromarray(image).save(tmp_path / "image.png")
@@ -198,6 +199,7 @@ def test_reconstructions_do_not_depend_on_their_batch(workdir):
     assert made.evaluations == 2 * 4 + 1
 
 
+@pytest.mark.slow
 def test_guidance_and_classes(with_classes, workdir, tmp_path):
     def samples(*bindings, **request):
         gin.clear_config()

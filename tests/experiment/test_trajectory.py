@@ -37,7 +37,9 @@ def workdir(request, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("bindings", [(), ADAPTIVE], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize(
+    "bindings", [(), pytest.param(ADAPTIVE, marks=pytest.mark.slow)], ids=["fixed", "adaptive"]
+)
 def test_the_way_is_written(workdir, bindings, tmp_path, monkeypatch):
     seen, particles = [], films.particle_frames
 

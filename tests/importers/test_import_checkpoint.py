@@ -112,6 +112,7 @@ def test_the_run_holds_weights_average_moments_and_step(source, tmp_path):
         np.testing.assert_array_equal(v, np.full(v.shape, 4.0))
 
 
+@pytest.mark.slow
 def test_the_run_samples_and_trains_on(source, tmp_path):
     import_checkpoint(source, tmp_path / "run")
     assert sample(tmp_path / "run", num_samples=2)

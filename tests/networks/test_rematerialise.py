@@ -53,7 +53,11 @@ def gradients(network, size=8, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"in_pieces": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"in_pieces": True},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_the_same_loss_and_gradients(options):
@@ -62,6 +66,7 @@ def test_the_same_loss_and_gradients(options):
     assert np.linalg.norm(again[1] - kept[1]) < 2e-5 * np.linalg.norm(kept[1])
 
 
+@pytest.mark.slow
 def test_it_takes_less_memory():
     kept, again = (peak_bytes(gradients(network, 32)[2]) for network in pair(32))
     assert again < 0.6 * kept

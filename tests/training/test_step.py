@@ -7,8 +7,15 @@ import tensorflow as tf
 import lcss_tf
 from tests.training import helpers
 
+# Each of these is compiled twice; two of them stand for all where time is short.
+_QUICK = ("DSMLoss", "LCSSLoss")
+_LOSSES = [
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+    for name in sorted(lcss_tf.LOSSES)
+]
 
-@pytest.mark.parametrize("loss", sorted(lcss_tf.LOSSES))
+
+@pytest.mark.parametrize("loss", _LOSSES)
 def test_one_replica_equals_two(loss):
     """Losses, buckets, gradient norms, weights and averages, to float32 rounding."""
     runs = {}
@@ -151,7 +158,7 @@ def test_batch_must_be_divisible_by_the_replicas():
         distribution.rows_per_replica(7)
 
 
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("jit_compile", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_accumulation_is_the_same_step(jit_compile):
     """Noise and times belong to the rows of the global batch, so parts change nothing."""
     runs = []
