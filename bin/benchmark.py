@@ -14,7 +14,6 @@ from absl import app, flags
 from lcss_tf import cli, config
 from lcss_tf.benchmark import benchmark, first_step_seconds, scaling, soak
 from lcss_tf.benchmark.input import as_text, input_benchmark, own_input
-from lcss_tf.benchmark.soak import text as soak_text
 
 _GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -32,32 +31,27 @@ _DATA = flags.DEFINE_bool(
 )
 
 
+def _measured():
+    if _DATA.value and _GIN_FILE.value is None:
+        gin.parse_config(_GIN_BINDINGS.value)
+        return input_benchmark(_WORKDIR.value or "runs/benchmark_input")
+    if _GIN_FILE.value is None:
+        raise ValueError("Give --gin_file, or --data.")
+    workdir = _WORKDIR.value or Path("runs") / f"benchmark_{Path(_GIN_FILE.value).stem}"
+    if _SCALING.value:
+        return scaling(_GIN_FILE.value, _GIN_BINDINGS.value, workdir).read_text()
+    config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
+    if _DATA.value:
+        return as_text(own_input())
+    if _FIRST_STEP.value:
+        return f"{first_step_seconds():.1f} s from process start to the end of the first step"
+    text, paths = soak(workdir) if _SOAK.value else benchmark(workdir)
+    return "\n  ".join([f"{text}\nWritten:", *map(str, paths)])
+
+
 def main(_):
     with cli.plain_errors():
-        if _DATA.value and _GIN_FILE.value is None:
-            gin.parse_config(_GIN_BINDINGS.value)
-            print(input_benchmark(_WORKDIR.value or "runs/benchmark_input"))
-            return
-        if _GIN_FILE.value is None:
-            raise ValueError("Give --gin_file, or --data.")
-        workdir = _WORKDIR.value or Path("runs") / f"benchmark_{Path(_GIN_FILE.value).stem}"
-        if _SCALING.value:
-            print(scaling(_GIN_FILE.value, _GIN_BINDINGS.value, workdir).read_text())
-            return
-        config.load(_GIN_FILE.value, _GIN_BINDINGS.value, _IMPORT.value)
-        if _DATA.value:
-            print(as_text(own_input()))
-            return
-        if _SOAK.value:
-            most, paths = soak(workdir)
-            print(soak_text(most), "Written:", *paths, sep="\n  ")
-            return
-        if _FIRST_STEP.value:
-            print(f"{first_step_seconds():.1f} s from process start to the end of the first step")
-            return
-        paths = benchmark(workdir)
-        print(paths[0].read_text())
-        print("Written:", *paths, sep="\n  ")
+        print(_measured())
 
 
 if __name__ == "__main__":

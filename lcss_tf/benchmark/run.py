@@ -105,15 +105,16 @@ class Benchmark:
 
 
 def benchmark(workdir):
-    """Measures, writes ``benchmark.json`` and ``benchmark.md``, and returns their paths."""
+    """Measures, writes ``benchmark.md`` and ``benchmark.json``; returns the text and the paths."""
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     rows, rate = Benchmark().measure()
     result = {"matrix_product_gflops_per_second": rate / 1e9, "cores": os.cpu_count(), "rows": rows}
     paths = [workdir / "benchmark.md", workdir / "benchmark.json"]
-    write_bytes_whole(paths[0], _table(result).encode())
+    text = _table(result)
+    write_bytes_whole(paths[0], text.encode())
     write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
-    return paths
+    return text, paths
 
 
 def first_step_seconds():

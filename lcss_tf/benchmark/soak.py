@@ -20,7 +20,7 @@ def soak(workdir):
     run; the first warms up.
 
     Returns:
-      (the most in each third, MiB; the paths of a picture and of a table).
+      (the most in each third, as text; the paths of a picture and of a table).
     """
     workdir = Path(workdir)
     train(workdir)
@@ -30,7 +30,7 @@ def soak(workdir):
     paths = workdir / "soak.png", workdir / "soak.csv"
     images.write_png(paths[0], _picture(steps, mib, most))
     write_bytes_whole(paths[1], f"step,resident_mib\n{rows}\n".encode())
-    return most, paths
+    return text(most), paths
 
 
 def most_by_thirds(steps, mib):

@@ -58,9 +58,7 @@ _CASES = [
     pytest.param(
         kind,
         method,
-        marks=pytest.mark.slow
-        if kind == "VESDE" or (kind, method) == ("GeneralizedNormalSDE", "TimeTravel")
-        else (),
+        marks=pytest.mark.slow if kind == "VESDE" or method == "TimeTravel" else (),
     )
     for kind in SDES
     for method in sorted(lcss_tf.METHODS)

@@ -36,7 +36,14 @@ def test_isotropic_data_give_the_exact_posterior(method, noise_std, name):
         np.testing.assert_array_equal(x[:, :2], np.tile(Y[:2], (len(x), 1)))
 
 
-@pytest.mark.parametrize("method", [Replacement(), TimeTravel(), TimeTravel(NullSpace(0.5))])
+@pytest.mark.parametrize(
+    "method",
+    [
+        Replacement(),
+        pytest.param(TimeTravel(), marks=pytest.mark.slow),
+        pytest.param(TimeTravel(NullSpace(0.5)), marks=pytest.mark.slow),
+    ],
+)
 def test_so_do_replacement_and_time_travel(method):
     sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=100)
     x = helpers.draw(method, sampler, helpers.isotropic(0.5), Y)
@@ -46,7 +53,7 @@ def test_so_do_replacement_and_time_travel(method):
     np.testing.assert_array_equal(x[:, :2], np.tile(Y[:2], (len(x), 1)))
 
 
-@pytest.mark.parametrize("noise_std", [0.0, 0.3])
+@pytest.mark.parametrize("noise_std", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_tweedie_guidance_is_exact_on_correlated_data(noise_std):
     sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=300)
     method = TweedieGuidance(data_std=0.5, damping=0.0)
@@ -80,8 +87,8 @@ def share_of_way(method):
 @pytest.mark.parametrize(
     ("method", "share"),
     [
-        (Replacement(), 0.62),
-        (NullSpace(0.5), 0.62),
+        pytest.param(Replacement(), 0.62, marks=pytest.mark.slow),
+        pytest.param(NullSpace(0.5), 0.62, marks=pytest.mark.slow),
         (PseudoinverseGuidance(0.5), 0.95),
         pytest.param(TimeTravel(), 0.89, marks=pytest.mark.slow),
         pytest.param(TimeTravel(PseudoinverseGuidance(0.5)), 0.98, marks=pytest.mark.slow),

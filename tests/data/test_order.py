@@ -59,7 +59,7 @@ def test_resuming_goes_on_with_the_next_example(data, start_step):
     assert np.array_equal(resumed, numbers(data, 10)[start_step:])
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_workers_see_disjoint_parts_that_are_the_global_batch(data, workers):
     """Each worker has a pipeline of its own, as several machines would."""
     rows = BATCH // workers

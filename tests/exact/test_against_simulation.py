@@ -76,7 +76,7 @@ def test_the_paths_weight_points_at_the_exact_score(case):
                 assert product.mean() == pytest.approx(0, abs=error + 0.01), time
 
 
-@pytest.mark.parametrize("kind", ["SDE", "ODE"])
+@pytest.mark.parametrize("kind", [pytest.param("SDE", marks=pytest.mark.slow), "ODE"])
 def test_reverse_time_with_the_exact_score_gives_the_data_back(case, kind):
     """The reverse drift, its divergence term included, by both kinds of sampler."""
     sde, data = case

@@ -12,6 +12,7 @@ OFTEN = "--gin_bindings=checkpoints.every=50"
 XLA = "--gin_bindings=train_step.jit_compile=True"
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     """kill −9 in mid-training, run the same command again: every array equals."""
     arguments = ("--gin_file=tests/small.gin", LONG, OFTEN, XLA)

@@ -28,7 +28,11 @@ IMAGES = (
 )
 
 
-@pytest.fixture(scope="module", params=[(), IMAGES], ids=["plane", "images"])
+@pytest.fixture(
+    scope="module",
+    params=[(), pytest.param(IMAGES, marks=pytest.mark.slow)],
+    ids=["plane", "images"],
+)
 def workdir(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("film") / "run"
     config.load(ROOT / "tests" / "small.gin", request.param)

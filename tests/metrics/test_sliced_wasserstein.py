@@ -144,7 +144,7 @@ def test_bad_options_and_batches_are_refused():
 @pytest.mark.parametrize(
     ("data", "bound", "picture"),
     [
-        ("TwoMoons", 300, "final_grid.png"),
+        pytest.param("TwoMoons", 300, "final_grid.png", marks=pytest.mark.slow),
         ("GaussianMixture", None, "final_samples.npz"),  # in three dimensions: no picture
     ],
 )

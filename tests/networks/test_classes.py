@@ -109,6 +109,7 @@ EulerMaruyama.num_steps = 2
 """
 
 
+@pytest.mark.slow
 def test_a_conditional_run_trains_and_samples_each_class(tmp_path):
     (tmp_path / "run.gin").write_text(GIN)
     config.load(tmp_path / "run.gin")

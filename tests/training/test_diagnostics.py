@@ -26,7 +26,7 @@ def measure(state, loss, num_draws=64, num_buckets=3):
         DSMLoss(),
         pytest.param(LCSSLoss("path"), marks=pytest.mark.slow),
         pytest.param(LCSSLoss("transition"), marks=pytest.mark.slow),
-        LCSSLoss("gaussian", "control_variate", radius=0.02),
+        pytest.param(LCSSLoss("gaussian", "control_variate", radius=0.02), marks=pytest.mark.slow),
         pytest.param(SSMLoss(), marks=pytest.mark.slow),
         pytest.param(FDSSMLoss(radius=0.02), marks=pytest.mark.slow),
     ],
