@@ -27,12 +27,18 @@ def test_it_opens_with_command_hours_and_quality(path):
     assert "# Quality: " in head
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+# FFHQ trains, narrow, in tests/experiment; the others build the network of lcss_digits.
+_SLOW = ("lcss_ffhq", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
+_BUILT = [
+    pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in _SLOW else ())
+    for path in EXPERIMENTS
+]
+
+
+@pytest.mark.parametrize("path", _BUILT)
 def test_it_builds(path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     modules = [str(path.with_suffix(".py"))] if path.with_suffix(".py").exists() else []
-    # FFHQ's network has hundreds of variables at full width, and one pass over a megapixel
-    # builds them: the structure is the same on fewer pixels.
     config.load(path, imports=modules)
     lines = dry_run("runs/none")
     printed = capsys.readouterr().out

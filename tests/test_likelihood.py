@@ -65,7 +65,11 @@ def gaussian_log_prob(sde, x, t):
 
 @pytest.mark.parametrize(
     ("kind", "divergence"),
-    [*((kind, "exact") for kind in AFFINE), ("VPSDE", "rademacher"), ("VESDE", "gaussian")],
+    [
+        *((kind, "exact") for kind in AFFINE),
+        ("VPSDE", "rademacher"),
+        pytest.param("VESDE", "gaussian", marks=pytest.mark.slow),
+    ],
 )
 def test_a_gaussian(kind, divergence):
     sde = lcss_tf.SDES[kind]()
@@ -110,7 +114,8 @@ NON_AFFINE = {
 }
 
 
-@pytest.mark.parametrize("name", ["power 4", pytest.param("pearson", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NON_AFFINE))
 def test_non_affine_sdes_against_fokker_planck(name):
     """Scores from the exact p_t on a grid of times: the prior and the term ∂(g²) included."""
     kind, dataset = NON_AFFINE[name]

@@ -53,12 +53,13 @@ def works(sde, sampler):
     return message == "use it"
 
 
-# The other affine SDE says what VP says; time travel takes several steps where others take one.
+# The other affine SDE says what VP says; these methods take long.
+_LONG = ("TimeTravel", "TweedieGuidance", "PseudoinverseGuidance")
 _CASES = [
     pytest.param(
         kind,
         method,
-        marks=pytest.mark.slow if kind == "VESDE" or method == "TimeTravel" else (),
+        marks=pytest.mark.slow if kind == "VESDE" or method in _LONG else (),
     )
     for kind in SDES
     for method in sorted(lcss_tf.METHODS)
@@ -115,6 +116,7 @@ def test_evaluations_are_counted_as_they_happen():
             assert samples.evaluations == len(calls), (method, name)
 
 
+@pytest.mark.slow
 def test_a_method_works_compiled_and_its_samples_are_those_of_the_seed():
     sde = lcss_tf.SDES["VPSDE"]()
     y = Mask("half").apply(rng.normal(1, (2, *SHAPE)))

@@ -23,7 +23,10 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "EulerMaruyama" else ()) for n in SAMPLERS],
+)
 @pytest.mark.parametrize("noise_std", [0.0, 0.3])
 @pytest.mark.parametrize("method", [NullSpace, PseudoinverseGuidance])
 def test_isotropic_data_give_the_exact_posterior(method, noise_std, name):

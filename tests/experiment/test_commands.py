@@ -56,9 +56,10 @@ def test_my_sde_trains_and_samples_from_its_own_file(tmp_path):
     [
         (["--gin_file=gin/lcss_digit.gin"], "Did you mean"),
         (["--gin_file=tests/small.gin", "--gin_bindings=train.sde=@sdes.X()"], "Known: sdes."),
-        (
+        pytest.param(
             ["--gin_file=tests/small.gin", "--gin_bindings=distribution.num_replicas=3"],
             "batch_size = 16 is not divisible by the 3 replicas",
+            marks=pytest.mark.slow,
         ),
         (["--gin_file=gin/lcss_ffhq.gin"], "ffhq"),
     ],

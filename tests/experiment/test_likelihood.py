@@ -105,6 +105,7 @@ def test_a_kill_repeats_no_finished_batch(resting, tmp_path, monkeypatch):
     assert not module._Results(path, settings).log_prob
 
 
+@pytest.mark.slow
 def test_one_replica_equals_two_whatever_the_batch(resting, tmp_path):
     data = lcss_tf.DATASETS["Digits"]()
     results = []

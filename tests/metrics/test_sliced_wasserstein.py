@@ -145,7 +145,9 @@ def test_bad_options_and_batches_are_refused():
     ("data", "bound", "picture"),
     [
         pytest.param("TwoMoons", 300, "final_grid.png", marks=pytest.mark.slow),
-        ("GaussianMixture", None, "final_samples.npz"),  # in three dimensions: no picture
+        pytest.param(  # in three dimensions: no picture
+            "GaussianMixture", None, "final_samples.npz", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_evaluation_of_endless_vectors(tmp_path, data, bound, picture):

@@ -138,6 +138,7 @@ def test_dropout_is_a_function_of_the_seed(dropping):
     assert np.abs(a - network(x, cond, seed=2)).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_copies_and_rows_hold_too():
     network = NCSNpp(
         num_features=4, channel_multipliers=(1,), num_res_blocks=1, dropout=0.3, init_scale=1.0

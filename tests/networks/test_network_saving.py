@@ -57,6 +57,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 def test_reload_in_another_process(tmp_path):
     for name, (network, shape) in NETWORKS.items():
         x = tf.random.stateless_normal(shape, [0, 1])

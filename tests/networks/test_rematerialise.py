@@ -55,7 +55,7 @@ def gradients(network, size=8, **options):
     "options",
     [
         pytest.param({}, marks=pytest.mark.slow),
-        {"in_pieces": True},
+        pytest.param({"in_pieces": True}, marks=pytest.mark.slow),
         pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
     ],
     ids=str,

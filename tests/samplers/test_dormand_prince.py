@@ -179,7 +179,9 @@ def test_parity_of_the_ode_sampler(reference):
 STD = 0.5
 
 
-@pytest.mark.parametrize("kind", ["VPSDE", "SubVPSDE", "VESDE"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("SubVPSDE", marks=pytest.mark.slow), "VPSDE", "VESDE"]
+)
 def test_the_flow_of_a_gaussian_down_to_the_smallest_time(kind):
     """float32 from T to 1e-5: x_t = x_T std_t/std_T exactly, at every frame of the film."""
     sde = lcss_tf.SDES[kind]()

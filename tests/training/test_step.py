@@ -85,7 +85,7 @@ def test_ema_is_the_average_it_states():
     np.testing.assert_allclose(helpers.weights(state.ema.network), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_non_finite_step_changes_nothing(replicas):
     state, distribution = helpers.make_state(replicas)
     step = helpers.make_step(state, distribution, jit_compile=False)
