@@ -16,7 +16,7 @@ from tests.processes import run, scalars
 
 NARROW = [
     "NCSNpp.num_features = 4",
-    "NCSNpp.channel_multipliers = (1, 1, 1, 1, 1, 1, 1, 1)",  # attention at 8×8 alone
+    "NCSNpp.channel_multipliers = (1, 1, 1, 1, 1)",  # attention in the middle alone, at 64×64
     "NCSNpp.attention_resolutions = ()",
     "train.total_steps = 2",
     "train.batch_size = 2",
@@ -77,10 +77,6 @@ def test_the_three_give_identical_batches(sources):
         assert np.array_equal(other, folder[1:]), name
 
 
-# The folder, and a source that is not images in files: the third reads as the first does.
-_COMMANDS = ["folder", pytest.param("tfds", marks=pytest.mark.slow), "tfrecord"]
-
-
 @pytest.fixture(scope="module")
 def trained(sources, tmp_path_factory):
     """The losses and gradient norms of the first steps, by source, as a person trains."""
@@ -96,12 +92,14 @@ def trained(sources, tmp_path_factory):
     return figures
 
 
-@pytest.mark.parametrize("name", _COMMANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["folder", "tfds", "tfrecord"])
 def test_the_command_trains_on_each_the_same(trained, name):
     losses, norms = trained(name)
     assert sorted(losses) == [1, 2]
     expected_losses, expected_norms = trained("folder")
-    # The batches are identical; sums over threads may round differently.
-    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    # The batches are identical; sums over threads may round differently. A fresh network's output
+    # is next to nothing, and its losses with it: gradients tell the batches apart.
+    assert losses == pytest.approx(expected_losses, rel=1e-4)
     assert norms == pytest.approx(expected_norms, rel=1e-4)
-    assert losses[1] != pytest.approx(losses[2], rel=1e-3)
+    assert norms[1] != pytest.approx(norms[2], rel=1e-2)
