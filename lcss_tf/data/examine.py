@@ -1,5 +1,6 @@
 """What is wrong with an image that TensorFlow could not read, and what an image is: by Pillow."""
 
+import functools
 import io
 import warnings
 from typing import NamedTuple
@@ -62,9 +63,19 @@ def checked(content, shape):
     """
     found = facts(content)
     try:
-        return found, decode_bytes(tf.constant(content), shape).numpy()
+        return found, _decoder(tuple(shape))(tf.constant(content)).numpy()
     except (tf.errors.OpError, OSError, ValueError, SyntaxError) as error:  # Pillow's, too
         raise BadImage(
             f"a {found.format} of {found.size[0]}×{found.size[1]} pixels whose data cannot be "
             "decoded: truncated or damaged"
         ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _decoder(shape):
+    # As a graph: its many small operations one by one take 10 ms, and hold Python's lock.
+    return tf.function(
+        lambda content: decode_bytes(content, shape),
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
+    )
