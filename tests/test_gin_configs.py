@@ -27,8 +27,8 @@ def test_it_opens_with_command_hours_and_quality(path):
     assert "# Quality: " in head
 
 
-# FFHQ trains, narrow, in tests/experiment; the others build the network of lcss_digits.
-_SLOW = ("lcss_ffhq", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
+# Large networks take long to build; the small ones here have the network of lcss_digits.
+_SLOW = ("lcss_ffhq", "lcss_cifar10", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
 _BUILT = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in _SLOW else ())
     for path in EXPERIMENTS

@@ -34,8 +34,8 @@ def test_bad_counts_are_refused():
         Generation(state, (2,), distribution, batch_size=7)
 
 
-# Those with parts of their own: two steps of noise, a history, steps that are chosen.
-_QUICK = ("EulerMaruyama", "PredictorCorrector", "DPMSolverPP", "DormandPrince")
+# Those with parts of their own: two steps of noise, a history.
+_QUICK = ("EulerMaruyama", "PredictorCorrector", "DPMSolverPP")
 _SAMPLERS = [
     pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
     for name in sorted(lcss_tf.SAMPLERS)

@@ -113,6 +113,7 @@ def test_a_non_finite_step_changes_nothing(replicas):
     assert report.finite
 
 
+@pytest.mark.slow
 def test_dropout_does_not_depend_on_the_replicas():
     """The network's masks are rows of the global batch's, and shared by x and x'."""
     losses = {}
