@@ -52,7 +52,7 @@ class Clock:
 
 
 class _Bar:
-    """One live line: step, loss, steps/s, images/s, time left."""
+    """One live line: step, loss, steps/s, examples/s, time left."""
 
     def __init__(self, bar):
         self._bar = bar
@@ -65,7 +65,8 @@ class _Bar:
     def show(self, step, loss, rate, batch_size):
         self._shown = time.monotonic()
         self._bar.set_postfix_str(
-            f"loss {loss:.4f}, {rate:.1f} steps/s, {rate * batch_size:,.0f} images/s", refresh=False
+            f"loss {loss:.4f}, {rate:.1f} steps/s, {rate * batch_size:,.0f} examples/s",
+            refresh=False,
         )
         self._bar.update(step - self._bar.n)
         self._bar.refresh()
