@@ -26,9 +26,7 @@ _FIRST_STEP = flags.DEFINE_bool(
 )
 _SCALING = flags.DEFINE_bool("scaling", False, "Only the cost of spreading a step over two.")
 _SOAK = flags.DEFINE_bool("soak", False, "Only a long run, and the growth of its memory.")
-_DATA = flags.DEFINE_bool(
-    "data", False, "Only input: the experiment's, or 1024-px PNG files."
-)
+_DATA = flags.DEFINE_bool("data", False, "Only input: the experiment's, or 1024-px PNG files.")
 
 
 def _measured():

@@ -115,7 +115,6 @@ def own_input(seconds=_SECONDS, rounds=_ROUNDS):
     Nothing is trained. A step that takes longer than `milliseconds_per_batch` never waits.
     """
     distribution, recipe = devices_and_recipe()
-    recipe.data.require("train")
     batches = training_batches(recipe, distribution, 0)
     for _ in range(_READ_AHEAD * MOST):  # what was read ahead while nobody waited must not count
         next(batches)

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from tqdm import tqdm
 
 from lcss_tf.data import hashing
+from lcss_tf.data.bar import reading_bar
 from lcss_tf.data.decode import decode_bytes
 from lcss_tf.data.examine import BadImage, checked
 from lcss_tf.data.files import GONE, LOCKED
@@ -15,7 +15,6 @@ from lcss_tf.data.splits import check_policy
 CACHE_MIB = 2_048  # decoded images up to this size are held in memory
 _PARALLEL = 16  # images of one batch decoded at once
 _SUBSTITUTES = 7  # images tried in the place of a bad one
-_PATIENCE_SECONDS = 3  # of reading before a person is told how long it will take
 
 
 class EncodedImages(ImageDataset):
@@ -172,12 +171,11 @@ class EncodedImages(ImageDataset):
         with tf.init_scope(), tf.device("CPU:0"):
             images = np.empty((size, *self.shape), np.uint8)
             i = -1
-            label = f"reading {self.name}, {split}"
             try:
-                found = self.in_order(split).as_numpy_iterator()
-                bar = tqdm(found, label, size, unit=" images", delay=_PATIENCE_SECONDS)
-                for i, image in enumerate(bar):
-                    images[i] = image
+                with reading_bar(size, f"{self.name}, {split}", "images") as bar:
+                    for i, image in enumerate(self.in_order(split).as_numpy_iterator()):
+                        images[i] = image
+                        bar.update()
             except tf.errors.OpError as error:
                 self.explain([i + 1], split)
                 raise error

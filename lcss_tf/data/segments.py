@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from lcss_tf.data.bar import reading_bar
 from lcss_tf.data.files import why_unreadable
 from lcss_tf.data.reading import read_range
 
@@ -19,7 +19,6 @@ MEMORY_BYTES = 2**30  # data up to this size are held in memory
 _PARALLEL = 16  # examples of one batch read at once
 _NUMBERS = "uif"  # NumPy's kinds of dtype that are numbers
 _CHUNK_VALUES = 2**22
-_PATIENCE_SECONDS = 3  # of reading before a person is told how long it will take
 
 
 class Segment(NamedTuple):
@@ -70,7 +69,7 @@ def scan(segments):
 def _parts(segments):
     """All examples in order, float64 [rows, values], some at a time."""
     count = sum(len(segment.array) for segment in segments)
-    with tqdm(None, "reading", count, unit=" examples", delay=_PATIENCE_SECONDS) as bar:
+    with reading_bar(count, "arrays", "examples") as bar:
         for segment in segments:
             array = segment.array
             values = int(np.prod(array.shape[1:]))

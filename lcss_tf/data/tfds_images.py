@@ -134,10 +134,6 @@ class TFDS(EncodedImages):
         record = self._open(split).read(index)
         return tf.io.parse_single_example(record, _IMAGE)["image"]
 
-    def pixels(self, index, split):
-        """See `EncodedImages.pixels`."""
-        return decode_bytes(self.content(index, split), self.shape)
-
     def in_order(self, split):
         """See `EncodedImages.in_order`; where nothing is skipped the shards are read through."""
         if self.on_bad_example == "skip":
