@@ -9,7 +9,7 @@ import os
 # Before TensorFlow is imported: its start-up notes hide the lines that people look for.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from lcss_tf import rng  # isort: skip
+from lcss_tf import random  # isort: skip
 from lcss_tf.registry import (
     CORRECTORS,
     DATASETS,
@@ -22,8 +22,8 @@ from lcss_tf.registry import (
     PRECONDITIONINGS,
     PREDICTORS,
     SAMPLERS,
+    SCHEDULES,
     SDES,
-    SPACINGS,
     WEIGHTINGS,
     register_corrector,
     register_dataset,
@@ -36,8 +36,8 @@ from lcss_tf.registry import (
     register_preconditioning,
     register_predictor,
     register_sampler,
+    register_schedule,
     register_sde,
-    register_spacing,
     register_weighting,
 )
 from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
@@ -71,7 +71,7 @@ __all__ = [
     "SAMPLERS",
     "SDE",
     "SDES",
-    "SPACINGS",
+    "SCHEDULES",
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
@@ -95,9 +95,9 @@ __all__ = [
     "register_predictor",
     "register_sampler",
     "register_sde",
-    "register_spacing",
+    "register_schedule",
     "register_weighting",
-    "rng",
+    "random",
     "samplers",
     "score",
 ]

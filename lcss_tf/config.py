@@ -15,9 +15,10 @@ from pathlib import Path
 import gin
 from absl import logging
 
+from lcss_tf.errors import UsageError
+from lcss_tf.files import write_bytes
 from lcss_tf.provenance import provenance
 from lcss_tf.registry import ALL_REGISTRIES
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 PROJECT_GIN = Path(__file__).resolve().parent.parent / "gin"
 _CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
@@ -25,7 +26,7 @@ _DEVICES = re.compile(r"^distribution\.\w+ = .*\n", re.MULTILINE)
 _UNKNOWN = re.compile(r"No configurable matching (?:reference )?'@?([\w./]+)")
 
 
-class ConfigError(ValueError):
+class ConfigError(UsageError):
     """A configuration that cannot be used; the message says what to change."""
 
 
@@ -115,7 +116,7 @@ def claim_workdir(workdir, imports=(), force=False):
     with _writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            write_bytes_whole(workdir / name, content)
+            write_bytes(workdir / name, content)
     return contents
 
 
@@ -169,7 +170,7 @@ def recorded(workdir):
 def write_operative(workdir):
     """Writes the operative configuration, every parameter that was used; returns {name: bytes}."""
     content = gin.operative_config_str().encode()
-    write_bytes_whole(Path(workdir) / _OPERATIVE, content)
+    write_bytes(Path(workdir) / _OPERATIVE, content)
     return {_OPERATIVE: content}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import special
 
+from lcss_tf.errors import UsageError
 from lcss_tf.samplers.adaptive_ode import probability_flow
 from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
 
@@ -71,7 +72,7 @@ def interpolate(sde, first, second, fractions):
     """
     first, second = (np.asarray(x, np.float64) for x in (first, second))
     if first.shape != second.shape:
-        raise ValueError(
+        raise UsageError(
             f"Latents to interpolate must be alike; got {first.shape} and {second.shape}."
         )
     normal = _NormalCoordinates(sde, first.shape[1:])
@@ -137,7 +138,7 @@ class _NormalCoordinates:
         apart = _log_prob(sde, x.reshape(-1, 1)).reshape(4, dimension).sum(axis=1)
         gap = np.abs(apart - _log_prob(sde, x)).max() / dimension
         if not (gap < _TOLERATED and abs(total - 1) < _TOLERATED):
-            raise ValueError(
+            raise UsageError(
                 f"interpolate expects a prior of independent, equal coordinates; the prior of "
                 f"{type(sde).__name__} is none (its log density is off by {gap:.2g} nats a "
                 f"dimension, its mass is {total:.4g}). Mix the latents as that prior asks for, and "

@@ -1,13 +1,13 @@
 """uint8 images: grids for people to look at, and PNG files."""
 
-import contextlib
 import io
 import math
-import os
-import tempfile
 
 import numpy as np
 from PIL import Image
+
+from lcss_tf import files
+from lcss_tf.errors import UsageError
 
 _CHANNELS = (1, 3, 4)
 _LEGIBLE = 64  # pixels along the shorter side that a person reads at ease
@@ -32,12 +32,12 @@ def grid(images, columns=None, padding=2, scale=None, background=128):
     """
     images = _checked(images, rank=4, what="A grid takes images [N, H, W, C]")
     if len(images) == 0:
-        raise ValueError("A grid needs at least one image; got none.")
+        raise UsageError("A grid needs at least one image; got none.")
     count, height, width, channels = images.shape
     scale = max(1, math.ceil(_LEGIBLE / min(height, width))) if scale is None else scale
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     if scale < 1 or columns < 1 or padding < 0:
-        raise ValueError(
+        raise UsageError(
             "A grid needs scale >= 1, columns >= 1 and padding >= 0; got "
             f"{scale}, {columns} and {padding}."
         )
@@ -77,7 +77,7 @@ def write_png(path, image):
     Raises:
       ValueError: as `encode_png`.
     """
-    _write_whole(path, encode_png(image))
+    files.write_bytes(path, encode_png(image))
 
 
 def write_gif(path, frames, milliseconds=80, pause=1_500):
@@ -95,7 +95,7 @@ def write_gif(path, frames, milliseconds=80, pause=1_500):
     frames = [_checked(frame, rank=3, what="A GIF takes images [H, W, C]") for frame in frames]
     if not frames or len({frame.shape for frame in frames}) > 1:
         shapes = sorted({frame.shape for frame in frames})
-        raise ValueError(f"A GIF needs frames of one shape, at least one; got {shapes}.")
+        raise UsageError(f"A GIF needs frames of one shape, at least one; got {shapes}.")
     first, *rest = [
         Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame[:, :, :3])
         for frame in frames
@@ -103,32 +103,17 @@ def write_gif(path, frames, milliseconds=80, pause=1_500):
     buffer = io.BytesIO()
     durations = [milliseconds] * len(rest) + [pause]
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
-    _write_whole(path, buffer.getvalue())
-
-
-def _write_whole(path, content):
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(partial, 0o644)  # mkstemp makes files that only their owner may read
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(partial)
-        raise
+    files.write_bytes(path, buffer.getvalue())
 
 
 def _checked(images, rank, what):
     images = np.asarray(images)
     if images.dtype != np.uint8:
-        raise ValueError(
+        raise UsageError(
             f"{what} of dtype uint8; got {images.dtype}. Unscale them first: info.unscale(x)."
         )
     if images.ndim != rank or images.shape[-1] not in _CHANNELS:
-        raise ValueError(
+        raise UsageError(
             f"{what} with 1 (grey), 3 (RGB) or 4 (RGBA) channels; got the shape {images.shape}. "
             "Show other channels one by one."
         )

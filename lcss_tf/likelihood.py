@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.derivative import score_and_products, trace
 from lcss_tf.losses.directions import DIRECTIONS
+from lcss_tf.ops import shape_of, sum_over_data
 from lcss_tf.samplers.adaptive_ode import probability_flow
 from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
-from lcss_tf.sdes.shapes import shape_of, sum_over_data
 
 DIVERGENCES = (*DIRECTIONS, "exact")
 _MOST_DIMENSIONS = 256  # of the exact trace
@@ -56,9 +57,9 @@ class Likelihood:
 
     def __init__(self, divergence="rademacher", num_probes=1, solver=None, t_min=None):
         if divergence not in DIVERGENCES:
-            raise ValueError(f"divergence must be one of {DIVERGENCES}; got {divergence!r}.")
+            raise UsageError(f"divergence must be one of {DIVERGENCES}; got {divergence!r}.")
         if num_probes < 1:
-            raise ValueError(f"A likelihood expects num_probes >= 1; got {num_probes}.")
+            raise UsageError(f"A likelihood expects num_probes >= 1; got {num_probes}.")
         self.divergence, self.num_probes = divergence, num_probes
         self.solver = solver or DormandPrinceSolver()
         self.t_min = t_min
@@ -67,12 +68,12 @@ class Likelihood:
         """Raises ValueError if the times or the dimension are out of range."""
         start, dimension = self.start(sde), math.prod(example_shape)
         if not 0 <= start < sde.T:
-            raise ValueError(
+            raise UsageError(
                 f"t_min must lie in [0, {sde.T:g}), the times of {type(sde).__name__}; "
                 f"got {start:g}."
             )
         if self.divergence == "exact" and dimension > _MOST_DIMENSIONS:
-            raise ValueError(
+            raise UsageError(
                 "The exact divergence takes one backward pass for each dimension, of which there "
                 f"are {dimension:,}; it takes at most {_MOST_DIMENSIONS}. Use divergence = "
                 "'rademacher', with more probes if need be."
@@ -85,11 +86,11 @@ class Likelihood:
     def __call__(self, score_fn, sde, x, seed):
         """The `LogLikelihood` of x [B, ...]; the probes are drawn from `seed`.
 
-        With ``rng.at_row(seed, row)`` an example's probe belongs to its place in all of the data.
+        With ``random.at_row(seed, row)`` an example's probe belongs to its place in all the data.
         """
         if self.divergence == "exact":
             return self.with_probes(score_fn, sde, x, None)
-        draw, seeds = DIRECTIONS[self.divergence], rng.split(seed, self.num_probes)
+        draw, seeds = DIRECTIONS[self.divergence], random.split(seed, self.num_probes)
         return self.with_probes(score_fn, sde, x, [draw(s, shape_of(x)) for s in seeds])
 
     def with_probes(self, score_fn, sde, x, probes):

@@ -10,6 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from lcss_tf.errors import UsageError
+
 _BLUES = ("#ffffff", "#dfe8f2", "#b9cfe6", "#94b6d9")
 _DENSITY = LinearSegmentedColormap.from_list("density", _BLUES)
 INK = "#33383d"
@@ -82,7 +84,7 @@ def score_field(points, scores, log_density=None, extent=2.6, title=None):
     """
     points, scores = _pairs(points, "points"), _pairs(scores, "scores")
     if len(points) != len(scores):
-        raise ValueError(f"Each point needs one score; got {len(points)} and {len(scores)}.")
+        raise UsageError(f"Each point needs one score; got {len(points)} and {len(scores)}.")
     finite = np.isfinite(scores).all(axis=1)
     figure, axes = _axes(extent, title)
     _draw_density(axes, log_density, extent)
@@ -207,7 +209,7 @@ def series_style(i):
 def _pairs(values, what):
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or values.shape[1] != 2:
-        raise ValueError(f"A picture of 2-D data takes {what} [N, 2]; got {values.shape}.")
+        raise UsageError(f"A picture of 2-D data takes {what} [N, 2]; got {values.shape}.")
     return values
 
 

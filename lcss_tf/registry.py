@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import gin
 
+from lcss_tf.errors import UnknownNameError, UsageError
+
 
 class Registry(Mapping):
     """A mapping from names to classes; look-ups ignore case.
@@ -42,7 +44,7 @@ class Registry(Mapping):
     def _add(self, part, name):
         taken = self._find(name)
         if taken is not None:
-            raise ValueError(
+            raise UsageError(
                 f"The {self.kind} {name!r} is registered already, by "
                 f"{self._parts[taken].__module__}. Choose another name: "
                 f"@register_{self.kind.lower()}('another_name')."
@@ -62,7 +64,7 @@ class Registry(Mapping):
         if key is None:
             close = difflib.get_close_matches(str(name), self._parts, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise KeyError(
+            raise UnknownNameError(
                 f"No {self.kind} named {name!r}.{hint} Known: {', '.join(sorted(self._parts))}."
             )
         return self._parts[key]
@@ -86,7 +88,7 @@ PRECONDITIONINGS = Registry("preconditionings", "preconditioning")
 LOSSES = Registry("losses", "loss")
 WEIGHTINGS = Registry("weightings", "weighting")
 SAMPLERS = Registry("samplers", "sampler")
-SPACINGS = Registry("spacings", "spacing")
+SCHEDULES = Registry("schedules", "spacing")
 PREDICTORS = Registry("predictors", "predictor")
 CORRECTORS = Registry("correctors", "corrector")
 OPERATORS = Registry("operators", "operator")
@@ -102,7 +104,7 @@ ALL_REGISTRIES = (
     LOSSES,
     WEIGHTINGS,
     SAMPLERS,
-    SPACINGS,
+    SCHEDULES,
     PREDICTORS,
     CORRECTORS,
     OPERATORS,
@@ -118,7 +120,7 @@ register_preconditioning = PRECONDITIONINGS.register
 register_loss = LOSSES.register
 register_weighting = WEIGHTINGS.register
 register_sampler = SAMPLERS.register
-register_spacing = SPACINGS.register
+register_schedule = SCHEDULES.register
 register_predictor = PREDICTORS.register
 register_corrector = CORRECTORS.register
 register_operator = OPERATORS.register

@@ -7,8 +7,9 @@ Losses and samplers see the score function only. It takes x [N, ...] and times t
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like
 from lcss_tf.registry import PRECONDITIONINGS
-from lcss_tf.sdes.shapes import like
 
 
 @PRECONDITIONINGS.register("moments")
@@ -33,7 +34,7 @@ class Moments:
 
     def __call__(self, network, sde, x, t):
         if self.measured is None:
-            raise ValueError(
+            raise UsageError(
                 "The preconditioning 'moments' does not know the data yet: call "
                 "prepare(sde, x0), or restore a checkpoint."
             )

@@ -17,6 +17,8 @@ import functools
 
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+
 _IN_PIECES = contextvars.ContextVar("in_pieces", default=False)
 
 
@@ -46,7 +48,7 @@ def mode(jit_compile, pieces_on_cpu):
       ValueError: none of these.
     """
     if jit_compile not in (True, "pieces", False, None):
-        raise ValueError(f"jit_compile must be True, 'pieces', False or None; got {jit_compile!r}.")
+        raise UsageError(f"jit_compile must be True, 'pieces', False or None; got {jit_compile!r}.")
     if jit_compile is not None:
         return jit_compile
     on_cpu = not tf.config.list_logical_devices("GPU")

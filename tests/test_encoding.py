@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.encoding import decode, encode, interpolate
 from lcss_tf.samplers import DormandPrinceSolver
 
@@ -38,7 +38,7 @@ def test_the_round_trip_where_there_is_no_kernel():
             log_prob = sde.prior_log_prob(x)
         return tape.gradient(log_prob, x)
 
-    x = sde.prior_sample((20, 3), rng.as_seed(1))
+    x = sde.prior_sample((20, 3), random.as_seed(1))
     np.testing.assert_allclose(encode(prior_score, sde, x)[0], x, rtol=1e-4, atol=1e-5)
     other = lambda x, t: 1.3 * prior_score(x, t)
     latent, _ = encode(other, sde, x, t_min=0.3)
@@ -59,12 +59,12 @@ def test_what_fails_is_nan_and_says_so():
 def test_the_middle_is_distributed_as_the_prior(kind):
     """For independent latents, whatever the prior; the ends are the latents themselves."""
     sde = lcss_tf.SDES[kind]()
-    a, b = (sde.prior_sample((500, 40), rng.as_seed(seed)) for seed in (1, 2))
+    a, b = (sde.prior_sample((500, 40), random.as_seed(seed)) for seed in (1, 2))
     path = interpolate(sde, a, b, [0.0, 0.3, 0.5, 1.0])
     assert path.shape == (4, 500, 40)
     np.testing.assert_allclose(path[0], a, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(path[3], b, rtol=1e-5, atol=1e-6)
-    reference = sde.prior_sample((500, 40), rng.as_seed(3)).numpy().ravel()
+    reference = sde.prior_sample((500, 40), random.as_seed(3)).numpy().ravel()
     for middle in path[1:3]:
         assert stats.ks_2samp(middle.ravel(), reference).statistic < 1.63 * np.sqrt(2 / 20_000)
 
@@ -79,7 +79,7 @@ def test_on_a_gaussian_prior_it_is_slerp():
 def test_priors_and_shapes_that_do_not_fit_are_refused():
     class Correlated(lcss_tf.SDE):
         def prior_sample(self, shape, seed):
-            return rng.normal(seed, shape)
+            return random.normal(seed, shape)
 
         def prior_log_prob(self, x):
             pairs = tf.reduce_sum(x[:, 1:] * x[:, :-1], axis=1)

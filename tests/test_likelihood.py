@@ -8,12 +8,12 @@ import tensorflow as tf
 from scipy import stats
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.data import Scaling
 from lcss_tf.exact import ExactMixture
 from lcss_tf.likelihood import Likelihood, bits_per_dim
+from lcss_tf.ops import like
 from lcss_tf.samplers import DormandPrinceSolver
-from lcss_tf.sdes.shapes import like
 from tests.conftest import relative_error
 
 AFFINE = ["VPSDE", "SubVPSDE", "VESDE"]
@@ -73,9 +73,9 @@ def gaussian_log_prob(sde, x, t):
 )
 def test_a_gaussian(kind, divergence):
     sde = lcss_tf.SDES[kind]()
-    x = MEAN + tf.linalg.matvec(CHOLESKY, rng.normal(1, (400, 2)))
+    x = MEAN + tf.linalg.matvec(CHOLESKY, random.normal(1, (400, 2)))
     likelihood = Likelihood(divergence, num_probes=1 if divergence == "exact" else 4)
-    got = compiled(likelihood, gaussian_score(sde), sde)(x, rng.as_seed(2))
+    got = compiled(likelihood, gaussian_score(sde), sde)(x, random.as_seed(2))
     assert got.failure[0] == -1
     # The data's mean has not quite been forgotten by T, so p_T is not quite the prior.
     forgotten = gaussian_log_prob(sde, got.latent, sde.T) - sde.prior_log_prob(got.latent).numpy()
@@ -87,7 +87,7 @@ def test_a_gaussian(kind, divergence):
     # Unbiased, and the probes' error falls with their number.
     spread = float(np.std(gap))
     assert float(np.mean(gap)) == pytest.approx(0, abs=4 * spread / math.sqrt(len(gap)))
-    single = compiled(Likelihood(divergence), gaussian_score(sde), sde)(x, rng.as_seed(2))
+    single = compiled(Likelihood(divergence), gaussian_score(sde), sde)(x, random.as_seed(2))
     alone = single.log_prob.numpy() + forgotten - gaussian_log_prob(sde, x, sde.t_min)
     assert float(np.std(alone)) == pytest.approx(math.sqrt(4) * spread, rel=0.25)
 
@@ -97,12 +97,12 @@ def test_a_mixture_in_the_plane(kind):
     """Eight clusters: log densities that span many nats, far points among them."""
     sde = lcss_tf.SDES[kind]()
     data = lcss_tf.DATASETS["GaussianMixture"]()
-    x = tf.concat([data.examples(np.arange(200)), 0.7 * rng.normal(3, (50, 2))], axis=0)
+    x = tf.concat([data.examples(np.arange(200)), 0.7 * random.normal(3, (50, 2))], axis=0)
 
     def score_fn(x, t):
         return data.score(x, *sde.marginal(t))
 
-    got = compiled(Likelihood("exact"), score_fn, sde)(x, rng.as_seed(0))
+    got = compiled(Likelihood("exact"), score_fn, sde)(x, random.as_seed(0))
     exact = data.log_density(x, *sde.marginal(tf.constant([sde.t_min]))).numpy()
     assert exact.min() < -5
     np.testing.assert_allclose(got.log_prob, exact, atol=0.02, rtol=2e-3)
@@ -152,7 +152,7 @@ def test_non_affine_sdes_against_fokker_planck(name):
     likelihood = Likelihood("exact", solver=DormandPrinceSolver(1e-4, 1e-4), t_min=start)
     x = data.examples(np.arange(300))
     x = tf.boolean_mask(x, tf.abs(x[:, 0]) < 30)
-    got = compiled(likelihood, score_fn, sde)(x, rng.as_seed(0))
+    got = compiled(likelihood, score_fn, sde)(x, random.as_seed(0))
     gap = got.log_prob.numpy() - exact.log_prob(x.numpy(), 0)
     assert abs(gap.mean()) < 0.01
     # Where p_T is not quite the prior, its own density tells how exact the rest is.
@@ -165,18 +165,18 @@ def test_probes_belong_to_places_in_the_data():
     sde = lcss_tf.SDES["VPSDE"]()
     likelihood, score_fn = Likelihood(), gaussian_score(sde)
     run = compiled(likelihood, score_fn, sde)
-    x = rng.normal(1, (8, 2))
-    whole = run(x, rng.at_row(5, 0)).log_prob
-    half = run(x[4:], rng.at_row(5, 4)).log_prob
+    x = random.normal(1, (8, 2))
+    whole = run(x, random.at_row(5, 0)).log_prob
+    half = run(x[4:], random.at_row(5, 4)).log_prob
     np.testing.assert_allclose(half, whole[4:], rtol=1e-5)
-    other = run(x, rng.at_row(6, 0)).log_prob
+    other = run(x, random.at_row(6, 0)).log_prob
     assert np.abs(other - whole).max() > 1e-3
 
 
 def test_an_unsolved_ode_is_nan():
     sde = lcss_tf.SDES["VPSDE"]()
     likelihood = Likelihood(solver=DormandPrinceSolver(max_steps=2))
-    got = compiled(likelihood, gaussian_score(sde), sde)(tf.ones([3, 2]), rng.as_seed(0))
+    got = compiled(likelihood, gaussian_score(sde), sde)(tf.ones([3, 2]), random.as_seed(0))
     assert np.isnan(got.log_prob).all()
     assert got.failure[0] == 2
 

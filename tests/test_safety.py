@@ -8,9 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from lcss_tf import config
+from lcss_tf import config, files
 from lcss_tf.data.image_folder import ImageFolder
-from lcss_tf.features import store
 from lcss_tf.training.checkpoints import read
 
 ROOT = config.PROJECT_GIN.parent
@@ -56,7 +55,7 @@ def test_a_checkpoint_with_a_pickle_runs_nothing(tmp_path):
     np.savez(path, meta=array, allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle"):
         read(path, {})
-    assert store.read_arrays(path) is None
+    assert files.read_arrays(path) is None
     assert not mark.exists()
     pickle.loads(pickle.dumps(array))  # the bomb is a real one
     assert mark.exists()

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
 from lcss_tf.layers.normalization import normalised
 
 OPTIONS = {
@@ -31,15 +31,15 @@ def network_of(**options):
         **options,
     )
     network.build((None, 8, 8, 2))
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for weight in network.trainable_variables:
-        weight.assign(weight + 0.1 * random.normal(size=weight.shape))
+        weight.assign(weight + 0.1 * generator.normal(size=weight.shape))
     return network
 
 
 def loss_and_gradients(network, in_pieces, second_order):
     """A loss of the output, or of its product with the input's gradient, and its gradients."""
-    x, v = (rng.normal(seed, (3, 8, 8, 2)) for seed in (1, 2))
+    x, v = (random.normal(seed, (3, 8, 8, 2)) for seed in (1, 2))
     cond = tf.constant([0.3, 1.0, 20.0])
 
     def compute():
@@ -81,7 +81,7 @@ def test_pieces_equal_the_graph(name, second_order):
 @pytest.mark.parametrize("silu", [False, True])
 def test_the_norm_s_written_gradient_is_the_automatic_one(silu):
     """In float64's stead: a function of the output that no symmetry makes vanish."""
-    x = 2.0 + rng.normal(0, (2, 5, 3, 8))
+    x = 2.0 + random.normal(0, (2, 5, 3, 8))
     gamma, beta = tf.linspace(0.5, 2.0, 8), tf.linspace(-1.0, 1.0, 8)
 
     def gradients(in_pieces):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.recipe import measure, new_state
@@ -38,7 +38,7 @@ def training_case(name, recipe, distribution, mode, count_flops):
         state, recipe.loss, distribution, recipe.batch_size, recipe.seed, jit_compile=False
     )
     batch = distribution.first(next(batches))
-    flops = count_flops(counted.loss_and_gradients, batch, rng.as_seed(0))
+    flops = count_flops(counted.loss_and_gradients, batch, random.as_seed(0))
 
     def run():
         step(next(batches), state.step).loss.numpy()
@@ -52,7 +52,7 @@ def forward_case(recipe, distribution, mode, count_flops):
     state = _state(recipe, distribution)
     network, sde = state.network, recipe.sde
     mode = xla.mode(mode, getattr(network, "pieces_on_cpu", False))
-    x = rng.normal(0, (recipe.batch_size, *recipe.data.shape))
+    x = random.normal(0, (recipe.batch_size, *recipe.data.shape))
     cond = sde.noise_label(tf.fill([recipe.batch_size], tf.constant(0.5 * sde.T)))
     flops = count_flops(network, x, cond)
 

@@ -13,9 +13,10 @@ import tensorflow as tf
 from lcss_tf import images
 from lcss_tf.data import ImageFolder, index_batches
 from lcss_tf.data.handing import MOST
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.recipe import devices_and_recipe
-from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.files import write_bytes
 
 _READ_AHEAD = 16  # batches, more than the pipeline holds
 _EPOCHS = 3  # that are timed
@@ -37,7 +38,7 @@ class InputBenchmark:
 
     def __init__(self, resolution=1024, count=64, batch_size=8, rounds=5):
         if min(resolution, batch_size, rounds) < 1 or count < 2:
-            raise ValueError(
+            raise UsageError(
                 "input_benchmark expects resolution, batch_size and rounds of at least 1 and "
                 f"count >= 2; got {resolution}, {batch_size}, {rounds} and {count}."
             )
@@ -143,5 +144,5 @@ def input_benchmark(workdir):
     """Measures, writes ``input.json`` under the workdir and returns the figures as text."""
     workdir = Path(workdir)
     figures = InputBenchmark().measure(workdir / "pictures")
-    write_bytes_whole(workdir / "input.json", json.dumps(figures, indent=1).encode())
+    write_bytes(workdir / "input.json", json.dumps(figures, indent=1).encode())
     return as_text(figures)

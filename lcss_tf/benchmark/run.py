@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from lcss_tf.benchmark.arithmetic import count_flops, matrix_product_rate
 from lcss_tf.benchmark.cases import forward_case, sampling_case, training_case
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.recipe import Recipe
+from lcss_tf.files import write_bytes
 from lcss_tf.memory import PeakMemory
-from lcss_tf.training.checkpoints import write_bytes_whole
 from lcss_tf.training.distribution import Distribution
 
 _MODES = {"auto": None, "one program": True, "pieces": "pieces", "graph": False}
@@ -36,7 +37,7 @@ class Benchmark:
     def __init__(self, losses=None, modes=("auto",), rounds=7, runs=3, sampler_steps=24):
         unknown = sorted(set(modes) - set(_MODES))
         if unknown or not modes or rounds < 1 or runs < 1:
-            raise ValueError(
+            raise UsageError(
                 f"benchmark expects modes among {sorted(_MODES)}, rounds >= 1 and runs >= 1; got "
                 f"{modes}, {rounds} and {runs}."
             )
@@ -112,8 +113,8 @@ def benchmark(workdir):
     result = {"matrix_product_gflops_per_second": rate / 1e9, "cores": os.cpu_count(), "rows": rows}
     paths = [workdir / "benchmark.md", workdir / "benchmark.json"]
     text = _table(result)
-    write_bytes_whole(paths[0], text.encode())
-    write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
+    write_bytes(paths[0], text.encode())
+    write_bytes(paths[1], json.dumps(result, indent=1).encode())
     return text, paths
 
 

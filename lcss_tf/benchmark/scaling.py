@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lcss_tf.files import write_bytes
 from lcss_tf.report.history import History
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 _BIN = Path(__file__).resolve().parents[2] / "bin"
 _REPLICAS = "--gin_bindings=distribution.num_replicas={}"
@@ -37,8 +37,8 @@ def scaling(gin_file, bindings, workdir, rounds=3, workers=2):
         times = _times(gin_file, bindings, Path(runs), rounds, workers)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    write_bytes_whole(workdir / "scaling.json", json.dumps(times, indent=1).encode())
-    write_bytes_whole(workdir / "scaling.md", table(times).encode())
+    write_bytes(workdir / "scaling.json", json.dumps(times, indent=1).encode())
+    write_bytes(workdir / "scaling.md", table(times).encode())
     return workdir / "scaling.md"
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from lcss_tf import images, plots
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.train import train
+from lcss_tf.files import write_bytes
 from lcss_tf.report.history import History
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 _TAG = "memory/resident_mib"
 
@@ -29,7 +30,7 @@ def soak(workdir):
     rows = "\n".join(f"{int(s)},{m:.1f}" for s, m in zip(steps, mib, strict=True))
     paths = workdir / "soak.png", workdir / "soak.csv"
     images.write_png(paths[0], _picture(steps, mib, most))
-    write_bytes_whole(paths[1], f"step,resident_mib\n{rows}\n".encode())
+    write_bytes(paths[1], f"step,resident_mib\n{rows}\n".encode())
     return text(most), paths
 
 
@@ -40,7 +41,7 @@ def most_by_thirds(steps, mib):
       ValueError: fewer than nine readings.
     """
     if len(steps) < 9:
-        raise ValueError(
+        raise UsageError(
             f"{len(steps)} readings of the memory are too few to see growth in: train longer, or "
             "bind a smaller trainer.log_every."
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gin
 
+from lcss_tf.errors import UnknownNameError, UsageError
 from lcss_tf.experiment.recipe import Recipe
 
 RESULT = "result.json"
@@ -50,18 +51,18 @@ class Contest:
         self.samplers = self.samplers or {"samples": None}
         strangers = sorted(set(self.sdes) - set(self.losses))
         if strangers or not self.losses:
-            raise ValueError(
+            raise UsageError(
                 f"compare.sdes has keys {strangers} that compare.losses has not; the losses are "
                 f"{sorted(self.losses)}."
             )
         if self.seconds < 0 or not all(0 < t <= 1 for t in self.times):
-            raise ValueError(
+            raise UsageError(
                 "compare expects seconds >= 0 and times in (0, 1]; got "
                 f"seconds={self.seconds}, times={self.times}."
             )
         slugs = {slug(name) for name in self.entries}
         if len(slugs) < len(self.entries):
-            raise ValueError(
+            raise UsageError(
                 f"compare.losses: {sorted(self.entries)} become the folders {sorted(slugs)}; use "
                 "names that differ in letters or digits, and seeds that differ."
             )
@@ -86,7 +87,7 @@ class Contest:
           KeyError: no such entry.
         """
         if name not in self.entries:
-            raise KeyError(f"No entry named {name!r} in compare: {sorted(self.entries)}.")
+            raise UnknownNameError(f"No entry named {name!r} in compare: {sorted(self.entries)}.")
         loss, seed = self.entries[name]
         given = {"sde": self.sdes[loss]} if loss in self.sdes else {}
         given |= {} if seed is None else {"seed": seed}
@@ -99,7 +100,7 @@ class Contest:
             try:
                 recipe.loss.check(recipe.sde)
             except ValueError as error:
-                raise ValueError(f"compare.losses[{loss!r}]: {error}") from error
+                raise UsageError(f"compare.losses[{loss!r}]: {error}") from error
 
 
 def slug(name):

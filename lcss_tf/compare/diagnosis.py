@@ -6,7 +6,8 @@ import numpy as np
 
 from lcss_tf.compare.contest import entry_workdir
 from lcss_tf.experiment.recipe import new_state
-from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, write_bytes_whole
+from lcss_tf.files import write_bytes
+from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 from lcss_tf.training.diagnostics import GradientDiagnostics
 from lcss_tf.training.distribution import Distribution
 
@@ -51,4 +52,4 @@ class Diagnosis:
             "figures": measured.figures(),
         }
         self._directory.mkdir(parents=True, exist_ok=True)
-        write_bytes_whole(self._directory / DIAGNOSIS, json.dumps(result, indent=1).encode())
+        write_bytes(self._directory / DIAGNOSIS, json.dumps(result, indent=1).encode())

@@ -10,10 +10,12 @@ from tqdm import tqdm
 from lcss_tf import images
 from lcss_tf.compare.contest import RESULT, entry_workdir, slug
 from lcss_tf.compare.judge import Judge
+from lcss_tf.errors import NotFiniteError
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.recipe import measure, new_state, write_data_info
+from lcss_tf.files import write_bytes
 from lcss_tf.memory import PeakMemory
-from lcss_tf.training.checkpoints import Checkpoints, write_bytes_whole
+from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.step import TrainStep
 
@@ -76,7 +78,7 @@ class Entry:
                 bar.set_postfix_str(figures, refresh=False)
                 bar.update(fraction - bar.n)
                 if not np.isfinite(loss):
-                    raise FloatingPointError(
+                    raise NotFiniteError(
                         f"{self._name}: the loss is {loss} at step {self._state.step}."
                     )
                 self._judge_if_due(marks, total)
@@ -84,7 +86,7 @@ class Entry:
                     self._save()
                     saved = record["seconds"]
         self._save()
-        write_bytes_whole(self._directory / RESULT, json.dumps(self._result(), indent=1).encode())
+        write_bytes(self._directory / RESULT, json.dumps(self._result(), indent=1).encode())
 
     def ms_per_step(self):
         """Median over blocks."""
@@ -150,7 +152,7 @@ class Entry:
         records = json.loads(path.read_text()) if path.is_file() else {}
         records[str(self._state.step)] = self._record
         kept = dict(sorted(records.items(), key=lambda item: int(item[0]))[-4:])
-        write_bytes_whole(path, json.dumps(kept).encode())
+        write_bytes(path, json.dumps(kept).encode())
         self._checkpoints.save(self._state)
 
     def _recorded(self, step):

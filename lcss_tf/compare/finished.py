@@ -9,6 +9,7 @@ import scipy.stats
 
 from lcss_tf import images
 from lcss_tf.config import binding_table
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.results import Results
 from lcss_tf.report import History, charts, data_uri, write_html
 
@@ -31,7 +32,7 @@ def report_finished(workdirs, out=None):
     """
     paths = [Path(workdir) for workdir in workdirs]
     if not paths:
-        raise ValueError("--report needs runs: python bin/compare.py --report runs/a runs/b")
+        raise UsageError("--report needs runs: python bin/compare.py --report runs/a runs/b")
     for path in paths:
         if not (path / "config.gin").is_file():
             raise FileNotFoundError(f"{path} holds no run (config.gin is missing).")
@@ -65,7 +66,7 @@ def _names(paths):
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     if len(set(names)) < len(names):
-        raise ValueError(f"Every run is compared once; got {', '.join(names)}.")
+        raise UsageError(f"Every run is compared once; got {', '.join(names)}.")
     return names
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.exact import ExactMixture
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.measuring import metric_figures
 from lcss_tf.experiment.sampling import picture_of
-from lcss_tf.sdes.shapes import like
+from lcss_tf.ops import like
 
 _POINTS = 4_096  # at which the score is compared, at each time
 _HELD_OUT_NUMBERS = 2**21  # numbers of held-out data at each time, at most
@@ -104,7 +104,7 @@ def _against_truth(data, sde, times):
     draw = tf.function(sde.sample_xt, jit_compile=True)
     points, truths = [], []
     for i, t in enumerate(times):
-        x = draw(x0, tf.fill([_POINTS], t), rng.seed_for(_SEED, "points", i))
+        x = draw(x0, tf.fill([_POINTS], t), random.seed_for(_SEED, "points", i))
         points.append(x)
         truths.append(np.asarray(exact.score(x.numpy(), i)))
 
@@ -131,7 +131,7 @@ def _held_out(data, sde, times, seed):
             t_batch, squares = tf.fill([size], t), []
             sigma_t = like(sde.marginal(t_batch)[1], x0)
             for k in range(repeats):
-                z = rng.normal(rng.seed_for(_SEED, "held out", i, k), x0.shape)
+                z = random.normal(random.seed_for(_SEED, "held out", i, k), x0.shape)
                 gap = sigma_t * score(sde.perturb(x0, t_batch, z), t_batch) + z
                 squares.append(float(tf.reduce_mean(gap**2)))
             figures[f"epsilon_mse@{t:g}"] = float(np.mean(squares))

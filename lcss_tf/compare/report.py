@@ -12,7 +12,7 @@ from lcss_tf import images
 from lcss_tf.compare import figures
 from lcss_tf.compare.contest import RESULT, entry_workdir
 from lcss_tf.compare.diagnosis import DIAGNOSIS
-from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.files import write_bytes
 from lcss_tf.training.summaries import Summaries
 
 _TITLES = {"steps": "At equal steps", "seconds": "At equal wall clock"}
@@ -37,8 +37,8 @@ def write(workdir, names):
         blocks.append(f"**{title}**\n\n{to_markdown(header, lines)}")
         rows += [[budget, *line] for line in lines]
     paths = [workdir / "table.md", workdir / "table.csv"]
-    write_bytes_whole(paths[0], ("\n\n".join(blocks) + "\n").encode())
-    write_bytes_whole(paths[1], to_csv(["budget", *header], rows).encode())
+    write_bytes(paths[0], ("\n\n".join(blocks) + "\n").encode())
+    write_bytes(paths[1], to_csv(["budget", *header], rows).encode())
     pictures = figures.comparison(results)
     for name, picture in pictures.items():
         paths.append(workdir / f"{name}.png")
@@ -58,8 +58,8 @@ def write_diagnosis(workdir, names):
         for figure, values in result["figures"].items():
             lines.append([result["name"], figure, *values])
     paths = [workdir / f"diagnosis.{suffix}" for suffix in ("md", "csv", "png")]
-    write_bytes_whole(paths[0], (to_markdown(header, lines) + "\n").encode())
-    write_bytes_whole(paths[1], to_csv(header, lines).encode())
+    write_bytes(paths[0], (to_markdown(header, lines) + "\n").encode())
+    write_bytes(paths[1], to_csv(header, lines).encode())
     images.write_png(paths[2], figures.diagnosis(results))
     return paths
 

@@ -9,9 +9,10 @@ from lcss_tf.compare import report, seeds
 from lcss_tf.compare.contest import RESULT, Contest, entry_workdir
 from lcss_tf.compare.diagnosis import DIAGNOSIS, Diagnosis
 from lcss_tf.compare.entry import Entry
+from lcss_tf.errors import UsageError
 
 
-class EntryError(RuntimeError):
+class EntryError(UsageError):
     """The process of one loss failed."""
 
 

@@ -8,8 +8,8 @@ import scipy.stats
 
 from lcss_tf.compare.contest import RESULT
 from lcss_tf.compare.report import read_results, to_csv, to_markdown
+from lcss_tf.files import write_bytes
 from lcss_tf.report import figure_text
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 _TITLES = {"steps": "At equal steps", "seconds": "At equal wall clock"}
 
@@ -49,9 +49,9 @@ def write(workdir, entries):
                 p = paired_p(values[losses[0]], values[loss])
                 lines.append([budget, loss, key, len(numbers), *mean_and_error(numbers), p])
     paths = [Path(workdir) / f"seeds.{suffix}" for suffix in ("md", "csv")]
-    write_bytes_whole(paths[0], "".join(blocks).encode())
+    write_bytes(paths[0], "".join(blocks).encode())
     header = ["budget", "loss", "figure", "seeds", "mean", "standard_error", "p_to_first"]
-    write_bytes_whole(paths[1], to_csv(header, lines).encode())
+    write_bytes(paths[1], to_csv(header, lines).encode())
     return paths
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
 from lcss_tf.samplers.base import Sampler
 
 
@@ -48,7 +49,7 @@ class Controlled(Sampler):
 
     def __init__(self, sampler, problem):
         if problem.noise_std < 0:
-            raise ValueError(f"noise_std must be at least 0; got {problem.noise_std}.")
+            raise UsageError(f"noise_std must be at least 0; got {problem.noise_std}.")
         super().__init__(sampler.num_steps, sampler.t_end, sampler.denoise, sampler.spacing)
         self.sampler = sampler
         self.problem = problem
@@ -110,7 +111,7 @@ class Controlled(Sampler):
         """Raises ValueError if nobody can step the inner sampler but itself."""
         if not self.step_by_step:
             innermost = getattr(self.sampler, "sampler", self.sampler)
-            raise ValueError(
+            raise UsageError(
                 f"{name} acts between the steps of a sampler, and {type(innermost).__name__} "
                 "chooses its own: use NullSpace, which changes the score, or a sampler of fixed "
                 "steps such as ProbabilityFlowODE."

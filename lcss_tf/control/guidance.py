@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from lcss_tf.errors import UsageError
+
 
 def guided_score(score_fn_for, labels, null, scale):
     """score_fn(x, t) = s(x, t, ∅) + w (s(x, t, y) − s(x, t, ∅)), w the scale.
@@ -36,9 +38,9 @@ def check_guidance(guidance, network):
     if guidance == 1:
         return
     if not np.isfinite(guidance):
-        raise ValueError(f"The guidance must be a finite number; got {guidance}.")
+        raise UsageError(f"The guidance must be a finite number; got {guidance}.")
     if getattr(network, "num_classes", None) is None:
-        raise ValueError(
+        raise UsageError(
             f"guidance = {guidance:g} was asked of a network without classes. Leave it out, or "
             "train one with num_classes bound, and train_step.class_dropout above 0."
         )

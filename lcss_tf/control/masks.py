@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lcss_tf.errors import UsageError
+
 _SHARE = 0.5  # of the positions that "random" hides
 
 
@@ -65,7 +67,7 @@ def _read(path):
     levels = np.asarray(Image.open(path).convert("L"))
     grey = np.setdiff1d(levels, [0, 255])
     if grey.size:
-        raise ValueError(
+        raise UsageError(
             f"The mask {path} is not binary: it has the grey level {grey[0]}. White (255) is "
             "known, black (0) hidden."
         )
@@ -80,15 +82,15 @@ def _checked(values, name, shape):
         for i, (n, m) in enumerate(zip(values.shape, shape, strict=True))
     )
     if not fits:
-        raise ValueError(
+        raise UsageError(
             f"{name} has the shape {values.shape}; examples have {shape}. A mask has the same "
             "shape, with all channels or one."
         )
     if not np.isin(values, (0, 1)).all():
         odd = values[~np.isin(values, (0, 1))].flat[0]
-        raise ValueError(f"{name} is not binary: it has the value {odd}. 1 is known, 0 hidden.")
+        raise UsageError(f"{name} is not binary: it has the value {odd}. 1 is known, 0 hidden.")
     values = np.broadcast_to(values.astype(bool), shape)
     if values.all() or not values.any():
         what = "nothing: there is nothing to fill" if values.all() else "everything: use no task"
-        raise ValueError(f"{name} hides {what}.")
+        raise UsageError(f"{name} hides {what}.")
     return values

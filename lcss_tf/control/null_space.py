@@ -1,8 +1,9 @@
 """Null-space models: the denoised estimate is corrected to what was observed."""
 
 from lcss_tf.control.controlled import Controlled, Method
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like
 from lcss_tf.registry import METHODS
-from lcss_tf.sdes.shapes import like
 
 
 @METHODS.register
@@ -28,7 +29,7 @@ class NullSpace(Method):
 
     def __init__(self, data_std=0.5):
         if data_std <= 0:
-            raise ValueError(f"{type(self).__name__}.data_std must be > 0; got {data_std}.")
+            raise UsageError(f"{type(self).__name__}.data_std must be > 0; got {data_std}.")
         self.data_std = data_std
 
     def control(self, sampler, problem):
@@ -44,7 +45,7 @@ class DenoisingControl(Controlled):
 
     def check(self, sde):
         if not sde.has_marginal:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} needs (alpha_t, sigma_t) of an affine SDE, and "
                 f"{type(sde).__name__} has none in closed form: use Replacement, with "
                 "TimeTravel round it if you like."

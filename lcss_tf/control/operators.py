@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.control import masks
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import OPERATORS
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, by which image programs make greyscale
@@ -53,7 +54,7 @@ class LinearOperator:
         """Raises ValueError unless y [B, ...] are observations of examples of `shape`."""
         expected = tuple(self.observed_shape(shape))
         if tuple(y.shape[1:]) != expected:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} makes observations of shape {expected} of examples of "
                 f"shape {tuple(shape)}; got {tuple(y.shape[1:])}."
             )
@@ -121,11 +122,11 @@ class Greyscale(LinearOperator):
     def __init__(self, weights=_LUMA):
         self.weights = np.float32(weights)
         if self.weights.shape != (3,) or not self.weights.any():
-            raise ValueError(f"Greyscale.weights are three numbers, not all 0; got {weights}.")
+            raise UsageError(f"Greyscale.weights are three numbers, not all 0; got {weights}.")
 
     def observed_shape(self, shape):
         if len(shape) < 2 or shape[-1] != 3:
-            raise ValueError(
+            raise UsageError(
                 f"Greyscale observes images of three channels; these examples have the shape "
                 f"{tuple(shape)}. Colourise with a run on colour images."
             )
@@ -157,7 +158,7 @@ class AveragePooling(LinearOperator):
 
     def __init__(self, factor=2):
         if factor < 2 or factor != int(factor):
-            raise ValueError(
+            raise UsageError(
                 f"AveragePooling.factor must be a whole number of at least 2; got {factor}."
             )
         self.factor = int(factor)
@@ -165,7 +166,7 @@ class AveragePooling(LinearOperator):
     def observed_shape(self, shape):
         places = tuple(shape[:-1])
         if not places or any(n % self.factor for n in places):
-            raise ValueError(
+            raise UsageError(
                 f"AveragePooling averages blocks of {self.factor} pixels along every axis but the "
                 f"channels; examples of shape {tuple(shape)} do not divide into such. Choose a "
                 f"factor that divides {' and '.join(map(str, places)) or 'the sizes of an image'}."

@@ -1,7 +1,8 @@
 """Replacement: after every step, the known part of the state is that of the noised observation."""
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.control.controlled import Controlled, Method
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import METHODS
 
 
@@ -26,12 +27,12 @@ class ReplacementSampler(Controlled):
     def check(self, sde):
         self.require_steps("Replacement")
         if self.problem.noise_std > 0:
-            raise ValueError(
+            raise UsageError(
                 "Replacement puts y in place as it is, and y has noise of deviation "
                 f"{self.problem.noise_std:g}: use NullSpace or PseudoinverseGuidance."
             )
         if not (sde.has_marginal or self.problem.operator.selects):
-            raise ValueError(
+            raise UsageError(
                 f"{type(self.problem.operator).__name__} mixes coordinates, and a mix of them has "
                 f"no law of its own under {type(sde).__name__}, whose drift is not linear: use a "
                 "Mask, or an affine SDE such as VPSDE."
@@ -42,5 +43,5 @@ class ReplacementSampler(Controlled):
         step, memory = super().advance(reverse, x, times, seed, memory)
         operator, y, _ = self.problem
         smallest = operator.pseudo_inverse(y, x.shape[1:])
-        noised = reverse.sde.sample_xt(smallest, times[1], rng.fold_in(seed, "known"))
+        noised = reverse.sde.sample_xt(smallest, times[1], random.fold_in(seed, "known"))
         return step._replace(x=operator.project(step.x, operator.apply(noised))), memory

@@ -3,12 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.control.controlled import Controlled, Method
 from lcss_tf.control.replacement import Replacement
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import shape_of
 from lcss_tf.registry import METHODS
 from lcss_tf.samplers.base import Step
-from lcss_tf.sdes.shapes import shape_of
 
 _SUBSTEPS = 16  # of a jump under an SDE without a closed form
 
@@ -31,7 +32,7 @@ class TimeTravel(Method):
 
     def __init__(self, method=None, num_travels=4, jump_length=4):
         if num_travels < 1 or jump_length < 1:
-            raise ValueError(
+            raise UsageError(
                 "TimeTravel expects num_travels >= 1 and jump_length >= 1; got "
                 f"{num_travels} and {jump_length}."
             )
@@ -68,7 +69,7 @@ class TimeTravelSampler(Controlled):
         t, s = times
 
         def jump():
-            after = forward(reverse.sde, x, t, s, rng.fold_in(seed, "jump"))
+            after = forward(reverse.sde, x, t, s, random.fold_in(seed, "jump"))
             # What the inner sampler remembers is of another path by now.
             return Step(after, after), self.sampler.begin(reverse, after)
 
@@ -92,11 +93,11 @@ def forward(sde, x, s, t, seed):
     """x_t given x_s [B, ...], s < t [B]: exact of an affine SDE, else simulated."""
     if sde.has_marginal:
         mean, std = sde.local_kernel(x, s, t)
-        return mean + std * rng.normal(seed, shape_of(x))
+        return mean + std * random.normal(seed, shape_of(x))
 
     def step(i, x):
         now, after = (s + (t - s) * (tf.cast(k, tf.float32) / _SUBSTEPS) for k in (i, i + 1))
-        return i + 1, sde.simulation_step(x, now, after, rng.fold_in(seed, i))
+        return i + 1, sde.simulation_step(x, now, after, random.fold_in(seed, i))
 
     state = (tf.constant(0), x)
     return tf.while_loop(lambda i, _: i < _SUBSTEPS, step, state, maximum_iterations=_SUBSTEPS)[1]

@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from lcss_tf.control.null_space import DenoisingControl, NullSpace
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, sum_over_data
 from lcss_tf.registry import METHODS
-from lcss_tf.sdes.shapes import like, sum_over_data
 
 _TINY = 1e-20
 _FARTHEST = 2.0  # that x̂_0 is moved, over what a correction of the known part alone would move it
@@ -33,7 +34,7 @@ class TweedieGuidance(NullSpace):
     def __init__(self, data_std=0.5, iterations=4, damping=0.1):
         super().__init__(data_std)
         if iterations < 1 or damping < 0:
-            raise ValueError(
+            raise UsageError(
                 "TweedieGuidance expects iterations >= 1 and damping >= 0; got "
                 f"{iterations} and {damping}."
             )

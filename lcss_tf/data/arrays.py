@@ -8,6 +8,7 @@ import numpy as np
 from lcss_tf.data.files import permission
 from lcss_tf.data.segments import Segment, check_dtype
 from lcss_tf.data.stored_arrays import StoredArrays
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _LABELS = "labels"
@@ -49,7 +50,7 @@ class Arrays(StoredArrays):
         on_bad_example="error",
     ):
         if kind is None and len(shape) not in _KINDS:
-            raise ValueError(
+            raise UsageError(
                 f"Arrays.shape has 1 to 4 axes (the last are channels), or Arrays.kind is given; "
                 f"got {tuple(shape)}."
             )
@@ -72,7 +73,7 @@ class Arrays(StoredArrays):
         if self.shape[-1] == 1 and array.shape[1:] == self.shape[:-1]:
             array = array[..., None]
         if array.shape[1:] != self.shape:
-            raise ValueError(
+            raise UsageError(
                 f"{self.path} holds an array of shape {array.shape}, and Arrays.shape = "
                 f"{self.shape} asks for (examples, *{self.shape}). Change the one or the other."
             )
@@ -83,7 +84,7 @@ class Arrays(StoredArrays):
             names = [name for name in archive.files if name != _LABELS]
             key = self.key or (names[0] if len(names) == 1 else None)
             if key not in archive.files:
-                raise ValueError(
+                raise UsageError(
                     f"{self.path} holds the arrays {archive.files}: set Arrays.key to one of them "
                     f"(got {self.key!r})."
                 )
@@ -98,7 +99,7 @@ class Arrays(StoredArrays):
                 return None
             labels = archive[_LABELS]
         if labels.dtype.kind not in "ui" or labels.shape != (len(segments[0].array),):
-            raise ValueError(
+            raise UsageError(
                 f"The labels in {self.path} must be one integer for each of the "
                 f"{len(segments[0].array)} examples; got {labels.dtype} of shape {labels.shape}."
             )
@@ -118,11 +119,11 @@ def _numpy_errors(path, load):
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
         if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
-            raise ValueError(
+            raise UsageError(
                 f"{path} holds Python objects (a pickle), which could run any program and is never "
                 "loaded. Save an array of numbers: numpy.save(path, array.astype(numpy.float32))."
             ) from error
-        raise ValueError(
+        raise UsageError(
             f"{path} cannot be read as NumPy's arrays ({error}). It may be half written: save it "
             "again."
         ) from error
@@ -159,7 +160,7 @@ def _header(file, version):
 
 def _segment(array, path, offset):
     if array.ndim < 1 or not len(array):
-        raise ValueError(f"{path} holds no examples: an array of shape {array.shape}.")
+        raise UsageError(f"{path} holds no examples: an array of shape {array.shape}.")
     # Rows that lie one after another can be read by their offset.
     path = path if array.flags.c_contiguous else None
     return Segment(array, path, offset, int(array.strides[0]))

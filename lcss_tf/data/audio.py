@@ -9,6 +9,7 @@ from lcss_tf.data.files import walk
 from lcss_tf.data.segments import Segment
 from lcss_tf.data.stored_arrays import StoredArrays
 from lcss_tf.data.wav import read_header
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 
@@ -46,7 +47,7 @@ class Audio(StoredArrays):
     ):
         hop = window if hop is None else hop
         if min(window, hop, channels) < 1:
-            raise ValueError(
+            raise UsageError(
                 "Audio.window, hop and channels must be at least 1; got "
                 f"{window}, {hop} and {channels}."
             )
@@ -70,7 +71,7 @@ class Audio(StoredArrays):
                 segments.append(self._windows(path, segments))
             except (ValueError, OSError) as error:
                 if self.on_bad_example == "error":
-                    raise ValueError(
+                    raise UsageError(
                         f'{error} Or take the file out, or set Audio.on_bad_example = "skip".'
                     ) from error
                 skipped.append(str(error))
@@ -79,7 +80,7 @@ class Audio(StoredArrays):
         if skipped:
             logging.warning("%d of %d WAV files are left out.", len(skipped), len(paths))
         if not segments:
-            raise ValueError(f"None of the {len(paths)} WAV files of {self.root} can be used.")
+            raise UsageError(f"None of the {len(paths)} WAV files of {self.root} can be used.")
         return segments
 
     def _windows(self, path, segments):
@@ -88,14 +89,14 @@ class Audio(StoredArrays):
         rate = self.sample_rate = self.sample_rate or wav.rate
         dtype = segments[0].array.dtype if segments else wav.dtype
         if (wav.rate, wav.channels, wav.dtype) != (rate, channels, dtype):
-            raise ValueError(
+            raise UsageError(
                 f"{path} has {wav.channels} channels of {wav.dtype} at {wav.rate} Hz, and "
                 f"{channels} of {dtype} at {rate} Hz are expected. Convert it: ffmpeg -i in.wav "
                 f"-ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
             )
         count = 1 + (wav.frames - window) // self._hop
         if count < 1:
-            raise ValueError(f"{path} holds {wav.frames} frames, and a window takes {window}.")
+            raise UsageError(f"{path} holds {wav.frames} frames, and a window takes {window}.")
         frames = np.memmap(path, wav.dtype, "r", wav.offset, (wav.frames, channels))
         views = np.lib.stride_tricks.sliding_window_view(frames, window, axis=0)
         array = views[:: self._hop][:count].transpose(0, 2, 1)

@@ -9,6 +9,7 @@ from lcss_tf.data.explained import for_people
 from lcss_tf.data.index_stream import evaluation_batches
 from lcss_tf.data.info import DataInfo
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.errors import UsageError
 
 SPLITS = ("train", "test")
 _CHUNK_VALUES = 2**22  # numbers read at a time where all examples are gone through
@@ -89,7 +90,7 @@ class Dataset:
           FileNotFoundError: the data are not there.
         """
         if split not in SPLITS:
-            raise ValueError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
+            raise UsageError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
 
     def explain(self, indices, split="train"):
         """Raises a ValueError that names the first example among `indices` that is bad.
@@ -106,12 +107,12 @@ class Dataset:
         """
         labels = self.labels(split)
         if labels is None:
-            raise ValueError(
+            raise UsageError(
                 f"The network has num_classes = {num_classes}, and {self.name} has no labels. Take "
                 "data with labels, or leave num_classes out."
             )
         if labels.min() < 0 or labels.max() >= num_classes:
-            raise ValueError(
+            raise UsageError(
                 f"The labels of {self.name} run from {labels.min()} to {labels.max()}, and the "
                 f"network has num_classes = {num_classes}: bind num_classes = {labels.max() + 1}."
             )

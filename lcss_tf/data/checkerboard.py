@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from lcss_tf.data.toy import Toy
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 
@@ -25,7 +26,7 @@ class Checkerboard(Toy):
 
     def __init__(self, cells=4):
         if cells < 2 or cells % 2:
-            raise ValueError(f"Checkerboard.cells must be even and at least 2; got {cells}.")
+            raise UsageError(f"Checkerboard.cells must be even and at least 2; got {cells}.")
         super().__init__("checkerboard", dimension=2, num_uniforms=3)
         self.cells = cells
         self._cell = 2.0 * self.half_width / cells

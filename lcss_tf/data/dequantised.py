@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from lcss_tf.data import hashing
 from lcss_tf.data.base import Dataset
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 
@@ -28,7 +29,7 @@ class Dequantised(Dataset):
 
     def __init__(self, data):
         if data.scaling.levels is None:
-            raise ValueError(
+            raise UsageError(
                 f"Dequantised expects images with levels; {data.name} does not say how many it has."
             )
         self.data = data

@@ -11,6 +11,7 @@ from lcss_tf.data.examine import BadImage, checked
 from lcss_tf.data.files import GONE, LOCKED
 from lcss_tf.data.image_dataset import ImageDataset
 from lcss_tf.data.splits import check_policy
+from lcss_tf.errors import UsageError
 
 CACHE_MIB = 2_048  # decoded images up to this size are held in memory
 _PARALLEL = 16  # images of one batch decoded at once
@@ -116,7 +117,7 @@ class EncodedImages(ImageDataset):
             why = self.why_bad(int(index), split)
             if why:
                 owner = type(self).__name__
-                raise ValueError(
+                raise UsageError(
                     f"{self.place_of(int(index), split)} cannot be used: {why}. Repair it or take "
                     f'it out, or set {owner}.on_bad_example = "skip" to let others take the place '
                     "of bad examples."

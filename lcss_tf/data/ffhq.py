@@ -10,6 +10,7 @@ from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages, why_it_fails
 from lcss_tf.data.examine import BadImage
 from lcss_tf.data.records import Part, Records
 from lcss_tf.data.splits import held_out
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _LEVELS = range(2, 13)  # resolutions 4 to 4,096
@@ -54,7 +55,7 @@ class FFHQ(EncodedImages):
         cache_mib=CACHE_MIB,
     ):
         if resolution < 1 or channels not in (1, 3) or test_every < 2:
-            raise ValueError(
+            raise UsageError(
                 "FFHQ needs resolution >= 1, channels of 1 or 3 and test_every >= 2; got "
                 f"{resolution}, {channels} and {test_every}."
             )
@@ -92,7 +93,7 @@ class FFHQ(EncodedImages):
             with tf.init_scope(), tf.device("CPU:0"):
                 self._places = {name: tf.constant(k, tf.int64) for name, k in splits.items()}
         if not len(self._chosen[split]):
-            raise ValueError(
+            raise UsageError(
                 f"{self.file()} holds {len(self._records)} images: none is left for the split "
                 f"{split!r}. At least two are needed."
             )

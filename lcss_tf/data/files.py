@@ -3,6 +3,8 @@
 import contextlib
 import os
 
+from lcss_tf.errors import UsageError
+
 GONE = "it is gone: there is no such file any more"
 LOCKED = "it may not be read; allow it by chmod u+r"
 
@@ -61,7 +63,7 @@ def _below(folder, above):
         if _is_folder(entry):
             real = os.path.realpath(path)
             if real in above:
-                raise ValueError(
+                raise UsageError(
                     f"The link {path} leads back to {real}, in which it lies: the folders run in a "
                     "circle. Remove the link."
                 )

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lcss_tf.data.mixture import Mixture
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 
@@ -31,14 +32,14 @@ class GaussianMixture(Mixture):
             super().__init__("gaussian_mixture", means, component_std)
             return
         if num_components < 1 or dimension < 1:
-            raise ValueError(
+            raise UsageError(
                 "GaussianMixture needs num_components >= 1 and dimension >= 1; got "
                 f"{num_components} and {dimension}."
             )
         means = _directions(num_components, dimension)
         if radius is None:
             if component_std >= 1:
-                raise ValueError(
+                raise UsageError(
                     f"With component_std = {component_std} >= 1 no radius gives unit variance; "
                     "set GaussianMixture.radius as well."
                 )

@@ -10,6 +10,7 @@ from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages
 from lcss_tf.data.files import walk
 from lcss_tf.data.splits import held_out
 from lcss_tf.data.zip_images import ZipContents, members
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
@@ -57,7 +58,7 @@ class ImageFolder(EncodedImages):
         cache_mib=CACHE_MIB,
     ):
         if resolution < 1 or channels not in (1, 3, 4) or test_every < 2:
-            raise ValueError(
+            raise UsageError(
                 "ImageFolder needs resolution >= 1, channels of 1, 3 or 4, and test_every >= 2; "
                 f"got {resolution}, {channels} and {test_every}."
             )

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data import hashing
+from lcss_tf.errors import UsageError
 
 _ROUNDS = 8  # of the cipher that permutes; TF's own default is 4
 
@@ -85,7 +86,7 @@ def evaluation_batches(num_examples, batch_size):
       ValueError: no examples or an empty batch.
     """
     if num_examples is None:
-        raise ValueError(
+        raise UsageError(
             "These data are endless, so an evaluation must say how many examples it takes: "
             "evaluation_batches(10_000, batch_size)."
         )
@@ -95,17 +96,17 @@ def evaluation_batches(num_examples, batch_size):
 
 def _check(num_examples, global_batch, start_step, shards):
     if num_examples is not None and num_examples < 1:
-        raise ValueError(f"An epoch needs at least one example; got num_examples={num_examples}.")
+        raise UsageError(f"An epoch needs at least one example; got num_examples={num_examples}.")
     if global_batch < 1 or start_step < 0:
-        raise ValueError(
+        raise UsageError(
             "The global batch is at least 1 and the first step at least 0; "
             f"got global_batch={global_batch}, start_step={start_step}."
         )
     if not shards:
-        raise ValueError("index_batches needs at least one shard (first_row, rows); got none.")
+        raise UsageError("index_batches needs at least one shard (first_row, rows); got none.")
     for first_row, rows in shards:
         if first_row < 0 or rows < 1 or first_row + rows > global_batch:
-            raise ValueError(
+            raise UsageError(
                 f"A shard (first_row, rows) lies within the global batch of {global_batch} rows; "
                 f"got {(first_row, rows)}."
             )

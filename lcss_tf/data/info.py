@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.errors import UsageError
 
 # How people look at an example, and its rank: an image (H, W, C), a signal (T, C), a volume or a
 # short video (D, H, W, C), a row of a table (columns,), any other vector or array.
@@ -38,11 +39,11 @@ class DataInfo:
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         object.__setattr__(self, "columns", tuple(self.columns))
         if self.kind not in KINDS:
-            raise ValueError(f"The kind of data is one of {KINDS}; got {self.kind!r}.")
+            raise UsageError(f"The kind of data is one of {KINDS}; got {self.kind!r}.")
         if self.kind == "image" and len(self.shape) != 3:
-            raise ValueError(f"An image has the shape (height, width, channels); got {self.shape}.")
+            raise UsageError(f"An image has the shape (height, width, channels); got {self.shape}.")
         if RANKS[self.kind] not in (None, len(self.shape)):
-            raise ValueError(
+            raise UsageError(
                 f"Data of the kind {self.kind!r} have {RANKS[self.kind]} axes; got {self.shape}."
             )
 
@@ -65,6 +66,6 @@ class DataInfo:
             fields = json.loads(text)
             return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise UsageError(
                 f"Not a description of data as DataInfo.to_json writes it ({error}): {text[:200]!r}"
             ) from error

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from lcss_tf.data import hashing
 from lcss_tf.data.toy import Toy
+from lcss_tf.errors import UsageError
 
 
 class Mixture(Toy):
@@ -22,7 +23,7 @@ class Mixture(Toy):
 
     def __init__(self, name, means, component_std):
         if component_std <= 0:
-            raise ValueError(f"component_std must be positive; got {component_std}.")
+            raise UsageError(f"component_std must be positive; got {component_std}.")
         means = np.asarray(means, np.float64)
         # One uniform chooses the component; Box and Muller take two for each normal.
         super().__init__(name, means.shape[1], num_uniforms=1 + 2 * means.shape[1])
@@ -93,7 +94,7 @@ def means_along(curve, component_std):
       ValueError: component_std is out of its range.
     """
     if not 0 < component_std < 1:
-        raise ValueError(f"The noise must lie between 0 and 1; got {component_std}.")
+        raise UsageError(f"The noise must lie between 0 and 1; got {component_std}.")
 
     def means(count):
         points = curve((np.arange(count) + 0.5) / count)

@@ -6,6 +6,7 @@ from lcss_tf.data import hashing
 from lcss_tf.data.base import Dataset
 from lcss_tf.data.digits import Digits
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _DIGIT = 8  # pixels
@@ -31,7 +32,7 @@ class MovingDigits(Dataset):
 
     def __init__(self, frames=8, size=16, fastest=2.5):
         if frames < 1 or size <= _DIGIT or fastest < 0:
-            raise ValueError(
+            raise UsageError(
                 f"MovingDigits needs frames >= 1, size > {_DIGIT} and fastest >= 0; got {frames}, "
                 f"{size} and {fastest}."
             )

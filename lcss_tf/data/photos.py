@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from lcss_tf.data import hashing
 from lcss_tf.data.image_dataset import ImageDataset
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _LARGEST = 256  # pixels; the photographs are 427×640
@@ -29,7 +30,7 @@ class Photos(ImageDataset):
 
     def __init__(self, resolution=64, flip=False, centered=True):
         if not 1 <= resolution <= _LARGEST:
-            raise ValueError(
+            raise UsageError(
                 f"Photos.resolution must lie between 1 and {_LARGEST} pixels; got {resolution}."
             )
         super().__init__("photos", (resolution, resolution, 3), flip, centered)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lcss_tf.data.reading import read_range
 from lcss_tf.data.tfrecord_index import record_index
+from lcss_tf.errors import UsageError
 
 
 class Part(NamedTuple):
@@ -34,7 +35,7 @@ class Records:
             start, length = record_index(part.path)
             take = len(start) - part.skip if part.take is None else part.take
             if part.skip + take > len(start):
-                raise ValueError(
+                raise UsageError(
                     f"{part.path} holds {len(start):,} records, and {part.skip + take:,} are "
                     "expected: it was not written to its end. Prepare the data again."
                 )

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
@@ -42,21 +44,21 @@ class Scaling:
         for field in ("means", "deviations"):  # JSON gives lists
             object.__setattr__(self, field, tuple(float(v) for v in getattr(self, field)))
         if len(self.means) != len(self.deviations) or any(v <= 0 for v in self.deviations):
-            raise ValueError(
+            raise UsageError(
                 "A scaling needs one positive deviation for each mean; got "
                 f"means {self.means} and deviations {self.deviations}."
             )
         if not (self.low < self.high and self.stored_low < self.stored_high):
-            raise ValueError(
+            raise UsageError(
                 f"A scaling needs low < high and stored_low < stored_high; got [{self.low}, "
                 f"{self.high}] and [{self.stored_low}, {self.stored_high}]."
             )
         if self.stored_dtype not in ("uint8", "float32"):
-            raise ValueError(
+            raise UsageError(
                 f"stored_dtype must be 'uint8' or 'float32'; got {self.stored_dtype!r}."
             )
         if self.levels is not None and self.levels < 2:
-            raise ValueError(f"Quantised data have at least 2 levels; got {self.levels}.")
+            raise UsageError(f"Quantised data have at least 2 levels; got {self.levels}.")
 
     @classmethod
     def for_images(cls, centered=True, levels=256):
@@ -112,7 +114,7 @@ class Scaling:
           ValueError: the data have no levels.
         """
         if self.levels is None:
-            raise ValueError(
+            raise UsageError(
                 "Only data with levels can be dequantised, and this scaling knows of none "
                 "(levels = None)."
             )

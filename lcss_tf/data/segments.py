@@ -14,6 +14,7 @@ import tensorflow as tf
 from lcss_tf.data.bar import reading_bar
 from lcss_tf.data.files import why_unreadable
 from lcss_tf.data.reading import read_range
+from lcss_tf.errors import UsageError
 
 MEMORY_BYTES = 2**30  # data up to this size are held in memory
 _PARALLEL = 16  # examples of one batch read at once
@@ -38,7 +39,7 @@ class Segment(NamedTuple):
 def check_dtype(dtype, where):
     """Raises a ValueError unless a dtype holds numbers."""
     if dtype.kind not in _NUMBERS:
-        raise ValueError(
+        raise UsageError(
             f"{where} holds {dtype}, and training takes numbers: integers or floats of at most 64 "
             "bits. Convert it, e.g. array.astype(numpy.float32)."
         )
@@ -100,7 +101,7 @@ class Store:
         in_files = all(s.path is not None for s in segments) and dtype.isnative
         self._segments, self._file = segments, file
         if not in_files and num_bytes > MEMORY_BYTES:
-            raise ValueError(
+            raise UsageError(
                 f"{num_bytes / 2**30:.1f} GiB are compressed, or of the other byte order, and do "
                 "not fit into memory. Save them by numpy.save, so that they can be mapped."
             )

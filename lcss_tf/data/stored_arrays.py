@@ -8,6 +8,7 @@ from lcss_tf.data.base import Dataset
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.data.segments import Store, scan
 from lcss_tf.data.splits import check_policy, check_test_every, held_out, require_both
+from lcss_tf.errors import UsageError
 
 
 class StoredArrays(Dataset):
@@ -88,7 +89,7 @@ class StoredArrays(Dataset):
             f"example {row:,} of {segments[k].path or self.name}"
         )
         if self.on_bad_example == "error":
-            raise ValueError(
+            raise UsageError(
                 f'{message}. Mend the file, or set {owner}.on_bad_example = "skip" to leave them '
                 "out."
             )
@@ -101,7 +102,7 @@ class StoredArrays(Dataset):
             return Scaling(-1.0, 1.0, *map(float, stored_range), stored_dtype)
         mean, deviation = moments
         if not deviation > 0:
-            raise ValueError(
+            raise UsageError(
                 f"All numbers of {self.name} are {mean:g}: there is nothing to learn. Look at "
                 f"{self.segments()[0].path}."
             )
@@ -144,7 +145,7 @@ class StoredArrays(Dataset):
             found = self._open()[split].why_bad(int(index))
             if found:
                 path, why = found
-                raise ValueError(
+                raise UsageError(
                     f"{path} cannot be used: {why}. Put it back as it was, and start again: "
                     "training goes on from the last checkpoint."
                 )

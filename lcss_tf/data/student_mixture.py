@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from lcss_tf.data.gaussian_mixture import GaussianMixture
 from lcss_tf.data.toy import Toy
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 
@@ -33,7 +34,7 @@ class StudentMixture(Toy):
         dimension=2,
     ):
         if degrees_of_freedom <= 2:
-            raise ValueError(
+            raise UsageError(
                 "StudentMixture expects degrees_of_freedom > 2, where there is a variance; got "
                 f"{degrees_of_freedom}."
             )

@@ -11,6 +11,7 @@ from lcss_tf.data.base import Dataset
 from lcss_tf.data.files import permission
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.data.splits import check_policy, check_test_every, held_out, require_both
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _BUNDLED = "sklearn:"
@@ -45,7 +46,7 @@ class Table(Dataset):
         check_test_every(test_every, "Table")
         check_policy(on_bad_example, "Table")
         if not columns or len(set(columns)) != len(columns) or hasattr(columns, "encode"):
-            raise ValueError(f"Table.columns lists different column names; got {columns!r}.")
+            raise UsageError(f"Table.columns lists different column names; got {columns!r}.")
         bundled = path.startswith(_BUNDLED)
         self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
         self.name = os.path.splitext(os.path.basename(path.removeprefix(_BUNDLED)))[0]
@@ -81,7 +82,7 @@ class Table(Dataset):
         deviations = train.std(axis=0)
         constant = [name for name, s in zip(self.columns, deviations, strict=True) if not s > 0]
         if constant:
-            raise ValueError(
+            raise UsageError(
                 f"The columns {constant} of {self.path} hold the same number in every row: leave "
                 "them out of Table.columns."
             )
@@ -97,11 +98,11 @@ class Table(Dataset):
                 f"There is no file {self.path}. Set Table.path to a CSV file."
             ) from error
         except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(
+            raise UsageError(
                 f"{self.path} cannot be read as a CSV file ({error}). Save it as UTF-8 text."
             ) from error
         if len(lines) < 2:
-            raise ValueError(
+            raise UsageError(
                 f"{self.path} holds {len(lines)} lines; a table has a line of column names and "
                 "at least two rows."
             )
@@ -113,7 +114,7 @@ class Table(Dataset):
         wanted = [*self.columns, *([self._label] if self._label else [])]
         missing = [name for name in wanted if name not in names]
         if missing:
-            raise ValueError(
+            raise UsageError(
                 f"{self.path} has no column {', '.join(map(repr, missing))}; its first line names "
                 f"{names}. Set Table.columns (and Table.delimiter, if they look like one)."
             )
@@ -131,7 +132,7 @@ class Table(Dataset):
         values = np.array(values, np.float64).reshape(len(values), len(wanted))
         labels = values[:, -1] if self._label else np.zeros(len(values))
         if not np.all(labels == np.rint(labels)):
-            raise ValueError(f"The column {self._label!r} of {self.path} must hold integers.")
+            raise UsageError(f"The column {self._label!r} of {self.path} must hold integers.")
         return values[:, : len(self.columns)], labels.astype(np.int64)
 
     def _report(self, bad, count):
@@ -142,7 +143,7 @@ class Table(Dataset):
             f"numbers: {'; '.join(bad[:_TOLD])}{'; …' if len(bad) > _TOLD else ''}"
         )
         if self._on_bad == "error":
-            raise ValueError(
+            raise UsageError(
                 f"{message}. Mend the file, encode words as numbers, or set Table.on_bad_example = "
                 '"skip" to leave these rows out.'
             )
@@ -187,7 +188,7 @@ def _bundled(name):
 
     known = ("iris", "wine", "breast_cancer", "diabetes")
     if name not in known:
-        raise ValueError(f"scikit-learn ships the tables {known}; got 'sklearn:{name}'.")
+        raise UsageError(f"scikit-learn ships the tables {known}; got 'sklearn:{name}'.")
     bunch = getattr(datasets, f"load_{name}")()
     names = [*bunch.feature_names, "target"]
     rows = np.column_stack([bunch.data, bunch.target])

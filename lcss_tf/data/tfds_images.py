@@ -10,6 +10,7 @@ from lcss_tf.data.base import SPLITS
 from lcss_tf.data.decode import decode_bytes
 from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages
 from lcss_tf.data.records import Part, Records
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
@@ -99,12 +100,12 @@ class TFDS(EncodedImages):
             return self._records[split]
         builder = self._builder()
         if "image" not in builder.info.features:
-            raise ValueError(
+            raise UsageError(
                 f"The dataset {self.name!r} has no feature 'image'; it has "
                 f"{sorted(builder.info.features)}."
             )
         if builder.info.file_format.file_suffix != "tfrecord":
-            raise ValueError(
+            raise UsageError(
                 f"The dataset {self.name!r} is stored as {builder.info.file_format.value}; "
                 "TFRecord files are read. Prepare it by: "
                 f"tfds build {self.name} --file_format=tfrecord"
@@ -112,7 +113,7 @@ class TFDS(EncodedImages):
         try:
             instructions = builder.info.splits[self._split_names[split]].file_instructions
         except (KeyError, ValueError) as error:
-            raise ValueError(
+            raise UsageError(
                 f"The dataset {self.name!r} has no split {self._split_names[split]!r}; it has "
                 f"{sorted(builder.info.splits)}. Set TFDS.{split}_split."
             ) from error

@@ -12,6 +12,7 @@ import struct
 import numpy as np
 
 from lcss_tf.data.files import permission
+from lcss_tf.errors import UsageError
 
 _HEAD, _TAIL = 12, 4  # bytes before and after a record's data
 _CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, its bits reversed
@@ -26,7 +27,7 @@ def record_index(path):
     """
     size = os.path.getsize(path)
     if size == 0:
-        raise ValueError(f"The TFRecord file {path} is empty. {_REMEDY}")
+        raise UsageError(f"The TFRecord file {path} is empty. {_REMEDY}")
     offsets, lengths, place = [], [], 0
     with (
         permission(path),
@@ -38,7 +39,7 @@ def record_index(path):
             length = _length(head)
             if length is None or place + _HEAD + length + _TAIL > size:
                 broken = "was not written to its end" if offsets else "is no TFRecord file"
-                raise ValueError(
+                raise UsageError(
                     f"{path} {broken}: record {len(offsets)}, at byte {place:,} of {size:,}, is "
                     f"not whole. {_REMEDY}"
                 )

@@ -8,6 +8,7 @@ import tensorflow as tf
 from lcss_tf.data import hashing
 from lcss_tf.data.base import Dataset
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 
 _MODES = ((0.05, 0.07, 1.0, 0.02), (0.17, 0.20, 0.6, 0.05))  # f from, f to, amplitude, damping
@@ -36,7 +37,7 @@ class Vibrations(Dataset):
 
     def __init__(self, length=128):
         if length < 8:
-            raise ValueError(f"Vibrations.length must be at least 8; got {length}.")
+            raise UsageError(f"Vibrations.length must be at least 8; got {length}.")
         self.name = "vibrations"
         self.shape = (length, 1)
         self.scaling = Scaling(0.0, 1.0, 0.0, math.sqrt(self._variance()), "float32")

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from lcss_tf.data.files import permission
 from lcss_tf.data.reading import read_range
+from lcss_tf.errors import UsageError
 
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
 _GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # the header that makes a deflated member a gzip file
@@ -42,24 +43,24 @@ def members(path, wanted):
             chosen = [info for info in found if wanted(info.filename)]
             return sorted(_member(path, info, file) for info in chosen)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no ZIP archive, or is truncated ({error}).") from error
+        raise UsageError(f"{path} is no ZIP archive, or is truncated ({error}).") from error
 
 
 def _member(path, info, file):
     where = f"The member {info.filename!r} of {path}"
     parts = info.filename.replace("\\", "/").split("/")
     if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise ValueError(f"{where} has a path that leads out of the archive. Do not trust it.")
+        raise UsageError(f"{where} has a path that leads out of the archive. Do not trust it.")
     if info.flag_bits & _ENCRYPTED:
-        raise ValueError(f"{where} is encrypted. Pack the images again without a password.")
+        raise UsageError(f"{where} is encrypted. Pack the images again without a password.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{where} is packed by another method than stored or deflated.")
+        raise UsageError(f"{where} is packed by another method than stored or deflated.")
     if info.file_size > _MAX_MEMBER:
-        raise ValueError(f"{where} would unpack to {info.file_size:,} bytes: a bomb.")
+        raise UsageError(f"{where} would unpack to {info.file_size:,} bytes: a bomb.")
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
-        raise ValueError(f"{where} has no header: the archive is damaged.")
+        raise UsageError(f"{where} has no header: the archive is damaged.")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     offset = info.header_offset + _LOCAL_HEADER + name_length + extra_length
     deflated = info.compress_type == zipfile.ZIP_DEFLATED

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 
 
@@ -21,7 +23,7 @@ class Coefficients:
         self._name = type(sde).__name__
         for method in ("drift", "diffusion"):
             if not hasattr(sde, method):
-                raise ValueError(
+                raise UsageError(
                     f"An SDE with `drift` and `diffusion` is expected; {self._name} "
                     f"has no {method}."
                 )
@@ -38,7 +40,7 @@ class Coefficients:
         """
         f, g = (value.numpy().astype(np.float64) for value in self._both(x, t))
         if not (np.all(np.isfinite(f)) and np.all(np.isfinite(g))):
-            raise ValueError(
+            raise UsageError(
                 f"{self._name}: drift or diffusion is not finite somewhere in "
                 f"|x| <= {np.abs(x).max():g}, t in [{t.min():g}, {t.max():g}]. A smaller extent "
                 "may avoid it."

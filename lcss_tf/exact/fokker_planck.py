@@ -29,6 +29,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.linalg import lapack
 
+from lcss_tf.errors import UsageError
 from lcss_tf.exact.coefficients import Coefficients
 
 _POLE = 0.2780538411364523  # γ: of these poles, the one of order 5 that is L-stable
@@ -112,7 +113,7 @@ def solve(sde, log_density, times, grid, time_step=0.1, refinements=(1, 2, 3)):
     """
     times = np.asarray(times, np.float64)
     if times.ndim != 1 or not len(times) or times[0] < 0 or np.any(np.diff(times) <= 0):
-        raise ValueError(f"solve expects increasing times >= 0; got {times}.")
+        raise UsageError(f"solve expects increasing times >= 0; got {times}.")
     coefficients = Coefficients(sde)
     schedule = Schedule(coefficients, log_density, times, grid, time_step)
     logs, drifts = [], []
@@ -248,7 +249,7 @@ def _extrapolate(grid, logs, refinements, mass_drift):
     finest = np.where(np.isnan(logs[-1]), -np.inf, logs[-1])
     below = finest - finest.max(axis=1, keepdims=True)
     if np.any(below[:, [0, -1]] > _OPEN):
-        raise ValueError(
+        raise UsageError(
             f"A density has reached the ends of the grid, |x| <= {grid.extent:g}: it needs a "
             "larger extent."
         )
@@ -260,7 +261,7 @@ def _extrapolate(grid, logs, refinements, mass_drift):
         low = max(bad[bad <= peak], default=-1) + 1
         high = min(bad[bad >= peak], default=len(u)) - 1
         if high - low < 8:
-            raise ValueError(
+            raise UsageError(
                 f"Density {j} is known at {max(high - low + 1, 0)} nodes only, around x = "
                 f"{grid.to_x(u[peak]):g}: the spacing {grid.spacing:g} or the time step is too "
                 "coarse for it."

@@ -17,6 +17,7 @@ from scipy.integrate import trapezoid
 from scipy.interpolate import BSpline, make_interp_spline
 from scipy.special import logsumexp
 
+from lcss_tf.errors import UsageError
 from lcss_tf.exact.coefficients import Coefficients
 from lcss_tf.exact.fokker_planck import Grid, solve
 
@@ -55,9 +56,9 @@ class ExactMixture:
         self.times = np.asarray(times, np.float64)
         accuracy = (spacing, time_step, extent)
         if self.times.ndim != 1 or not len(times) or np.any(self.times < 0):
-            raise ValueError(f"ExactMixture expects times [T] >= 0; got {times}.")
+            raise UsageError(f"ExactMixture expects times [T] >= 0; got {times}.")
         if not hasattr(data, "means"):
-            raise ValueError(
+            raise UsageError(
                 "ExactMixture expects a mixture: data with `means` [K, D] and "
                 f"`component_log_density`; {type(data).__name__} has no means."
             )
@@ -65,7 +66,7 @@ class ExactMixture:
         if has_marginal and hasattr(data, "score"):
             self._law = _ClosedForm(data, sde, self.times)
         elif not hasattr(data, "component_log_density"):
-            raise ValueError(
+            raise UsageError(
                 "ExactMixture expects data with `component_log_density(u)`, the log density of a "
                 f"coordinate about its mean; {type(data).__name__} has none."
             )
@@ -239,7 +240,7 @@ def _check_elementwise(sde, dimension, times):
     for d in range(dimension):
         for own, whole in zip(alone.at(x[:, d : d + 1], t), together, strict=True):
             if not np.allclose(own[:, 0], whole[:, d], rtol=1e-4, atol=1e-6):
-                raise ValueError(
+                raise UsageError(
                     "ExactMixture expects an SDE whose drift and diffusion of x_i are one function "
                     f"of x_i and t; {type(sde).__name__}'s coordinate {d} of {dimension} differs "
                     "from what it is alone."

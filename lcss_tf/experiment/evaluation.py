@@ -7,7 +7,7 @@ import gin
 import numpy as np
 from absl import logging
 
-from lcss_tf import images
+from lcss_tf import files, images
 from lcss_tf.config import parsed_config
 from lcss_tf.experiment.evaluation_report import write_report
 from lcss_tf.experiment.generation import Generation
@@ -17,7 +17,7 @@ from lcss_tf.experiment.results import Results, rows
 from lcss_tf.experiment.sampling import picture_of
 from lcss_tf.experiment.selection import chosen, step_of
 from lcss_tf.experiment.shards import Shards
-from lcss_tf.features import DigitsClassifier, store
+from lcss_tf.features import DigitsClassifier
 from lcss_tf.metrics import (
     MMD,
     ClassScore,
@@ -193,7 +193,7 @@ class Evaluation:
         key, problem = "", None
         if self._chief:
             try:
-                key = store.text_hash(parsed_config(), store.sha256(path), *measured)
+                key = files.text_hash(parsed_config(), files.sha256(path), *measured)
                 self._checkpoints.load(self._state, path)
             except CheckpointError as error:
                 problem = error
@@ -237,13 +237,13 @@ class Evaluation:
         return self._real
 
     def _write_samples(self, place, samples):
-        store.write_arrays(place / "samples.npz", {"samples": samples})
+        files.write_arrays(place / "samples.npz", {"samples": samples})
         picture = picture_of(samples, self._info, most=64)
         if picture is not None:
             images.write_png(place / "grid.png", picture)
             images.write_png(self._workdir / "samples" / "final_grid.png", picture)
         else:
-            store.write_arrays(
+            files.write_arrays(
                 self._workdir / "samples" / "final_samples.npz", {"samples": samples}
             )
 

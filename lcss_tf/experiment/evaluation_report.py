@@ -6,10 +6,9 @@ from pathlib import Path
 import gin
 import numpy as np
 
-from lcss_tf import images
+from lcss_tf import files, images
 from lcss_tf.experiment.neighbours import find_neighbours
 from lcss_tf.experiment.sampling import picture_of
-from lcss_tf.features import store
 from lcss_tf.report import History, charts, data_uri, write_html
 
 _REAL = 64  # images in a grid
@@ -29,7 +28,7 @@ def write_report(workdir, recipe, references, results):
     workdir = Path(workdir)
     result, info = results[-1], recipe.data.info()
     place = workdir / "evaluation" / f"step_{result['step']:09d}"
-    samples = (store.read_arrays(place / "samples.npz") or {}).get("samples")
+    samples = (files.read_arrays(place / "samples.npz") or {}).get("samples")
     shown = "test" if references.split == "test" or references.has_other else "train"
     most = _REAL if info.kind == "image" else _POINTS
     real = references.examples(min(most, recipe.data.size(shown) or most), shown)

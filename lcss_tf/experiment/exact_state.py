@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from lcss_tf.errors import UsageError
 from lcss_tf.score import ScoreModel
 
 
@@ -20,7 +21,7 @@ class ExactState:
 
     def __init__(self, data, sde):
         if not sde.has_marginal or not hasattr(data, "score"):
-            raise ValueError(
+            raise UsageError(
                 "An exact score takes data with score(x, alpha_t, sigma_t), such as "
                 f"GaussianMixture, on an affine SDE; got {type(data).__name__} on "
                 f"{type(sde).__name__}."

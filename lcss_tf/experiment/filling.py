@@ -15,10 +15,11 @@ from lcss_tf.control import (
     TimeTravel,
     TweedieGuidance,
 )
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.inputs import held_out
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.experiment.restoration import Restoration
-from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.files import write_bytes
 
 _CANDIDATES = 50_000  # training images among which the nearest is sought, at most
 _ENDLESS = 256  # held-out images of data without end
@@ -71,7 +72,7 @@ def filling_error(
       ValueError: no averages, or one below 1; a run's data, or a mask, that do not fit.
     """
     if not averages or min(averages) < 1:
-        raise ValueError(f"filling_error.averages must be numbers from 1 up; got {averages}.")
+        raise UsageError(f"filling_error.averages must be numbers from 1 up; got {averages}.")
     recipe, state, info, distribution = restored(workdir)
     methods = methods or {name: make() for name, make in _METHODS.items()}
     count = num_images or recipe.data.size("test") or _ENDLESS
@@ -99,8 +100,8 @@ def filling_error(
     text = table(rows)
     Path(out).mkdir(parents=True, exist_ok=True)
     paths = [Path(out) / "filling_error.md", Path(out) / "filling_error.json"]
-    write_bytes_whole(paths[0], text.encode())
-    write_bytes_whole(paths[1], json.dumps({"images": len(truth), "rows": rows}, indent=1).encode())
+    write_bytes(paths[0], text.encode())
+    write_bytes(paths[1], json.dumps({"images": len(truth), "rows": rows}, indent=1).encode())
     return text, paths
 
 

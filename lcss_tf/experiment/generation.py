@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
 from lcss_tf.control import check_guidance, guided_score
+from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.training.distribution import replica_row
 
@@ -73,16 +74,16 @@ class Generation:
           FloatingPointError: a sample is not finite; says at which step that began.
         """
         if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1; got {num_samples}.")
+            raise UsageError(f"num_samples must be at least 1; got {num_samples}.")
         if frames < 0:
-            raise ValueError(f"frames must not be negative; got {frames}.")
+            raise UsageError(f"frames must not be negative; got {frames}.")
         self._check_label(label)
         batches = -(-num_samples // self._batch_size)
         parts, films, evaluations = [], [], []
         with tqdm(total=num_samples, unit=" samples", disable=not progress) as bar:
             for i in range(batches):
                 given = self._given(i * self._batch_size, label)
-                seeds = rng.seed_for(seed, "sample", i)
+                seeds = random.seed_for(seed, "sample", i)
                 batch = [value.numpy() for value in self._batch(seeds, given, frames)]
                 count = min(self._batch_size, num_samples - i * self._batch_size)
                 parts.append(batch[0][:count])
@@ -100,7 +101,7 @@ class Generation:
         if not bad:
             return
         failure = min(failure for failure in failures.tolist() if failure[0] >= 0)
-        raise FloatingPointError(
+        raise NotFiniteError(
             f"{type(self.sampler).__name__}: {bad} of {len(samples)} samples are not finite; "
             f"{self.sampler.explain(failure)} Or take an earlier checkpoint."
         )
@@ -109,12 +110,12 @@ class Generation:
         if label is None:
             return
         if self._num_classes is None:
-            raise ValueError(
+            raise UsageError(
                 f"label = {label} was asked of a network without classes. Leave it out, or train "
                 "one with num_classes bound."
             )
         if not 0 <= label < self._num_classes:
-            raise ValueError(
+            raise UsageError(
                 f"The classes run from 0 to {self._num_classes - 1}; got label = {label}."
             )
 
@@ -137,9 +138,9 @@ class Generation:
 
         def on_replica(seed, given):
             row = replica_row(self._rows)
-            steps = rng.at_row(rng.fold_in(seed, "steps"), row)
+            steps = random.at_row(random.fold_in(seed, "steps"), row)
             given = {name: self._rows_of(value, row) for name, value in given.items()}
-            x_T = self._prior_rows(rng.fold_in(seed, "prior"), row)
+            x_T = self._prior_rows(random.fold_in(seed, "prior"), row)
             return self._run_loop(x_T, steps, given, frames)
 
         parts = self._distribution.run(on_replica, seed, given)

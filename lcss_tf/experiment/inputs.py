@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
 
 _HELD_OUT = "test"
 _COUNT = 8  # held-out examples, unless a number is asked for
@@ -43,7 +44,9 @@ def read_inputs(names, info, data, problem, seed):
         return Inputs(None, values)
     observed = operator.apply(values).numpy()
     if problem.noise_std > 0:
-        noise = problem.noise_std * rng.normal(rng.seed_for(seed, "observation"), observed.shape)
+        noise = problem.noise_std * random.normal(
+            random.seed_for(seed, "observation"), observed.shape
+        )
         observed = operator.apply(operator.pseudo_inverse(observed + noise, shape)).numpy()
     return Inputs(values, observed)
 
@@ -55,11 +58,11 @@ def read_examples(names, info, data):
 
 def _all(names, info, data, small):
     if not names:
-        raise ValueError("The task needs --input: files, or 'test' for held-out examples.")
+        raise UsageError("The task needs --input: files, or 'test' for held-out examples.")
     parts = [_read(name, info, data, small) for name in names]
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) > 1:
-        raise ValueError(f"The inputs have the shapes {shapes}; give those of one at a time.")
+        raise UsageError(f"The inputs have the shapes {shapes}; give those of one at a time.")
     return np.concatenate(parts)
 
 
@@ -73,14 +76,14 @@ def _read(name, info, data, small):
     stored = stored[None] if stored.shape in (info.shape, small) else stored
     if stored.shape[1:] not in (info.shape, small):
         also = f", or {small} as it is observed" if small != info.shape else ""
-        raise ValueError(
+        raise UsageError(
             f"{name} has the shape {stored.shape}; one example of {info.name} has the shape "
             f"{info.shape}{also}. Crop or resize it first."
         )
     if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8:
-        raise ValueError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
+        raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
-        raise ValueError(f"{name} holds values that are not finite.")
+        raise UsageError(f"{name} holds values that are not finite.")
     return info.scaling.scale(stored).numpy()
 
 
@@ -88,7 +91,7 @@ def held_out(name, data):
     """The held-out examples that "test" or "test:16" asks for, float32 [N, ...], scaled."""
     text = name.partition(":")[2]
     if text and not text.isdigit() or text == "0":
-        raise ValueError(f"Ask for held-out examples as 'test' or 'test:16'; got {name!r}.")
+        raise UsageError(f"Ask for held-out examples as 'test' or 'test:16'; got {name!r}.")
     data.require("test")
     size = data.size("test")
     count = min(int(text or _COUNT), size or np.inf)
@@ -106,18 +109,18 @@ def _array(name):
         return held[held.files[0]]
     if "samples" in held.files:
         return held["samples"]
-    raise ValueError(f"{name} holds {held.files}; expected one array, or one called 'samples'.")
+    raise UsageError(f"{name} holds {held.files}; expected one array, or one called 'samples'.")
 
 
 def _image(name, shape, small):
     if len(shape) != 3:
-        raise ValueError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
+        raise UsageError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
     image = Image.open(name)
     size = (image.height, image.width)
     # A grey image is an observation where such is observed; else channels follow the data.
     fitting = [s for s in (shape, small) if s[:2] == size and _MODES.get(s[2]) == image.mode]
     channels = fitting[0][2] if fitting else shape[2]
     if channels not in _MODES:
-        raise ValueError(f"{name}: no image file has the {channels} channels of {shape}.")
+        raise UsageError(f"{name}: no image file has the {channels} channels of {shape}.")
     values = np.asarray(image.convert(_MODES[channels]))
     return values.reshape(*size, channels)

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import encoding, images, xla
+from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.experiment.inputs import read_examples
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.experiment.sampling import output_path
@@ -39,7 +40,7 @@ class Latents:
     def _checked(self, way, x):
         carried, failure = (value.numpy() for value in self._carry(way, tf.constant(x, tf.float32)))
         if not np.isfinite(carried).all():
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"Not all of {len(carried)} examples were carried along the ODE: "
                 f"{self._solver.explain(failure)}"
             )
@@ -97,7 +98,7 @@ def interpolate_inputs(workdir, inputs, count=9, out=None):
     recipe, state, info, distribution = restored(workdir)
     x = read_examples(inputs, info, recipe.data)
     if len(x) < 2 or count < 2:
-        raise ValueError(
+        raise UsageError(
             "A way takes two examples or more (--input=test:2, or files) and --num_samples of two "
             f"or more; got {len(x)} and {count}."
         )

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
+from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.experiment.recipe import restored
+from lcss_tf.files import write_bytes
 from lcss_tf.likelihood import Likelihood, bits_per_dim
 from lcss_tf.samplers import DormandPrinceSolver
-from lcss_tf.training.checkpoints import write_bytes_whole
 from lcss_tf.training.distribution import replica_row
 
 _FILE = "likelihood.json"
@@ -125,7 +126,7 @@ class _Batches:
         """(log p [n] in nats of scaled units, evaluations) of examples first … first + n − 1."""
         count = len(x)
         padded = tf.gather(x, np.minimum(np.arange(self._batch_size), count - 1))
-        seed = rng.seed_for(seed, "likelihood")
+        seed = random.seed_for(seed, "likelihood")
         log_prob, evaluations, failures = (
             value.numpy() for value in self._batch(padded, seed, tf.constant(first))
         )
@@ -133,7 +134,7 @@ class _Batches:
         bad = np.flatnonzero(~np.isfinite(log_prob))
         if len(bad):
             failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, math.nan]])
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"The likelihood of {len(bad)} of the examples {first} to {first + count - 1} is "
                 f"not finite: {self._likelihood.solver.explain(failure)}"
             )
@@ -145,7 +146,7 @@ class _Batches:
         def on_replica(x, seed, first):
             row = replica_row(self._rows)
             x = tf.slice(x, [row] + [0] * (len(x.shape) - 1), [self._rows, *x.shape[1:]])
-            return self._solve(x, rng.at_row(seed, first + row))
+            return self._solve(x, random.at_row(seed, first + row))
 
         parts = self._distribution.run(on_replica, x, seed, first)
         return [self._distribution.concat(part) for part in parts]
@@ -153,9 +154,11 @@ class _Batches:
     def _solve(self, x, seed):
         with xla.in_pieces(self._in_pieces):
             if self._scaling is not None:
-                x = self._scaling.dequantise(x, rng.uniform(rng.fold_in(seed, "level"), x.shape))
+                x = self._scaling.dequantise(
+                    x, random.uniform(random.fold_in(seed, "level"), x.shape)
+                )
             score_fn = self._state.model.score_fn(self._state.ema.network)
-            seed = rng.fold_in(seed, "probe")
+            seed = random.fold_in(seed, "probe")
             result = self._likelihood(score_fn, self._state.model.sde, x, seed)
         return result.log_prob, result.evaluations[None], result.failure[None]
 
@@ -193,7 +196,7 @@ class _Results:
             "log_prob": self.log_prob,
             "evaluations": self.evaluations,
         }
-        write_bytes_whole(self.path, json.dumps(content).encode())
+        write_bytes(self.path, json.dumps(content).encode())
 
 
 def _figures(log_prob, data):
@@ -210,11 +213,11 @@ def _figures(log_prob, data):
 
 def _check(data, num_examples):
     if num_examples is not None and num_examples < 1:
-        raise ValueError(
+        raise UsageError(
             f"evaluate_likelihood.num_examples must be at least 1; got {num_examples}."
         )
     if data.kind == "image" and data.scaling.levels is None:
-        raise ValueError(
+        raise UsageError(
             f"Bits/dim need dequantised images, and {data.name} does not say how many levels its "
             "pixels have. Give its scaling some: Scaling.for_images(levels=256)."
         )

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.experiment.recipe import checked_recipe, new_state
 from lcss_tf.training.footprint import footprint
 from lcss_tf.training.step import TrainStep
@@ -45,7 +45,7 @@ def step_footprint(recipe, state, distribution, accumulation_steps=None):
     """
     preconditioning = state.model.preconditioning
     if preconditioning.measured is None:
-        stand_in = rng.normal(0, (16, *recipe.data.shape))
+        stand_in = random.normal(0, (16, *recipe.data.shape))
         preconditioning.prepare(recipe.sde, stand_in, recipe.seed)
     options = {} if accumulation_steps is None else {"accumulation_steps": accumulation_steps}
     step = TrainStep(state, recipe.loss, distribution, recipe.batch_size, recipe.seed, **options)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lcss_tf import plots, rng
+from lcss_tf import plots, random
 from lcss_tf.metrics.sliced_wasserstein import random_directions
 
 _NUMBERS = 2**17  # of x_T that are simulated
@@ -96,7 +96,7 @@ def check_prior(sde, data, seed, num_examples=None, threshold=0.04):
     count, chunk = _sizes(math.prod(data.shape), num_examples)
     x_T = np.concatenate(list(_simulated(sde, data, seed, count, chunk)))
     priors = [
-        sde.broadcast_prior_sample(x_T.shape, rng.seed_for(seed, "prior check", "prior", i))
+        sde.broadcast_prior_sample(x_T.shape, random.seed_for(seed, "prior check", "prior", i))
         for i in range(_PRIOR_DRAWS)
     ]
     x_T, *priors = (np.asarray(x, np.float32).reshape(count, -1) for x in (x_T, *priors))
@@ -174,7 +174,7 @@ def _simulated(sde, data, seed, count, chunk):
     times = tf.fill([chunk], tf.constant(sde.T, tf.float32))
     for i, part in enumerate(np.split(indices, range(chunk, count, chunk))):
         x0 = tf.cast(data.examples(part, "train", seed), tf.float32)
-        yield draw(x0, times, rng.seed_for(seed, "prior check", "x_T", i)).numpy()
+        yield draw(x0, times, random.seed_for(seed, "prior check", "x_T", i)).numpy()
 
 
 def _thinned(x):

@@ -11,12 +11,13 @@ from absl import logging
 
 from lcss_tf import images, plots
 from lcss_tf.config import parsed_config
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.evaluation import DEFAULT_METRICS
 from lcss_tf.experiment.exact_state import ExactState
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.measuring import metric_figures
 from lcss_tf.experiment.recipe import restored
-from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.files import write_bytes
 from lcss_tf.training.distribution import Distribution
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
@@ -58,12 +59,12 @@ class Quality:
         self.references = self.references or {}
         self.adaptive = self.adaptive or {}
         if self.repeats < 1 or not self.budgets or min(self.budgets) < 1:
-            raise ValueError(
+            raise UsageError(
                 "quality expects repeats >= 1 and budgets of at least one evaluation; got "
                 f"repeats={self.repeats}, budgets={self.budgets}."
             )
         if (self.sde is None) != (self.data is None):
-            raise ValueError(
+            raise UsageError(
                 "quality.sde and quality.data go together (an exact score), or both are left out "
                 "(a run's checkpoint)."
             )
@@ -73,7 +74,7 @@ class Quality:
         make = self.samplers[name]
         first = make(num_steps=1).evaluations()
         if first is None:
-            raise ValueError(
+            raise UsageError(
                 f"{name} chooses its evaluations by itself and keeps to no budget: list it among "
                 "quality.adaptive."
             )
@@ -120,9 +121,9 @@ def quality(workdir):
         result["real"] = result["real"] or row["real"]
         print(f"{name:<32}{_count(row):>8} evaluations   {_text(row)}", flush=True)
         if not known:
-            write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
-    write_bytes_whole(paths[1], json.dumps(result, indent=1).encode())
-    write_bytes_whole(paths[0], table(result).encode())
+            write_bytes(paths[1], json.dumps(result, indent=1).encode())
+    write_bytes(paths[1], json.dumps(result, indent=1).encode())
+    write_bytes(paths[0], table(result).encode())
     images.write_png(paths[2], picture(result))
     return paths
 

@@ -10,9 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.info import DataInfo
+from lcss_tf.errors import UsageError
+from lcss_tf.files import write_bytes
 from lcss_tf.registry import PRECONDITIONINGS
 from lcss_tf.score import ScoreModel
-from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, write_bytes_whole
+from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.optimizers import make_optimizer
 from lcss_tf.training.state import TrainState
@@ -84,7 +86,7 @@ def measure(recipe, state):
 def write_data_info(workdir, data):
     """Records what sampling must know of the data, so that it needs none; returns {name: bytes}."""
     contents = {_DATA: data.info().to_json().encode()}
-    write_bytes_whole(Path(workdir) / _DATA, contents[_DATA])
+    write_bytes(Path(workdir) / _DATA, contents[_DATA])
     return contents
 
 
@@ -108,7 +110,7 @@ def checked_recipe():
     distribution.rows_per_replica(recipe.batch_size)
     recipe.loss.check(recipe.sde)
     if recipe.total_steps < 1:
-        raise ValueError(f"train.total_steps must be at least 1; got {recipe.total_steps}.")
+        raise UsageError(f"train.total_steps must be at least 1; got {recipe.total_steps}.")
     return distribution, recipe
 
 

@@ -7,7 +7,8 @@ import gin
 import numpy as np
 from tqdm import tqdm
 
-from lcss_tf.features import store
+from lcss_tf import files
+from lcss_tf.errors import UsageError
 from lcss_tf.metrics import Summary, reference_needs
 
 _FINGERPRINTED = 32  # examples whose values enter the hash
@@ -15,7 +16,7 @@ _CHUNK_NUMBERS = 2**22  # numbers read at a time
 _META = "meta"
 
 
-class ReferenceError(ValueError):
+class ReferenceError(UsageError):
     """Stored statistics are of other data, or made otherwise."""
 
 
@@ -36,7 +37,7 @@ class References:
     def __init__(self, data, seed, split="test", num_examples=None, directory=None, path=None):
         self.split = split
         self._data, self._seed, self._num_examples = data, seed, num_examples
-        self._directory = Path(directory or store.cache_directory() / "references")
+        self._directory = Path(directory or files.cache_directory() / "references")
         self._given = path
 
     @property
@@ -69,17 +70,17 @@ class References:
         """
         extractor = metrics[0].extractor
         meta = self._meta(metrics)
-        key = store.text_hash(json.dumps(meta, sort_keys=True))
+        key = files.text_hash(json.dumps(meta, sort_keys=True))
         name = f"{meta['data']}_{self.split}_{extractor.name or 'values'}_{meta['count']}"
         path = Path(self._given or self._directory / f"{name}_{key[:16]}.npz")
-        arrays = store.read_arrays(path)
+        arrays = files.read_arrays(path)
         if arrays is None:
             if self._given and path.exists():
                 raise ReferenceError(f"{path} cannot be read. Remove it to have it made again.")
             needs = reference_needs(metrics, meta["count"])
             summary = self._computed(extractor, Summary(**needs), self.split, progress)
             stored = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-            store.write_arrays(path, stored | summary.arrays())
+            files.write_arrays(path, stored | summary.arrays())
             return summary, path
         self._compare(path, json.loads(bytes(arrays.pop(_META))), meta)
         return Summary.from_arrays(arrays), path
@@ -134,7 +135,7 @@ class References:
             "size": self._data.size(self.split),
             "shape": list(info.shape),
             "preprocessing": info.to_json(),
-            "values of the first examples": store.text_hash(few.tobytes().hex()),
+            "values of the first examples": files.text_hash(few.tobytes().hex()),
             "extractor": metrics[0].extractor.identity(),
             "count": count,
             "kept": {key: needs[key] for key in ("kept", "moments", "classes")},

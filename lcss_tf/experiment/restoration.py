@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.control import InverseProblem, PseudoinverseGuidance, TimeTravel
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.generation import Generation
 
 
@@ -46,7 +47,7 @@ class Restoration(Generation):
           FloatingPointError: a reconstruction is not finite.
         """
         if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1; got {num_samples}.")
+            raise UsageError(f"num_samples must be at least 1; got {num_samples}.")
         y = np.asarray(y, np.float32)
         self._problem.operator.check(y, self._shape)
         self._observed = np.repeat(y, num_samples, axis=0)

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.files import write_bytes
 from lcss_tf.training.summaries import Summaries
 
 _RESULT = "result.json"
@@ -78,7 +78,7 @@ class Results:
         for one in self.all():
             for name, row in one["figures"].items():
                 writer.writerow([one["step"], name, row["value"], row["error"], row["real"]])
-        write_bytes_whole(self._workdir / "metrics.csv", text.getvalue().encode())
+        write_bytes(self._workdir / "metrics.csv", text.getvalue().encode())
         return flat
 
 
@@ -118,4 +118,4 @@ def _read(path):
 
 
 def _write(path, content):
-    write_bytes_whole(path, json.dumps(content, indent=2).encode())
+    write_bytes(path, json.dumps(content, indent=2).encode())

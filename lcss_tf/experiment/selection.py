@@ -2,6 +2,7 @@
 
 import re
 
+from lcss_tf.errors import UsageError
 from lcss_tf.training.checkpoints import CheckpointError
 
 BEST = "best"
@@ -38,7 +39,7 @@ def chosen(checkpoints, text):
         low, high = int(match[1] or 0), int(match[2] or 10**18)
         found = [path for path in paths if low <= step_of(path) <= high]
     else:
-        raise ValueError(
+        raise UsageError(
             f"--checkpoint={text!r}: expected newest, best, all, a step as 4000, or a range as "
             "1000-4000, 1000- or -4000."
         )

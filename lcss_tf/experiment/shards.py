@@ -4,8 +4,8 @@ import shutil
 
 from tqdm import tqdm
 
-from lcss_tf import rng
-from lcss_tf.features import Outputs, store
+from lcss_tf import files, random
+from lcss_tf.features import Outputs
 
 _SHARD = 1_024  # samples in a file, about
 
@@ -48,7 +48,7 @@ class Shards:
                         new |= _arrays(outputs, extractor) if extractor.costly else {}
                     found[extractor.identity()] = outputs
                 if new and self._writes:
-                    store.write_arrays(self._path(start // self.size), arrays | new)
+                    files.write_arrays(self._path(start // self.size), arrays | new)
                 yield arrays["samples"], found
                 bar.update(size)
 
@@ -59,14 +59,14 @@ class Shards:
 
     def _shard(self, index, size):
         """The arrays of a shard with at least `size` samples, cut to these."""
-        arrays = store.read_arrays(self._path(index))
+        arrays = files.read_arrays(self._path(index))
         if arrays is None or len(arrays.get("samples", ())) < size:
             # Shard 0 has the samples that `Generation` gives for the seed itself.
-            seed = rng.seed_for(self._seed, "shard", index) if index else self._seed
+            seed = random.seed_for(self._seed, "shard", index) if index else self._seed
             samples = self._info.unscale(self._generation(size, seed, progress=False))
             arrays = {"samples": samples}
             if self._writes:
-                store.write_arrays(self._path(index), arrays)
+                files.write_arrays(self._path(index), arrays)
         return {key: value[:size] for key, value in arrays.items()}
 
     def _path(self, index):
@@ -74,7 +74,7 @@ class Shards:
 
 
 def _keys(extractor):
-    key = store.text_hash(extractor.identity())[:16]
+    key = files.text_hash(extractor.identity())[:16]
     return f"features_{key}", f"logits_{key}"
 
 

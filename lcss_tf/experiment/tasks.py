@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lcss_tf.control import AveragePooling, Greyscale, InverseProblem, Mask
+from lcss_tf.errors import UsageError
 from lcss_tf.experiment.latents import encode_inputs, interpolate_inputs
 from lcss_tf.experiment.restoring import restore
 from lcss_tf.experiment.sampling import sample
@@ -38,7 +39,7 @@ def _sample(workdir, request):
 def _restore(make_operator):
     def task(workdir, request):
         if request.trajectory:
-            raise ValueError("--trajectory draws the way of free samples: leave --task out.")
+            raise UsageError("--trajectory draws the way of free samples: leave --task out.")
         problem = InverseProblem(make_operator(request), None, request.noise_std)
         count = 4 if request.num_samples is None else request.num_samples
         return restore(

@@ -1,6 +1,7 @@
 """A film of sampling, written as a GIF and as a strip."""
 
 from lcss_tf import films, images
+from lcss_tf.errors import UsageError
 
 FRAMES = 32  # beside the samples
 _PLOTTED = (2,)  # the shape of vectors that there are pictures of
@@ -9,7 +10,7 @@ _PLOTTED = (2,)  # the shape of vectors that there are pictures of
 def check_trajectory(info):
     """Raises ValueError if there is no picture of such data."""
     if info.kind != "image" and info.shape != _PLOTTED:
-        raise ValueError(
+        raise UsageError(
             f"--trajectory draws images and 2-D vectors; {info.name} has the shape {info.shape}. "
             "Leave it out: the samples themselves are written."
         )

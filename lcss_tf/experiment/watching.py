@@ -8,8 +8,8 @@ from absl import logging
 
 from lcss_tf.experiment.reference import References
 from lcss_tf.experiment.results import rows
+from lcss_tf.files import write_bytes
 from lcss_tf.metrics import PixelFrechet, SlicedWasserstein, sample_summary
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 _DEFAULT = {"image": PixelFrechet}  # of all other kinds: SlicedWasserstein
 
@@ -97,4 +97,4 @@ class Watch:
         self._checkpoints.directory.mkdir(parents=True, exist_ok=True)
         self._checkpoints.write(self._checkpoints.best_path, state)
         record = {"metric": name, "step": state.step, "value": row["value"], "error": row["error"]}
-        write_bytes_whole(self._record, json.dumps(record, indent=2).encode())
+        write_bytes(self._record, json.dumps(record, indent=2).encode())

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
+
 
 class Outputs(NamedTuple):
     """What an extractor gives for a batch.
@@ -56,7 +58,7 @@ def checked_images(batch, what):
         seen = f"{batch.dtype} of shape {batch.shape}"
         if batch.size and np.issubdtype(batch.dtype, np.number):
             seen += f", values {batch.min():.4g} to {batch.max():.4g}"
-        raise ValueError(
+        raise UsageError(
             f"{what} takes uint8 images [B, H, W, C], values 0 to 255; got {seen}. Unscale them "
             "first: info.unscale(x)."
         )
@@ -67,7 +69,7 @@ def check_kind(info, kind, what):
     """Raises ValueError unless the data are of a kind, ``"image"`` or ``"vector"``."""
     if info.kind != kind:
         other = {"image": "@metrics.SlicedWasserstein()", "vector": "@metrics.PixelFrechet()"}
-        raise ValueError(
+        raise UsageError(
             f"{what} sees {kind}s; {info.name} holds {info.kind}s of shape {info.shape}. Bind "
             f"another metric or extractor, such as {other[kind]}."
         )

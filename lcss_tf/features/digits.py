@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import files
 from lcss_tf.data import Digits
-from lcss_tf.features import store
+from lcss_tf.errors import UsageError
 from lcss_tf.features.base import Extractor, Outputs, checked_images
 from lcss_tf.registry import EXTRACTORS
 
@@ -36,7 +37,7 @@ class DigitsClassifier(Extractor):
     def check(self, info):
         """Raises ValueError unless the data are grey images of 8×8."""
         if info.shape != (8, 8, 1):
-            raise ValueError(
+            raise UsageError(
                 "DigitsClassifier sees grey images of 8×8, shape (8, 8, 1); "
                 f"{info.name} has {info.shape}. Bind another extractor, such as @features.Pixels()."
             )
@@ -50,30 +51,30 @@ class DigitsClassifier(Extractor):
         """`Outputs` of uint8 images [B, 8, 8, 1]: float32 [B, 64] and [B, 10]."""
         images = checked_images(batch, "DigitsClassifier")
         if images.shape[1:] != (8, 8, 1):
-            raise ValueError(f"DigitsClassifier sees images [B, 8, 8, 1]; got {images.shape}.")
+            raise UsageError(f"DigitsClassifier sees images [B, 8, 8, 1]; got {images.shape}.")
         features, logits = self._opened()(images.astype(np.float32) / 255.0)
         return Outputs(features.numpy(), logits.numpy())
 
     def _opened(self):
         if self._model is None:
             model = _network()
-            place = self._path or store.cache_directory() / f"digits_{_key()}.npz"
-            stored = store.read_arrays(place)
+            place = self._path or files.cache_directory() / f"digits_{_key()}.npz"
+            stored = files.read_arrays(place)
             if stored is None:
                 _train(model)
                 names = {_ARRAYS.format(i): w for i, w in enumerate(model.get_weights())}
-                store.write_arrays(place, names)
+                files.write_arrays(place, names)
             else:
                 model.set_weights([stored[key] for key in sorted(stored)])
             weights = model.get_weights()
-            digest = store.text_hash(*(w.tobytes().hex() for w in weights))
+            digest = files.text_hash(*(w.tobytes().hex() for w in weights))
             self._identity = f"digits classifier {digest}"
             self._model = tf.function(model, reduce_retracing=True)
         return self._model
 
 
 def _key():
-    return store.text_hash(_RECIPE)[:12]
+    return files.text_hash(_RECIPE)[:12]
 
 
 def _network():

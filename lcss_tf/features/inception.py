@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lcss_tf.features import store
+from lcss_tf import files
+from lcss_tf.errors import UsageError
 from lcss_tf.features.base import Extractor, Outputs, check_kind, checked_images
 from lcss_tf.registry import EXTRACTORS
 
@@ -60,7 +61,7 @@ class Inception(Extractor):
         """
         check_kind(info, "image", "Inception")
         if info.shape[-1] not in (1, 3):
-            raise ValueError(
+            raise UsageError(
                 f"Inception sees images with 1 or 3 channels; {info.name} has {info.shape[-1]}."
             )
         self._graph_file()
@@ -97,7 +98,7 @@ class Inception(Extractor):
 
 def _located(path):
     """The path of the .pb: given, taken out of a given archive, cached, or fetched."""
-    directory = store.cache_directory()
+    directory = files.cache_directory()
     place = directory / GRAPH
     if path is not None:
         path = Path(path)
@@ -113,7 +114,7 @@ def _located(path):
     if not archive.is_file():
         try:
             logging.warning("Fetching %s (85 MiB) to %s.", URL, archive)
-            store.download(URL, archive)
+            files.download(URL, archive)
         except OSError as error:
             raise FileNotFoundError(
                 f"The Inception graph is not there, and could not be fetched ({error}). Fetch "
@@ -124,7 +125,7 @@ def _located(path):
         if archive.stat().st_size != _ARCHIVE_BYTES:
             size = archive.stat().st_size
             archive.unlink()
-            raise ValueError(
+            raise UsageError(
                 f"{URL} gave {size:,} bytes; the archive has {_ARCHIVE_BYTES:,}. It was removed: "
                 "something between here and there answers in its place."
             )
@@ -136,7 +137,7 @@ def _extracted(archive, place):
     with tarfile.open(archive) as tar:
         member = next((m for m in tar if Path(m.name).name == GRAPH and m.isfile()), None)
         if member is None:
-            raise ValueError(f"{archive} holds no {GRAPH}. Fetch it again from {URL}.")
+            raise UsageError(f"{archive} holds no {GRAPH}. Fetch it again from {URL}.")
         content = tar.extractfile(member).read()
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
@@ -146,7 +147,7 @@ def _extracted(archive, place):
 
 def _verified(path, expected):
     """The file's SHA-256, which must be the expected one, or that of its first use."""
-    actual = store.sha256(path)
+    actual = files.sha256(path)
     record = path.with_name(path.name + ".sha256")
     if expected is None and record.is_file():
         expected = record.read_text().split()[0]
@@ -157,7 +158,7 @@ def _verified(path, expected):
             logging.warning("%s cannot be written: %s", record, error)
         return actual
     if actual != expected.lower():
-        raise ValueError(
+        raise UsageError(
             f"{path} has the SHA-256 {actual}, expected {expected.lower()}. Put the right file "
             f"there; if this one is right, remove {record} or bind Inception.sha256 to it."
         )
@@ -178,7 +179,7 @@ def _opened(path, digest):
                 definition, {_IMAGES: images}, [_FEATURES, _CLASSES], name=""
             )
         except ValueError as error:
-            raise ValueError(
+            raise UsageError(
                 f"{path} (sha256 {digest[:12]}…) is not the graph of 2015-12-05, which has the "
                 f"tensors {_IMAGES}, {_FEATURES} and {_CLASSES}: {error}"
             ) from error

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.features import store
+from lcss_tf import files
+from lcss_tf.errors import UsageError
 from lcss_tf.features.base import Extractor, Outputs, checked_images
 from lcss_tf.registry import EXTRACTORS
 
@@ -43,7 +44,7 @@ class KerasFeatures(Extractor):
             e in (None, s) for e, s in zip(expected, info.shape, strict=True)
         )
         if not fits:
-            raise ValueError(
+            raise UsageError(
                 f"{self._path} takes examples of shape {expected}; {info.name} has {info.shape}. "
                 "Put a keras.layers.Resizing in front of it, or bind another extractor."
             )
@@ -52,7 +53,7 @@ class KerasFeatures(Extractor):
         """The hash of the file, with what is made of it."""
         if self._identity is None:
             self._identity = (
-                f"sha256 {store.sha256(self._path)} layer {self._layer} range {self._range}"
+                f"sha256 {files.sha256(self._path)} layer {self._layer} range {self._range}"
             )
         return self._identity
 
@@ -80,7 +81,7 @@ class KerasFeatures(Extractor):
             model = keras.saving.load_model(self._path, compile=False)
             names = [layer.name for layer in model.layers]
             if self._layer is not None and self._layer not in names:
-                raise ValueError(
+                raise UsageError(
                     f"{self._path} has no layer {self._layer!r}; it has {', '.join(names)}."
                 )
             inner = model.output if self._layer is None else model.get_layer(self._layer).output

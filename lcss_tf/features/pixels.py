@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.features.base import Extractor, Outputs, check_kind, checked_images
 from lcss_tf.registry import EXTRACTORS
 
@@ -21,7 +22,7 @@ class Pixels(Extractor):
         check_kind(info, "image", "Pixels")
         size = math.prod(info.shape)
         if size > _MOST:
-            raise ValueError(
+            raise UsageError(
                 f"Pixels sees images of at most {_MOST:,} numbers, the covariance of more does "
                 f"not fit; {info.name} has {size:,}. Bind another extractor, such as "
                 "@features.Inception()."
@@ -60,5 +61,5 @@ class Values(Extractor):
         """
         batch = np.asarray(batch, np.float64)
         if batch.ndim < 2:
-            raise ValueError(f"Values takes vectors [B, ...]; got the shape {batch.shape}.")
+            raise UsageError(f"Values takes vectors [B, ...]; got the shape {batch.shape}.")
         return Outputs(batch.reshape(len(batch), math.prod(batch.shape[1:])))

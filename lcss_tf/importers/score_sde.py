@@ -7,6 +7,7 @@ and works on arrays: it needs no PyTorch.
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.networks.ncsnpp import NCSNpp
 
 # The reference's table of discrete noise levels: a constant, not a parameter.
@@ -47,9 +48,9 @@ def network_from_config(meta):
     """
     missing = [name for name in OPTIONS if name not in meta]
     if missing:
-        raise ValueError(f"The score_sde configuration lacks {', '.join(missing)}.")
+        raise UsageError(f"The score_sde configuration lacks {', '.join(missing)}.")
     if meta.get("nonlinearity", "swish") != "swish":
-        raise ValueError(
+        raise UsageError(
             f"NCSNpp knows the nonlinearity 'swish' only; got {meta['nonlinearity']!r}."
         )
     network = NCSNpp(**{ours: meta[theirs] for theirs, ours in OPTIONS.items()})
@@ -164,7 +165,7 @@ def state_variables(network):
       ValueError: the network is not built.
     """
     if not network.built:
-        raise ValueError(
+        raise UsageError(
             "The network has no variables yet: call network.build((None, ..., C)) first."
         )
     return {
@@ -222,7 +223,7 @@ def fitted(variables, state):
                 f"{tuple(value.shape)}; the network's is {tuple(variables[name].shape)}"
             )
     if problems:
-        raise ValueError(
+        raise UsageError(
             f"The state does not fit the network ({len(problems)} tensors): "
             + "; ".join(sorted(problems)[:10])
             + ". Is its configuration the network's?"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.importers.score_sde import fitted, named, state_variables
 
 
@@ -40,7 +41,7 @@ def checkpoint(content, network):
     content = content if hasattr(content, "items") else {}
     absent = [key for key in ("model", "ema") if key not in content]
     if absent or "shadow_params" not in content.get("ema", {}):
-        raise ValueError(
+        raise UsageError(
             "This is no checkpoint of score_sde, which holds 'model' (a state_dict) and 'ema' "
             f"(with 'shadow_params'); it holds {sorted(map(str, content)) or 'no dict'}."
         )
@@ -50,7 +51,7 @@ def checkpoint(content, network):
     trained = [name for name in weights if variables[name].trainable]
     shadows = content["ema"]["shadow_params"]
     if len(shadows) != len(trained):
-        raise ValueError(
+        raise UsageError(
             f"The average holds {len(shadows)} tensors (ema.shadow_params), and the network has "
             f"{len(trained)} trained ones. Is its configuration the network's?"
         )

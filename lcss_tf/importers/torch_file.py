@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
+
 
 def read(path):
     """What a .pth file holds: dicts, lists and plain values, its tensors as NumPy arrays.
@@ -24,7 +26,7 @@ def read(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise almost anything in zipfile and pickle
         reason = str(error).strip().split("\n")[0][:300]
-        raise ValueError(
+        raise UsageError(
             f"{path} is refused: {type(error).__name__}: {reason} A checkpoint holds tensors, "
             "containers and plain values alone; whatever else it names is not unpickled. If you "
             "made it, save the state_dicts and nothing more; else download it again."

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lcss_tf.errors import UsageError
 from lcss_tf.launching.forwarding import Forwarding, exit_status
 from lcss_tf.training.cluster import Cluster
 
@@ -29,7 +30,7 @@ def launch(command, workers, logs):
       ValueError: no command, or no workers.
     """
     if workers < 1 or not command:
-        raise ValueError(
+        raise UsageError(
             f"Expected a command and at least one worker; got {command} and {workers}. For "
             "example: python bin/launch.py --workers=2 bin/train.py --strategy=multi_worker "
             "--gin_file=gin/lcss_digits.gin"

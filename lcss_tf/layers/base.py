@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+
 
 def register(cls):
     """Makes a layer or model known to Keras' saving, under the package's name."""
@@ -21,7 +23,7 @@ def one_of(name, value, choices):
       ValueError: it is not.
     """
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+        raise UsageError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
     return value
 
 

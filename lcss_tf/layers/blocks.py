@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
 from lcss_tf.layers.base import Block, feature_shape, one_of, register, residual_sum
 from lcss_tf.layers.copies import repeat_copies
 from lcss_tf.layers.dropout import dropout
@@ -94,7 +95,7 @@ class DDPMResidualBlock(ResidualBlock):
     def __init__(self, features=None, **kwargs):
         super().__init__(features, **kwargs)
         if self.resample != "none":
-            raise ValueError(
+            raise UsageError(
                 f"A DDPM block does not resample, got resample={self.resample!r}: put an "
                 "UpsampleConv or DownsampleConv behind it, or use a ResidualBlock."
             )

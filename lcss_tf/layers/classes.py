@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
 from lcss_tf.layers.base import register
 
 
@@ -22,7 +23,7 @@ class ClassEmbedding(keras.layers.Layer):
     def __init__(self, num_classes, units, **kwargs):
         super().__init__(autocast=False, **{**kwargs, "dtype": "float32"})
         if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, or None; got {num_classes}.")
+            raise UsageError(f"num_classes must be at least 1, or None; got {num_classes}.")
         self.num_classes = num_classes
         self.units = units
 
@@ -65,7 +66,7 @@ def embed_classes(layer, labels, batch):
     """
     if layer is None:
         if labels is not None:
-            raise ValueError(
+            raise UsageError(
                 "This network has no classes, and got labels. Make it with num_classes, or leave "
                 "the labels out."
             )

@@ -2,14 +2,15 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
+from lcss_tf.errors import UsageError
 
 
 def dropout(x, rate, seed=None, copies=1):
     """Zeroes each entry of x with probability `rate`, and divides the rest by 1 − rate.
 
     The same seed gives the same mask, in and outside XLA and on any number of
-    replicas (see `lcss_tf.rng`).
+    replicas (see `lcss_tf.random`).
 
     Args:
       x: [N, ...].
@@ -27,13 +28,13 @@ def dropout(x, rate, seed=None, copies=1):
     if batch is None:
         batch = tf.shape(x)[0]
     elif batch % copies:
-        raise ValueError(
+        raise UsageError(
             f"A batch of {batch} does not hold copies={copies} of one batch: stack whole copies."
         )
-    mask = tf.cast(_mask(rng.as_seed(seed), rate, (batch // copies, *x.shape[1:])), x.dtype)
+    mask = tf.cast(_mask(random.as_seed(seed), rate, (batch // copies, *x.shape[1:])), x.dtype)
     return x * tf.tile(mask, [copies] + [1] * (x.shape.rank - 1))
 
 
 @xla.piece
 def _mask(seed, rate, shape):
-    return tf.where(rng.uniform(seed, shape) >= rate, 1.0 / (1.0 - rate), 0.0)
+    return tf.where(random.uniform(seed, shape) >= rate, 1.0 / (1.0 - rate), 0.0)

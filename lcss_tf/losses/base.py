@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.times import TIME_SAMPLINGS
 from lcss_tf.registry import WEIGHTINGS
 
@@ -42,11 +43,11 @@ class Loss:
 
     def __init__(self, weighting="noise_scale", time_sampling="stratified", reduction="mean"):
         if time_sampling not in TIME_SAMPLINGS:
-            raise ValueError(
+            raise UsageError(
                 f"time_sampling must be one of {sorted(TIME_SAMPLINGS)}; got {time_sampling!r}."
             )
         if reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum'; got {reduction!r}.")
+            raise UsageError(f"reduction must be 'mean' or 'sum'; got {reduction!r}.")
         self.weighting = weighting if callable(weighting) else WEIGHTINGS[weighting]
         self.reduction = reduction
         self._draw_times = TIME_SAMPLINGS[time_sampling]
@@ -84,14 +85,14 @@ class Loss:
           score_fn: (x, t) -> score.
           sde: the forward SDE.
           x0: data, [B, ...].
-          seed: see `lcss_tf.rng`; with a row where x0 is a part of a global batch.
+          seed: see `lcss_tf.random`; with a row where x0 is a part of a global batch.
           global_batch: size of the global batch; B by default.
 
         Returns:
           `LossValues`.
         """
-        t = self.sample_times(sde, rng.fold_in(seed, "time"), x0.shape[0], global_batch)
-        terms = self.terms(score_fn, sde, x0, t, rng.fold_in(seed, "noise"))
+        t = self.sample_times(sde, random.fold_in(seed, "time"), x0.shape[0], global_batch)
+        terms = self.terms(score_fn, sde, x0, t, random.fold_in(seed, "noise"))
         scale = self.scale(sde, t, x0.shape)
         terms = {name: scale * value for name, value in terms.items()}
         return LossValues(tf.add_n(list(terms.values())), terms, t)

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from lcss_tf.sdes.shapes import shape_of, sum_over_data
+from lcss_tf.ops import shape_of, sum_over_data
 
 
 def score_and_products(score_fn, x, t, vectors):

@@ -1,9 +1,10 @@
 """Denoising score matching (Vincent 2011), for SDEs with a closed-form kernel."""
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.base import Loss
+from lcss_tf.ops import like, shape_of, sum_over_data
 from lcss_tf.registry import LOSSES
-from lcss_tf.sdes.shapes import like, shape_of, sum_over_data
 
 
 @LOSSES.register
@@ -16,14 +17,14 @@ class DSMLoss(Loss):
     def check(self, sde):
         if not sde.has_marginal:
             name = type(sde).__name__
-            raise ValueError(
+            raise UsageError(
                 f"DSMLoss needs a closed-form transition kernel, {name} has none: use LCSSLoss, "
                 f"which needs none, or make {name} an AffineSDE by defining marginal(t)."
             )
 
     def terms(self, score_fn, sde, x0, t, seed):
         # The stream from which every loss draws x_t: the same seed, the same points.
-        z = rng.normal(rng.fold_in(seed, "path"), shape_of(x0))
+        z = random.normal(random.fold_in(seed, "path"), shape_of(x0))
         return self.terms_for_noise(score_fn, sde, x0, t, z)
 
     def terms_for_noise(self, score_fn, sde, x0, t, z):

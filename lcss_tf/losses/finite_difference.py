@@ -2,12 +2,13 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.directions import DIRECTIONS, check_directions
 from lcss_tf.losses.points import in_one_pass
+from lcss_tf.ops import like, shape_of, sum_over_data
 from lcss_tf.registry import LOSSES
-from lcss_tf.sdes.shapes import like, shape_of, sum_over_data
 
 
 @LOSSES.register
@@ -42,13 +43,13 @@ class FDSSMLoss(Loss):
         super().__init__(**options)
         check_directions(type(self).__name__, directions, num_directions)
         if radius <= 0:
-            raise ValueError(f"FDSSMLoss expects radius > 0; got {radius}.")
+            raise UsageError(f"FDSSMLoss expects radius > 0; got {radius}.")
         self.variance_reduced, self.radius = variance_reduced, radius
         self.directions, self.num_directions = directions, num_directions
 
     def terms(self, score_fn, sde, x0, t, seed):
-        x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
-        seeds = rng.split(rng.fold_in(seed, "direction"), self.num_directions)
+        x = xla.call(sde.sample_xt, x0, t, random.fold_in(seed, "path"))
+        seeds = random.split(random.fold_in(seed, "direction"), self.num_directions)
         slices = [DIRECTIONS[self.directions](s, shape_of(x0)) for s in seeds]
         h = like(self.radius * sde.noise_scale(t), x0)
         return self.terms_for_slices(score_fn, x, t, slices, h)

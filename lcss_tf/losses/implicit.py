@@ -4,11 +4,12 @@ import math
 
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.derivative import trace
+from lcss_tf.ops import shape_of, sum_over_data
 from lcss_tf.registry import LOSSES
-from lcss_tf.sdes.shapes import shape_of, sum_over_data
 
 _MOST_DIMENSIONS = 4096
 
@@ -27,7 +28,7 @@ class ISMLoss(Loss):
     differentiates_score = True
 
     def terms(self, score_fn, sde, x0, t, seed):
-        x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
+        x = xla.call(sde.sample_xt, x0, t, random.fold_in(seed, "path"))
         return self.terms_at(score_fn, x, t)
 
     def terms_at(self, score_fn, x, t):
@@ -35,7 +36,7 @@ class ISMLoss(Loss):
         shape = shape_of(x)
         dimension = math.prod(shape[1:])
         if dimension > _MOST_DIMENSIONS:
-            raise ValueError(
+            raise UsageError(
                 f"ISMLoss takes the exact trace by one backward pass for each dimension, of which "
                 f"there are {dimension:,}; it takes at most {_MOST_DIMENSIONS:,}. Use LCSSLoss, "
                 "SSMLoss or FDSSMLoss."

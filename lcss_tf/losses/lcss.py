@@ -10,14 +10,14 @@ so that neither a derivative nor the transition density is needed, and the SDE i
 
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.directions import DIRECTIONS
 from lcss_tf.losses.lcss_options import Plan, completed
 from lcss_tf.losses.points import in_one_pass
+from lcss_tf.ops import like, shape_of, sum_over_data
 from lcss_tf.registry import LOSSES
 from lcss_tf.sdes.kernels import GaussianKernel
-from lcss_tf.sdes.shapes import like, shape_of, sum_over_data
 
 
 @LOSSES.register
@@ -96,12 +96,12 @@ class LCSSLoss(Loss):
     def terms(self, score_fn, sde, x0, t, seed):
         """norm = ½‖S‖² and trace, the smoothed trace's estimate, each [B]."""
         plan = self.plan(sde)
-        path_seed, z_seed = rng.fold_in(seed, "path"), rng.fold_in(seed, "direction")
+        path_seed, z_seed = random.fold_in(seed, "path"), random.fold_in(seed, "direction")
         if plan.smoothing == "path":
             x, weight = xla.call(sde.sample_with_weight, x0, t, path_seed)
             return terms_by_weight(score_fn(x, t), weight)
         draw = DIRECTIONS[plan.directions]
-        z = [draw(z_k, shape_of(x0)) for z_k in rng.split(z_seed, plan.num_directions)]
+        z = [draw(z_k, shape_of(x0)) for z_k in random.split(z_seed, plan.num_directions)]
         kernel = _KERNELS[plan.smoothing](plan, sde, x0, t, path_seed)
         return self.terms_for_noise(score_fn, kernel, t, tf.stack(z), plan)
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.directions import DIRECTIONS
 
 _RADIUS = {"path": None, "transition": 0.9, "gaussian": 0.1}
@@ -52,13 +53,13 @@ def _check_names(plan):
     for name, known in allowed.items():
         value = getattr(plan, name)
         if value not in known:
-            raise ValueError(f"LCSSLoss.{name} must be one of {known}; got {value!r}.")
+            raise UsageError(f"LCSSLoss.{name} must be one of {known}; got {value!r}.")
 
 
 def _check_numbers(plan):
     too_small = [x for x in (plan.radius, plan.cap) if x is not None and x <= 0]
     if too_small or plan.num_directions < 1:
-        raise ValueError(
+        raise UsageError(
             "LCSSLoss expects radius > 0, cap > 0 and num_directions >= 1; got "
             f"radius={plan.radius}, cap={plan.cap}, num_directions={plan.num_directions}."
         )
@@ -75,7 +76,7 @@ def _check_path(plan):
     }
     wrong = [name for name, is_wrong in given.items() if is_wrong]
     if wrong:
-        raise ValueError(
+        raise UsageError(
             f"LCSSLoss: path smoothing takes all the noise of x_t's own path, at one evaluation, "
             f"so it has no {', '.join(wrong)}. Leave them out, or set smoothing to 'transition' "
             "or 'gaussian'."
@@ -84,12 +85,12 @@ def _check_path(plan):
 
 def _check_transition(plan):
     if plan.norm_at == "center":
-        raise ValueError(
+        raise UsageError(
             "LCSSLoss: transition smoothing takes the norm at x', which is distributed as "
             "x_t; the centre is not. Use norm_at='perturbed', or smoothing='gaussian'."
         )
     if plan.radius > 1:
-        raise ValueError(
+        raise UsageError(
             "LCSSLoss: transition smoothing expects radius <= 1 (the last step is a part of "
             f"the noise in x_t); got {plan.radius}."
         )
@@ -98,7 +99,7 @@ def _check_transition(plan):
 
 def _check_gaussian(plan):
     if plan.cap is not None:
-        raise ValueError(
+        raise UsageError(
             f"LCSSLoss: cap={plan.cap} bounds the last step of smoothing='transition'; gaussian "
             "smoothing has its radius alone."
         )
@@ -108,7 +109,7 @@ def _check_gaussian(plan):
 
 def _check_perturbed(plan):
     if plan.directions != "gaussian":
-        raise ValueError(
+        raise UsageError(
             f"LCSSLoss: directions={plan.directions!r} needs norm_at='center': with the norm at "
             "x', norm and trace must average over the same Gaussian. Use directions='gaussian'."
         )

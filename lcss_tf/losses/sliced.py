@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
 from lcss_tf.losses.base import Loss
 from lcss_tf.losses.derivative import score_and_products
 from lcss_tf.losses.directions import DIRECTIONS, check_directions
+from lcss_tf.ops import shape_of, sum_over_data
 from lcss_tf.registry import LOSSES
-from lcss_tf.sdes.shapes import shape_of, sum_over_data
 
 
 @LOSSES.register
@@ -37,8 +37,8 @@ class SSMLoss(Loss):
         self.directions, self.num_directions = directions, num_directions
 
     def terms(self, score_fn, sde, x0, t, seed):
-        x = xla.call(sde.sample_xt, x0, t, rng.fold_in(seed, "path"))
-        seeds = rng.split(rng.fold_in(seed, "direction"), self.num_directions)
+        x = xla.call(sde.sample_xt, x0, t, random.fold_in(seed, "path"))
+        seeds = random.split(random.fold_in(seed, "direction"), self.num_directions)
         slices = [DIRECTIONS[self.directions](s, shape_of(x0)) for s in seeds]
         return self.terms_for_slices(score_fn, x, t, slices)
 

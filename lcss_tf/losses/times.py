@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 
 
 def stratified(seed, batch, global_batch):
@@ -12,16 +12,16 @@ def stratified(seed, batch, global_batch):
     together cover all of them. Same expectation as independent draws, far less
     variance.
     """
-    seed = rng.as_seed(seed)
+    seed = random.as_seed(seed)
     first = seed[2] if seed.shape == (3,) else 0
     slices = tf.cast(first + tf.range(batch), tf.float32)
-    return (slices + rng.uniform(seed, (batch,))) / tf.cast(global_batch, tf.float32)
+    return (slices + random.uniform(seed, (batch,))) / tf.cast(global_batch, tf.float32)
 
 
 def independent(seed, batch, global_batch):
     """Independent uniform draws over [0, 1): [batch]."""
     del global_batch
-    return rng.uniform(seed, (batch,))
+    return random.uniform(seed, (batch,))
 
 
 TIME_SAMPLINGS = {"stratified": stratified, "independent": independent}

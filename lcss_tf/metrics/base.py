@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.metrics.summary import Summary
 
 
@@ -38,7 +39,7 @@ class Metric:
 
     def __init__(self, extractor, num_samples):
         if num_samples < 2:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__}.num_samples must be at least 2; got {num_samples}."
             )
         self.extractor, self.num_samples = extractor, num_samples
@@ -56,7 +57,7 @@ class Metric:
         """Raises, before any work, unless the metric can see such data, a `DataInfo`."""
         self.extractor.check(info)
         if self.classes and not self.extractor.has_classes:
-            raise ValueError(
+            raise UsageError(
                 f"{self.name} needs class probabilities, and {type(self.extractor).__name__} has "
                 "none. Bind an extractor that is a classifier, such as @features.Inception()."
             )
@@ -78,7 +79,7 @@ class Metric:
         outputs = [self.extractor(batch) for batch in batches]
         count = sum(len(o.features) for o in outputs)
         if not count:
-            raise ValueError(f"{self.name} needs at least one batch of examples; got none.")
+            raise UsageError(f"{self.name} needs at least one batch of examples; got none.")
         summary = Summary([count], count if self.keeps else 0, self.moments, self.classes)
         for part in outputs:
             summary.add(part)

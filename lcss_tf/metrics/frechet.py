@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
+
 
 def frechet_distance(mean1, cov1, mean2, cov2):
     """The squared Fréchet (2-Wasserstein) distance of N(m₁, C₁) and N(m₂, C₂).
@@ -53,12 +55,12 @@ def _check(mean1, cov1, mean2, cov2):
     size = mean1.shape[:1]
     shapes = (mean1.shape, cov1.shape, mean2.shape, cov2.shape)
     if mean1.ndim != 1 or shapes != (size, size * 2, size, size * 2):
-        raise ValueError(
+        raise UsageError(
             "The Fréchet distance takes means [D] and covariances [D, D] of one D; got "
             f"means {mean1.shape}, {mean2.shape} and covariances {cov1.shape}, {cov2.shape}."
         )
     if not all(np.isfinite(array).all() for array in (mean1, cov1, mean2, cov2)):
-        raise ValueError(
+        raise UsageError(
             "The Fréchet distance takes finite means and covariances; got NaN or infinity. "
             "Look for samples that are not finite."
         )

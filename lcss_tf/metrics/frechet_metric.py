@@ -3,6 +3,7 @@
 import numpy as np
 from absl import logging
 
+from lcss_tf.errors import UsageError
 from lcss_tf.features import Pixels
 from lcss_tf.metrics.base import Figure, Metric, jackknife
 from lcss_tf.metrics.frechet import factor, frechet_distance, mean_and_covariance_distance
@@ -52,7 +53,7 @@ class Frechet(Metric):
 
     def _check(self, own, real):
         if own.dimension != real.dimension:
-            raise ValueError(
+            raise UsageError(
                 f"{self.name} compares examples of one shape; the samples have {own.dimension} "
                 f"features, the real examples {real.dimension}."
             )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.features import Values
 from lcss_tf.metrics.base import Figure, Metric
 from lcss_tf.registry import METRICS
@@ -134,7 +135,7 @@ class MMD(KernelMetric):
     def __init__(self, num_samples=4_096, bandwidth=None, extractor=None):
         super().__init__(extractor or Values(), num_samples)
         if bandwidth is not None and bandwidth <= 0:
-            raise ValueError(f"MMD.bandwidth must be positive; got {bandwidth}.")
+            raise UsageError(f"MMD.bandwidth must be positive; got {bandwidth}.")
         self._bandwidth = bandwidth
 
     def kernel(self, reference):
@@ -172,7 +173,7 @@ class EnergyDistance(KernelMetric):
 def check_pair(name, x, y):
     """Raises ValueError unless x [N, D] and y [M, D] are of one dimension, N, M >= 2."""
     if x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise ValueError(
+        raise UsageError(
             f"{name} compares at least two examples each, of one shape; got features {x.shape} of "
             f"samples and {y.shape} of real examples."
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.metrics.base import Figure, Metric
 from lcss_tf.metrics.kernels import blocks, check_pair, squared_distances
 from lcss_tf.registry import METRICS
@@ -14,7 +15,7 @@ def radii(x, k):
       ValueError: N <= k.
     """
     if len(x) <= k:
-        raise ValueError(f"The {k}-th neighbour needs more than {k} examples; got {len(x)}.")
+        raise UsageError(f"The {k}-th neighbour needs more than {k} examples; got {len(x)}.")
     parts, start = [], 0
     for squares in _rows(x, x):
         rows = np.arange(len(squares))
@@ -51,7 +52,7 @@ class _Neighbours(Metric):
     def __init__(self, extractor, num_samples=10_000, k=3):
         super().__init__(extractor, num_samples)
         if k < 1:
-            raise ValueError(f"{type(self).__name__}.k must be at least 1; got {k}.")
+            raise UsageError(f"{type(self).__name__}.k must be at least 1; got {k}.")
         self.k = k
 
     def _pair(self, samples, reference):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.features import Values
 from lcss_tf.metrics.base import Figure, Metric, jackknife
 from lcss_tf.metrics.summary import PARTS
@@ -38,7 +39,7 @@ def sliced_wasserstein(x, y, num_projections=128):
     """
     x, y = _checked(x), _checked(y)
     if x.shape[1] != y.shape[1]:
-        raise ValueError(
+        raise UsageError(
             f"The sliced Wasserstein distance compares samples of one dimension; got {x.shape} "
             f"and {y.shape}."
         )
@@ -70,7 +71,7 @@ def random_directions(dimension, count):
       ValueError: count < 1.
     """
     if count < 1:
-        raise ValueError(f"num_projections must be at least 1; got {count}.")
+        raise UsageError(f"num_projections must be at least 1; got {count}.")
     if dimension == 1:
         return np.ones((1, 1))
     random = np.random.RandomState(0)
@@ -84,11 +85,11 @@ def random_directions(dimension, count):
 def _checked(x):
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or not x.size:
-        raise ValueError(
+        raise UsageError(
             f"The sliced Wasserstein distance takes samples [N, D], at least one; got {x.shape}."
         )
     if not np.isfinite(x).all():
-        raise ValueError(
+        raise UsageError(
             "The sliced Wasserstein distance takes finite samples; got NaN or infinity in "
             f"{np.sum(~np.isfinite(x).all(axis=1))} of {len(x)}."
         )
@@ -117,7 +118,7 @@ class SlicedWasserstein(Metric):
 
     def __init__(self, num_samples=4_096, num_projections=128, extractor=None):
         if num_samples < 2 or num_projections < 1:
-            raise ValueError(
+            raise UsageError(
                 "SlicedWasserstein expects num_samples >= 2 and num_projections >= 1; got "
                 f"{num_samples} and {num_projections}."
             )

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
+
 
 class GaussianStatistics:
     """Accumulates the mean and the covariance in float64, batch by batch.
@@ -26,11 +28,11 @@ class GaussianStatistics:
         """
         features = np.asarray(features, np.float64)
         if features.ndim != 2 or features.shape[1] != self.dimension:
-            raise ValueError(
+            raise UsageError(
                 f"These statistics take features [B, {self.dimension}]; got {features.shape}."
             )
         if not np.isfinite(features).all():
-            raise ValueError("The features hold NaN or infinity; no statistics were updated.")
+            raise UsageError("The features hold NaN or infinity; no statistics were updated.")
         if len(features) == 0:
             return self
         mean = features.mean(axis=0)
@@ -78,5 +80,5 @@ class GaussianStatistics:
           ValueError: fewer than two feature vectors.
         """
         if self.count < 2:
-            raise ValueError(f"A covariance needs at least two examples; got {self.count}.")
+            raise UsageError(f"A covariance needs at least two examples; got {self.count}.")
         return self._scatter / (self.count - 1)

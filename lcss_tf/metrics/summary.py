@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.metrics.statistics import GaussianStatistics
 
 PARTS = 10  # groups that a jackknife leaves out one at a time
@@ -47,7 +48,7 @@ class Summary:
         """
         features = np.asarray(outputs.features)
         if not np.isfinite(features).all():
-            raise ValueError(
+            raise UsageError(
                 "The features hold NaN or infinity; look for samples that are not finite."
             )
         for n, groups in self._moments.items():
@@ -66,7 +67,7 @@ class Summary:
         if self._buffer is None:
             self._buffer = np.empty((self._kept, features.shape[1]), features.dtype)
         if features.shape[1] != self._buffer.shape[1]:
-            raise ValueError(
+            raise UsageError(
                 f"Examples of one shape are needed; got {features.shape[1]} features after "
                 f"{self._buffer.shape[1]}."
             )
@@ -75,7 +76,7 @@ class Summary:
     def features(self, n=None):
         """The first n feature vectors [n, D]; fewer if fewer were kept."""
         if self._buffer is None:
-            raise ValueError("No features were kept: at least one batch is needed; got none.")
+            raise UsageError("No features were kept: at least one batch is needed; got none.")
         return self._buffer[: min(self._seen, len(self._buffer))][:n]
 
     def moments(self, n=None):
@@ -89,7 +90,7 @@ class Summary:
     def _of(self, groups, n):
         chosen = groups.get(n) or groups.get(max(groups, default=None))
         if chosen is None or not chosen.parts:
-            raise ValueError("A metric needs at least one batch of examples; got none.")
+            raise UsageError("A metric needs at least one batch of examples; got none.")
         return chosen.parts
 
     def arrays(self):

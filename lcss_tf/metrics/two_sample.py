@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lcss_tf.errors import UsageError
 from lcss_tf.features import Values
 from lcss_tf.metrics.base import Figure, Metric
 from lcss_tf.registry import METRICS
@@ -70,7 +71,7 @@ class TwoSampleTest(Metric):
 
     def __init__(self, num_samples=500, permutations=999, extractor=None):
         if permutations < 1:
-            raise ValueError(f"TwoSampleTest expects permutations >= 1; got {permutations}.")
+            raise UsageError(f"TwoSampleTest expects permutations >= 1; got {permutations}.")
         super().__init__(extractor or Values(), num_samples)
         self.permutations = permutations
 

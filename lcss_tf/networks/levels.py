@@ -7,7 +7,7 @@ input), on the way up the output at ever higher resolution (progressive output).
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.layers import (
     AttentionBlock,
     Combine,
@@ -29,7 +29,7 @@ _RESAMPLINGS = {"down": downsample, "up": upsample}
 
 def at(seed, index):
     """The seed of part `index`; None stays None."""
-    return None if seed is None else rng.fold_in(seed, index)
+    return None if seed is None else random.fold_in(seed, index)
 
 
 def run_block(block, parts, embedding, rematerialise, **options):

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
 from lcss_tf.layers import (
     Dense,
     NoiseEmbedding,
@@ -68,7 +69,7 @@ class MLP(keras.Model):
 
     def build(self, x_shape, cond_shape=None):
         if len(x_shape) != 2 or x_shape[-1] is None:
-            raise ValueError(
+            raise UsageError(
                 f"The MLP takes vectors [N, d], d known; got x of shape {tuple(x_shape)}. For data "
                 "with spatial axes use NCSNpp."
             )
@@ -102,7 +103,7 @@ class MLP(keras.Model):
     def call(self, x, cond, seed=None, copies=1, labels=None):
         """x [N, d], the noise label cond [N] and classes [N/copies] (None: none) give [N, d]."""
         if x.shape.rank != 2 or x.shape[-1] != self._size:
-            raise ValueError(
+            raise UsageError(
                 f"This MLP was built for x of shape [N, {self._size}]; got {tuple(x.shape)}."
             )
         first = first_copy(cond, copies)

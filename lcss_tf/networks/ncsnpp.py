@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
 from lcss_tf.layers import (
     AttentionBlock,
     Conv,
@@ -90,13 +91,13 @@ class NCSNpp(keras.Model):
     ):
         super().__init__(autocast=False, **kwargs)
         if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout is a rate in [0, 1); got {dropout}.")
+            raise UsageError(f"dropout is a rate in [0, 1); got {dropout}.")
         if num_classes is not None and not conditional:
-            raise ValueError(
+            raise UsageError(
                 "num_classes needs conditional=True: classes enter where the noise label does."
             )
         if scale_by_sigma and embedding != "fourier":
-            raise ValueError(
+            raise UsageError(
                 "scale_by_sigma=True divides by cond, which is σ only under "
                 f"embedding='fourier'; got embedding={embedding!r}. Set scale_by_sigma=False."
             )
@@ -255,7 +256,7 @@ class NCSNpp(keras.Model):
           [N, ..., C] in float32.
         """
         check_shape(x.shape, len(self.channel_multipliers), self._like)
-        seed = rng.as_seed(seed) if seed is not None and self.stochastic else None
+        seed = random.as_seed(seed) if seed is not None and self.stochastic else None
         cond = tf.cast(cond, tf.float32)
         x = tf.cast(x, tf.float32)
         x = tf.cast(x if self.centered else 2.0 * x - 1.0, self.compute_dtype)

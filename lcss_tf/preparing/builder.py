@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from lcss_tf.files import write_bytes
 from lcss_tf.preparing.source import convert, open_png
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 _DESCRIPTION = "Images validated and converted by bin/prepare_data.py of lcss_tf."
 
@@ -107,7 +107,7 @@ class _Convert:
         record, reason = convert(self._source, self._split, index)
         if record is None:
             path = os.path.join(self._rejects, f"{self._split}_{index:09}.json")
-            write_bytes_whole(path, json.dumps(reason).encode())
+            write_bytes(path, json.dumps(reason).encode())
             return []
         return [(index, {**open_png(record), **({"label": label} if self._labelled else {})})]
 

@@ -12,8 +12,8 @@ import os
 import tensorflow as tf
 from tqdm import tqdm
 
+from lcss_tf.files import write_bytes
 from lcss_tf.preparing.source import SPLITS, convert
-from lcss_tf.training.checkpoints import write_bytes_whole
 
 _CHUNK = 256  # examples
 _TEXTS, _NUMBERS = ("image", "source", "format", "mode"), ("width", "height")
@@ -66,7 +66,7 @@ class Chunks:
                     rejected.append(reason)
                 else:
                     writer.write(_serialised(index, record))
-        write_bytes_whole(self._path(split, k, "json"), json.dumps(rejected).encode())
+        write_bytes(self._path(split, k, "json"), json.dumps(rejected).encode())
 
     def _path(self, split, k, ending):
         return os.path.join(self.folder, f"{split}_{k:06}.{ending}")

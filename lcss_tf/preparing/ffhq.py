@@ -6,6 +6,7 @@ import re
 
 from absl import logging
 
+from lcss_tf.errors import UsageError
 from lcss_tf.preparing.builder import FromChunks
 from lcss_tf.preparing.source import SPLITS, Source, convert, open_png
 
@@ -93,14 +94,14 @@ class Ffhq(FromChunks):
                 done = pool.map(lambda job: convert(self._source, *job), part)
                 for key, (record, reason) in enumerate(done, start):
                     if record is None:
-                        raise ValueError(f"{reason}. Download it again, or take it out.")
+                        raise UsageError(f"{reason}. Download it again, or take it out.")
                     yield key, open_png(record)
 
 
 def _number(path):
     stem = os.path.splitext(os.path.basename(path))[0]
     if not re.fullmatch(r"\d{5}", stem):
-        raise ValueError(
+        raise UsageError(
             f"{path} is none of FFHQ's files, which are called 00000.png to 69999.png. The "
             "official split goes by these numbers: restore the names, or leave official_split out."
         )

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lcss_tf import images
-from lcss_tf.training.checkpoints import write_bytes_whole
+from lcss_tf.files import write_bytes
 
 _SHOWN = 64
 _TOLD = 20  # rejected files named in the text
@@ -64,9 +64,9 @@ def report(builder, rejected, folder, source):
     }
     text = as_text(result)
     images.write_png(os.path.join(folder, "examples.png"), images.grid(np.stack(shown)))
-    write_bytes_whole(os.path.join(folder, "report.md"), text.encode())
+    write_bytes(os.path.join(folder, "report.md"), text.encode())
     # Last: it says that all is there.
-    write_bytes_whole(os.path.join(folder, "report.json"), json.dumps(result, indent=1).encode())
+    write_bytes(os.path.join(folder, "report.json"), json.dumps(result, indent=1).encode())
     return result, text
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 
+from lcss_tf.errors import UsageError
 from lcss_tf.preparing.source import SPLITS
 
 _FFHQ = "ffhq"
@@ -62,14 +63,14 @@ def _check(source, out, name, beam):
             "or a TFRecord file of FFHQ's format."
         )
     if os.path.isdir(source.path) and os.path.commonpath([source.path, out]) == source.path:
-        raise ValueError(f"--out={out} lies in the source, which is never changed. Choose another.")
+        raise UsageError(f"--out={out} lies in the source, which is never changed. Choose another.")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ValueError(
+        raise UsageError(
             "--name is made of small letters, digits and underscores, a letter first; got "
             f"{name!r}."
         )
     if beam and importlib.util.find_spec("apache_beam") is None:
-        raise ValueError("--beam needs Apache Beam: pip install -e '.[beam]'")
+        raise UsageError("--beam needs Apache Beam: pip install -e '.[beam]'")
 
 
 def _finished(source, folder):
@@ -86,7 +87,7 @@ def _finished(source, folder):
     except FileNotFoundError:
         return None
     if result["made_from"] != source._asdict():
-        raise ValueError(
+        raise UsageError(
             f"{folder} holds a dataset made from {result['made_from']}, and {source._asdict()} is "
             "asked for. Choose another --name or --out, or remove the folder."
         )
@@ -139,7 +140,7 @@ def _by_beam(source, out, name, classes, on_bad_example):
 
 def _stop_if_bad(rejected, on_bad_example):
     if rejected and on_bad_example == "error":
-        raise ValueError(
+        raise UsageError(
             f"{len(rejected)} files cannot be used:\n  " + "\n  ".join(rejected[:20])
             + "\nRepair them or take them out, or leave them out by --on_bad_example=skip."
         )  # fmt: skip

@@ -17,7 +17,7 @@ from lcss_tf.samplers.predictors import (
     ReverseDiffusionPredictor,
 )
 from lcss_tf.samplers.reverse_diffusion import ReverseDiffusion
-from lcss_tf.samplers.spacing import LogSNRSpacing, PowerSpacing, RhoSpacing, UniformSpacing
+from lcss_tf.samplers.spacing import LogSNRSchedule, PowerSchedule, RhoSchedule, UniformSchedule
 from lcss_tf.samplers.stochastic_heun import StochasticHeun
 
 __all__ = [
@@ -32,15 +32,15 @@ __all__ = [
     "EulerMaruyama",
     "EulerMaruyamaPredictor",
     "Langevin",
-    "LogSNRSpacing",
+    "LogSNRSchedule",
     "NoCorrector",
-    "PowerSpacing",
+    "PowerSchedule",
     "PredictorCorrector",
     "ProbabilityFlowODE",
     "ReverseDiffusion",
     "ReverseDiffusionPredictor",
-    "RhoSpacing",
+    "RhoSchedule",
     "Sampler",
     "StochasticHeun",
-    "UniformSpacing",
+    "UniformSchedule",
 ]

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.ops import like
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Sampler, Samples
 from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
-from lcss_tf.sdes.shapes import like
 
 
 def probability_flow(score_fn, sde):

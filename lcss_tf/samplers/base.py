@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng
-from lcss_tf.samplers.spacing import UniformSpacing
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.samplers.spacing import UniformSchedule
 
 
 class Samples(NamedTuple):
@@ -48,17 +49,17 @@ class Sampler:
       num_steps: steps.
       t_end: time of the last state; by default the SDE's `sampling_t_min`.
       denoise: return the last step's mean, without its noise.
-      spacing: an object of `SPACINGS`: where the times lie; by default the class's own.
+      spacing: an object of `SCHEDULES`: where the times lie; by default the class's own.
 
     Raises:
       ValueError: num_steps < 1.
     """
 
-    default_spacing = UniformSpacing()
+    default_spacing = UniformSchedule()
 
     def __init__(self, num_steps=1000, t_end=None, denoise=True, spacing=None):
         if num_steps < 1:
-            raise ValueError(f"{type(self).__name__} expects num_steps >= 1; got {num_steps}.")
+            raise UsageError(f"{type(self).__name__} expects num_steps >= 1; got {num_steps}.")
         self.num_steps = num_steps
         self.t_end = t_end
         self.denoise = denoise
@@ -67,7 +68,7 @@ class Sampler:
     def check(self, sde):
         """Raises ValueError if the SDE lacks something that this sampler needs."""
         if not 0 <= self.end(sde) < sde.T:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__}.t_end must lie in [0, {sde.T:g}), the times of "
                 f"{type(sde).__name__}; got {self.end(sde):g}."
             )
@@ -125,11 +126,11 @@ class Sampler:
     def sample(self, score_fn, sde, shape, seed, frames=0):
         """`Samples` of `shape` [B, ...]: draws x_T from the prior and runs the loop.
 
-        A pure function of its seed (see `lcss_tf.rng`). Plain TensorFlow: wrap it in
+        A pure function of its seed (see `lcss_tf.random`). Plain TensorFlow: wrap it in
         ``tf.function(jit_compile=True)`` at the edge.
         """
-        x_T = sde.broadcast_prior_sample(shape, rng.fold_in(seed, "prior"))
-        return self.sample_from(score_fn, sde, x_T, rng.fold_in(seed, "steps"), frames)
+        x_T = sde.broadcast_prior_sample(shape, random.fold_in(seed, "prior"))
+        return self.sample_from(score_fn, sde, x_T, random.fold_in(seed, "steps"), frames)
 
     def sample_from(self, score_fn, sde, x_T, seed, frames=0):
         """Runs the loop from given states x_T [B, ...] at time T; films `frames` states of it."""
@@ -139,7 +140,7 @@ class Sampler:
     def run(self, reverse, x_T, seed, frames=0):
         """The loop. A sampler that chooses its steps by itself has its own."""
         if frames > self.num_steps:
-            raise ValueError(
+            raise UsageError(
                 f"A film of {frames} frames needs as many steps; {type(self).__name__} takes "
                 f"{self.num_steps}. Ask for fewer frames, or set num_steps."
             )
@@ -151,7 +152,7 @@ class Sampler:
 
         def body(i, step, memory, film, failure):
             t, s = from_times[i] * ones, to_times[i] * ones
-            step, memory = self.advance(reverse, step.x, (t, s), rng.fold_in(seed, i), memory)
+            step, memory = self.advance(reverse, step.x, (t, s), random.fold_in(seed, i), memory)
             film = tf.tensor_scatter_nd_update(film, [[slots[i]]], [step.x]) if frames else film
             failure = first_failure(failure, step.x, i, s)
             return i + 1, step, memory, film, failure

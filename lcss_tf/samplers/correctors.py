@@ -2,10 +2,11 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, shape_of
 from lcss_tf.registry import CORRECTORS
 from lcss_tf.samplers.base import Step
-from lcss_tf.sdes.shapes import like, shape_of
 
 
 class Corrector:
@@ -21,7 +22,7 @@ class Corrector:
 
     def __init__(self, snr=0.16, num_steps=1):
         if snr <= 0 or num_steps < 1:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} expects snr > 0 and num_steps >= 1; got snr={snr}, "
                 f"num_steps={num_steps}."
             )
@@ -55,7 +56,7 @@ class Corrector:
         """`num_steps` steps at time t [B]."""
         step = Step(x, x)
         for i in range(self.num_steps):
-            z = rng.normal(rng.fold_in(seed, i), shape_of(x))
+            z = random.normal(random.fold_in(seed, i), shape_of(x))
             step = self.step(reverse, step.x, t, z)
         return step
 
@@ -79,7 +80,7 @@ class Langevin(Corrector):
     def __init__(self, snr=0.16, num_steps=1, norms="batch"):
         super().__init__(snr, num_steps)
         if norms not in ("batch", "sample"):
-            raise ValueError(f"Langevin.norms must be 'batch' or 'sample'; got {norms!r}.")
+            raise UsageError(f"Langevin.norms must be 'batch' or 'sample'; got {norms!r}.")
         self.norms = norms
 
     def step_size(self, reverse, score, t, z):

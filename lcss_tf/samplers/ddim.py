@@ -2,12 +2,13 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import shape_of
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Step
 from lcss_tf.samplers.few_steps import FewSteps, data_and_noise, levels
-from lcss_tf.samplers.spacing import PowerSpacing
-from lcss_tf.sdes.shapes import shape_of
+from lcss_tf.samplers.spacing import PowerSchedule
 
 
 @SAMPLERS.register
@@ -26,12 +27,12 @@ class DDIM(FewSteps):
       ValueError: eta out of its range.
     """
 
-    default_spacing = PowerSpacing(2.0)
+    default_spacing = PowerSchedule(2.0)
 
     def __init__(self, eta=0.0, **options):
         super().__init__(**options)
         if not 0 <= eta <= 1:
-            raise ValueError(f"DDIM expects 0 <= eta <= 1; got {eta}.")
+            raise UsageError(f"DDIM expects 0 <= eta <= 1; got {eta}.")
         self.eta = eta
 
     def step(self, reverse, x, t, s, seed):
@@ -46,5 +47,5 @@ class DDIM(FewSteps):
         variance = (sigma_s / sigma_t) ** 2 * tf.maximum((sigma_t - kept) * (sigma_t + kept), 0.0)
         rest = tf.sqrt((kept / sigma_t * sigma_s) ** 2 + (1.0 - self.eta**2) * variance)
         mean = alpha_s * data + rest * noise
-        z = rng.normal(seed, shape_of(x))
+        z = random.normal(seed, shape_of(x))
         return Step(mean + self.eta * tf.sqrt(variance) * z, mean)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.sdes.shapes import like, sum_over_data
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, sum_over_data
 
 CONTROLS = ("sample", "batch")
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 10.0
@@ -98,14 +99,14 @@ class DormandPrinceSolver:
 
     def __init__(self, rtol=1e-5, atol=1e-5, control="sample", max_steps=1_000):
         if not (rtol > 0 and atol > 0):
-            raise ValueError(
+            raise UsageError(
                 f"An adaptive solver expects tolerances above 0; got rtol = {rtol} and atol = "
                 f"{atol}. 1e-5 is usual; below 1e-6 float32 has no digits to tell the error."
             )
         if control not in CONTROLS:
-            raise ValueError(f"control must be one of {CONTROLS}; got {control!r}.")
+            raise UsageError(f"control must be one of {CONTROLS}; got {control!r}.")
         if max_steps < 1:
-            raise ValueError(f"An adaptive solver expects max_steps >= 1; got {max_steps}.")
+            raise UsageError(f"An adaptive solver expects max_steps >= 1; got {max_steps}.")
         self.rtol, self.atol = rtol, atol
         self.control = control
         self.max_steps = max_steps
@@ -122,7 +123,7 @@ class DormandPrinceSolver:
         ends = np.asarray(ends, np.float64)
         direction = np.sign(ends[-1] - start)
         if not np.all(direction * np.diff([start, *ends]) > 0):
-            raise ValueError(f"ends must go one way from start = {start}; got {ends.tolist()}.")
+            raise UsageError(f"ends must go one way from start = {start}; got {ends.tolist()}.")
         dtype, batch = state[0].dtype, tf.shape(state[0])[:1]
         path = tf.constant(ends, dtype), tf.constant(direction, dtype)
         no = tf.zeros(batch, tf.bool)

@@ -2,12 +2,13 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, shape_of
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Step
 from lcss_tf.samplers.few_steps import FewSteps, data_and_noise, levels, log_snr
-from lcss_tf.samplers.spacing import LogSNRSpacing
-from lcss_tf.sdes.shapes import like, shape_of
+from lcss_tf.samplers.spacing import LogSNRSchedule
 
 
 @SAMPLERS.register
@@ -33,12 +34,12 @@ class DPMSolverPP(FewSteps):
       ValueError: order is neither 1 nor 2.
     """
 
-    default_spacing = LogSNRSpacing()
+    default_spacing = LogSNRSchedule()
 
     def __init__(self, order=2, stochastic=False, first_order_end=None, **options):
         super().__init__(**options)
         if order not in (1, 2):
-            raise ValueError(f"DPMSolverPP.order must be 1 or 2; got {order}.")
+            raise UsageError(f"DPMSolverPP.order must be 1 or 2; got {order}.")
         self.order = order
         self.stochastic = stochastic
         if first_order_end is None:
@@ -71,4 +72,4 @@ class DPMSolverPP(FewSteps):
             return Step(x, x)
         fresh = -tf.math.expm1(-2.0 * h)
         mean = sigma_s / sigma_t * tf.exp(-h) * x + alpha_s * fresh * data
-        return Step(mean + sigma_s * tf.sqrt(fresh) * rng.normal(seed, shape_of(x)), mean)
+        return Step(mean + sigma_s * tf.sqrt(fresh) * random.normal(seed, shape_of(x)), mean)

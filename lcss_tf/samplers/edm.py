@@ -4,12 +4,13 @@ import math
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import shape_of
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Step
 from lcss_tf.samplers.few_steps import FewSteps, data_and_noise, levels, log_snr
-from lcss_tf.samplers.spacing import RhoSpacing
-from lcss_tf.sdes.shapes import shape_of
+from lcss_tf.samplers.spacing import RhoSchedule
 
 _MOST = math.sqrt(2.0) - 1.0  # of the churn of one step
 
@@ -27,18 +28,18 @@ class EDMHeun(FewSteps):
       s_min, s_max: the churn is confined to ς in [s_min, s_max].
       s_noise: factor of the churn's noise; a little over 1 restores what a network
         that denoises too well takes away.
-      **options: of `FewSteps`; times are spaced by `RhoSpacing`(7) by default.
+      **options: of `FewSteps`; times are spaced by `RhoSchedule`(7) by default.
 
     Raises:
       ValueError: a number out of its range.
     """
 
-    default_spacing = RhoSpacing(7.0)
+    default_spacing = RhoSchedule(7.0)
 
     def __init__(self, s_churn=0.0, s_min=0.0, s_max=math.inf, s_noise=1.0, **options):
         super().__init__(**options)
         if s_churn < 0 or not 0 <= s_min < s_max or s_noise <= 0:
-            raise ValueError(
+            raise UsageError(
                 "EDMHeun expects s_churn >= 0, 0 <= s_min < s_max and s_noise > 0; got "
                 f"s_churn={s_churn}, s_min={s_min}, s_max={s_max}, s_noise={s_noise}."
             )
@@ -52,7 +53,7 @@ class EDMHeun(FewSteps):
 
     def step(self, reverse, x, t, s, seed):
         if self.s_churn:
-            x, t = self._churned(reverse.sde, x, t, rng.normal(seed, shape_of(x)))
+            x, t = self._churned(reverse.sde, x, t, random.normal(seed, shape_of(x)))
         alpha_t, sigma_t = levels(reverse.sde, t, x)
         alpha_s, sigma_s = levels(reverse.sde, s, x)
         change = sigma_s / alpha_s - sigma_t / alpha_t

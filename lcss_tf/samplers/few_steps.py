@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like
 from lcss_tf.samplers.base import Sampler
 from lcss_tf.samplers.spacing import log_noise
-from lcss_tf.sdes.shapes import like
 
 
 class FewSteps(Sampler):
@@ -28,14 +29,14 @@ class FewSteps(Sampler):
 
     def check(self, sde):
         if not sde.has_marginal:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} needs (alpha_t, sigma_t) of an affine SDE, and "
                 f"{type(sde).__name__} has none in closed form: use ProbabilityFlowODE, "
                 "StochasticHeun, EulerMaruyama or PredictorCorrector."
             )
         super().check(sde)
         if not np.isfinite(log_noise(sde, np.array([self.end(sde)]))):
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} needs noise at t_end; {type(sde).__name__} has none at "
                 f"t_end = {self.end(sde):g}. Set t_end > 0."
             )

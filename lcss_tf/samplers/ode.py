@@ -1,9 +1,9 @@
 """The probability-flow ODE by Heun's method: deterministic given x_T, for every SDE."""
 
+from lcss_tf.ops import like
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Sampler, Step
-from lcss_tf.samplers.spacing import PowerSpacing
-from lcss_tf.sdes.shapes import like
+from lcss_tf.samplers.spacing import PowerSchedule
 
 
 @SAMPLERS.register
@@ -17,7 +17,7 @@ class ProbabilityFlowODE(Sampler):
       **options: of `Sampler`; `denoise` has no effect.
     """
 
-    default_spacing = PowerSpacing(2.0)
+    default_spacing = PowerSchedule(2.0)
 
     def evaluations_per_step(self):
         return 2

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import shape_of
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Sampler
 from lcss_tf.samplers.correctors import NoCorrector
 from lcss_tf.samplers.predictors import ReverseDiffusionPredictor
-from lcss_tf.sdes.shapes import shape_of
 
 
 @SAMPLERS.register
@@ -32,7 +33,7 @@ class PredictorCorrector(Sampler):
         self.corrector = corrector or NoCorrector()
         self._spaced = options.get("spacing") is not None
         if self._spaced and not self.predictor.any_times:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self.predictor).__name__} steps by T/num_steps, as its discrete process "
                 f"does, and takes no {type(self.spacing).__name__}: leave the spacing out, or use "
                 "EulerMaruyamaPredictor, or DDIM(eta=1), the ancestral step between any times."
@@ -53,8 +54,8 @@ class PredictorCorrector(Sampler):
         return np.append(times, times[-1])
 
     def step(self, reverse, x, t, s, seed):
-        x = self.corrector.correct(reverse, x, t, rng.fold_in(seed, "corrector")).x
+        x = self.corrector.correct(reverse, x, t, random.fold_in(seed, "corrector")).x
         if not self._spaced:
             s = t - reverse.sde.T / reverse.num_steps
-        z = rng.normal(rng.fold_in(seed, "predictor"), shape_of(x))
+        z = random.normal(random.fold_in(seed, "predictor"), shape_of(x))
         return self.predictor.step(reverse, x, t, s, z)

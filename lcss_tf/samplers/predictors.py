@@ -4,10 +4,10 @@ Each takes a `Reverse`, the state x, times t > s [B] and noise z of the shape of
 and returns a `Step`. The discrete ones step by T/num_steps, as their processes do.
 """
 
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, square_and_divergence
 from lcss_tf.registry import PREDICTORS
 from lcss_tf.samplers.base import Step
-from lcss_tf.sdes.derivatives import square_and_divergence
-from lcss_tf.sdes.shapes import like
 
 
 class Predictor:
@@ -67,7 +67,7 @@ class AncestralPredictor(Predictor):
 
     def check(self, sde, num_steps):
         if not sde.has_marginal:
-            raise ValueError(
+            raise UsageError(
                 "AncestralPredictor needs a closed-form transition kernel, "
                 f"{type(sde).__name__} has none: use EulerMaruyamaPredictor or "
                 "ReverseDiffusionPredictor."

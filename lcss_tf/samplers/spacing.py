@@ -3,11 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.registry import SPACINGS
+from lcss_tf.errors import UsageError
+from lcss_tf.registry import SCHEDULES
 
 
 class Spacing:
-    """Base of the spacings."""
+    """Base of the schedules."""
 
     def check(self, sde):
         """Raises ValueError if the SDE lacks something that this spacing needs."""
@@ -17,16 +18,16 @@ class Spacing:
         raise NotImplementedError(f"{type(self).__name__} must define times(...).")
 
 
-@SPACINGS.register
-class UniformSpacing(Spacing):
+@SCHEDULES.register
+class UniformSchedule(Spacing):
     """Equal steps of t."""
 
     def times(self, sde, end, num_steps):
         return np.linspace(sde.T, end, num_steps + 1)
 
 
-@SPACINGS.register
-class PowerSpacing(Spacing):
+@SCHEDULES.register
+class PowerSchedule(Spacing):
     """t^(1/power) in equal steps: short ones near the data. Quadratic at power 2.
 
     Args:
@@ -38,7 +39,7 @@ class PowerSpacing(Spacing):
 
     def __init__(self, power=2.0):
         if power <= 0:
-            raise ValueError(f"PowerSpacing expects power > 0; got {power}.")
+            raise UsageError(f"PowerSchedule expects power > 0; got {power}.")
         self.power = power
 
     def times(self, sde, end, num_steps):
@@ -51,16 +52,16 @@ class _NoiseSpacing(Spacing):
 
     def check(self, sde):
         if not sde.has_marginal:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} spaces sigma_t/alpha_t, which {type(sde).__name__} does "
-                "not have in closed form: use UniformSpacing or PowerSpacing."
+                "not have in closed form: use UniformSchedule or PowerSchedule."
             )
 
     def times(self, sde, end, num_steps):
         self.check(sde)
         ends = log_noise(sde, np.array([sde.T, end]))
         if not np.isfinite(ends).all():
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} needs noise at t_end; {type(sde).__name__} has none at "
                 f"t_end = {end:g}. Set t_end > 0."
             )
@@ -68,8 +69,8 @@ class _NoiseSpacing(Spacing):
         return np.concatenate([[sde.T], times_of_log_noise(sde, inner, end), [end]])
 
 
-@SPACINGS.register
-class LogSNRSpacing(_NoiseSpacing):
+@SCHEDULES.register
+class LogSNRSchedule(_NoiseSpacing):
     """log(alpha_t/sigma_t) in equal steps (Lu et al. 2022)."""
 
     @staticmethod
@@ -77,8 +78,8 @@ class LogSNRSpacing(_NoiseSpacing):
         return np.linspace(first, last, num_steps + 1)
 
 
-@SPACINGS.register
-class RhoSpacing(_NoiseSpacing):
+@SCHEDULES.register
+class RhoSchedule(_NoiseSpacing):
     """(sigma_t/alpha_t)^(1/rho) in equal steps (Karras et al. 2022).
 
     Args:
@@ -90,7 +91,7 @@ class RhoSpacing(_NoiseSpacing):
 
     def __init__(self, rho=7.0):
         if rho <= 0:
-            raise ValueError(f"RhoSpacing expects rho > 0; got {rho}.")
+            raise UsageError(f"RhoSchedule expects rho > 0; got {rho}.")
         self.rho = rho
 
     def _between(self, first, last, num_steps):

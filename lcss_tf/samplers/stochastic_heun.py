@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.ops import like, shape_of
 from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Sampler, Step
-from lcss_tf.samplers.spacing import PowerSpacing
-from lcss_tf.sdes.shapes import like, shape_of
+from lcss_tf.samplers.spacing import PowerSchedule
 
 
 @SAMPLERS.register
@@ -27,13 +27,13 @@ class StochasticHeun(Sampler):
         Euler's, x + a h.
     """
 
-    default_spacing = PowerSpacing(2.0)
+    default_spacing = PowerSchedule(2.0)
 
     def evaluations_per_step(self):
         return 2
 
     def step(self, reverse, x, t, s, seed):
-        return self.step_with(reverse, x, t, s, rng.normal(seed, shape_of(x)))
+        return self.step_with(reverse, x, t, s, random.normal(seed, shape_of(x)))
 
     def step_with(self, reverse, x, t, s, z):
         """The step with given noise z, of the shape of x."""

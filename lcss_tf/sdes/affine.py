@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.ops import like, shape_of
 from lcss_tf.sdes.base import SDE
 from lcss_tf.sdes.kernels import GaussianKernel
-from lcss_tf.sdes.shapes import like, shape_of
 
 _HALVINGS = 40  # float32 knows no finer times, but very near 0
 
@@ -28,7 +28,7 @@ class AffineSDE(SDE):
 
     def sample_xt(self, x0, t, seed):
         """Draws x_t given x_0 from the closed form."""
-        return self.perturb(x0, t, rng.normal(seed, shape_of(x0)))
+        return self.perturb(x0, t, random.normal(seed, shape_of(x0)))
 
     def time_of_log_noise(self, values):
         """The times t [B] in [0, T] at which log(sigma_t/alpha_t) takes `values` [B]; T if beyond.
@@ -52,7 +52,7 @@ class AffineSDE(SDE):
 
     def sample_with_weight(self, x0, t, seed):
         """(x_t, z/σ_t): the weight is −∇ log of the transition kernel, as in DSM."""
-        z = rng.normal(seed, shape_of(x0))
+        z = random.normal(seed, shape_of(x0))
         return self.perturb(x0, t, z), z / like(self.marginal(t)[1], x0)
 
     def noise_scale(self, t):
@@ -79,7 +79,7 @@ class AffineSDE(SDE):
         alpha_t, sigma_t = self.marginal(t)
         std = tf.minimum(std, sigma_t)
         before = tf.sqrt((sigma_t - std) * (sigma_t + std))
-        z = rng.normal(seed, shape_of(x0))
+        z = random.normal(seed, shape_of(x0))
         mean = like(alpha_t, x0) * x0 + like(before, x0) * z
         return GaussianKernel(mean, like(std, x0))
 

@@ -11,10 +11,10 @@ simulation where there is no closed form. Nobody asks an SDE for its type.
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng
-from lcss_tf.sdes.derivatives import square_and_divergence
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, shape_of, square_and_divergence
 from lcss_tf.sdes.kernels import GaussianKernel
-from lcss_tf.sdes.shapes import like, shape_of
 from lcss_tf.sdes.simulation import moments_along_path, simulate
 
 _QUADRATURE_NODES, _QUADRATURE_WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -58,7 +58,7 @@ class SDE:
         if simulation_spacing is not None:
             self.simulation_spacing = simulation_spacing
         if self.simulation_steps < 1 or self.simulation_spacing <= 0:
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} expects simulation_steps >= 1 and simulation_spacing > 0; "
                 f"got {self.simulation_steps} and {self.simulation_spacing}."
             )
@@ -88,7 +88,7 @@ class SDE:
 
     def simulation_step(self, x, s, t, seed):
         """x_t from x_s, s and t [B] close together: one Euler–Maruyama step."""
-        h, z = like(t - s, x), rng.normal(seed, shape_of(x))
+        h, z = like(t - s, x), random.normal(seed, shape_of(x))
         return x + self.drift(x, s) * h + self.diffusion(x, s) * tf.sqrt(h) * z
 
     def sample_xt(self, x0, t, seed):
@@ -107,7 +107,7 @@ class SDE:
 
         Here always: it takes an AffineSDE or an ElementwiseSDE.
         """
-        raise ValueError(
+        raise UsageError(
             f"LCSSLoss with smoothing='path' needs the derivative of x_t by its noise, which only "
             f"an AffineSDE or an ElementwiseSDE gives; {type(self).__name__} is neither. Set "
             "LCSSLoss.smoothing = 'gaussian' and LCSSLoss.estimator = 'control_variate', or derive "
@@ -137,7 +137,7 @@ class SDE:
         """Standard deviation of one dimension of the prior, measured once."""
         if not hasattr(self, "_prior_std"):
             with tf.init_scope():
-                draws = self.prior_sample((_PRIOR_DRAWS, 1), rng.as_seed(0))
+                draws = self.prior_sample((_PRIOR_DRAWS, 1), random.as_seed(0))
                 self._prior_std = float(tf.math.reduce_std(draws))
         return self._prior_std
 
@@ -202,7 +202,7 @@ class SDE:
         Raises:
           ValueError: always, here.
         """
-        raise ValueError(
+        raise UsageError(
             f"{type(self).__name__} has no closed-form marginal (alpha_t, sigma_t): only an "
             "AffineSDE does. Use sample_xt, or a loss and a sampler that need none (LCSSLoss, "
             "EulerMaruyama)."
@@ -272,9 +272,9 @@ class SDE:
 
     def broadcast_prior_sample(self, shape, seed):
         """`prior_sample`, checked: the author's function must return the shape asked for."""
-        x = tf.convert_to_tensor(self.prior_sample(shape, rng.plain(seed)), tf.float32)
+        x = tf.convert_to_tensor(self.prior_sample(shape, random.plain(seed)), tf.float32)
         if x.shape != tuple(shape):
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__}.prior_sample returned the shape {x.shape}; "
                 f"expected {tuple(shape)}."
             )

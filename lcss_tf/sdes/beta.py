@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from lcss_tf.errors import UsageError
+
 
 class LinearBeta(NamedTuple):
     """β on [0, 1]; see `linear_beta`."""
@@ -25,7 +27,7 @@ def linear_beta(beta_min, beta_max, owner):
       ValueError: unless 0 <= beta_min <= beta_max and beta_max > 0; it names `owner`.
     """
     if not 0 <= beta_min <= beta_max or beta_max == 0:
-        raise ValueError(
+        raise UsageError(
             f"{type(owner).__name__} expects 0 <= beta_min <= beta_max and beta_max > 0; got "
             f"beta_min={beta_min}, beta_max={beta_max}."
         )

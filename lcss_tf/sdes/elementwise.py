@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import xla
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, with_derivatives
 from lcss_tf.sdes import path
 from lcss_tf.sdes.base import SDE
-from lcss_tf.sdes.derivatives import with_derivatives
 from lcss_tf.sdes.kernels import LatentKernel
 from lcss_tf.sdes.linearisation import linearised_kernel, rosenbrock_flow
-from lcss_tf.sdes.shapes import like
 
 _HERMITE_NODES, _HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 _HERMITE_WEIGHTS = _HERMITE_WEIGHTS / _HERMITE_WEIGHTS.sum()
@@ -114,13 +114,13 @@ class ElementwiseSDE(SDE):
         parts = tf.concat([self.drift(x[:, i : i + 1], t) for i in range(7)], axis=1)
         name = type(self).__name__
         if not np.allclose(parts, self.drift(x, t), rtol=1e-4, atol=1e-5):
-            raise ValueError(
+            raise UsageError(
                 f"{name} is an ElementwiseSDE, but its drift of one coordinate depends on the "
                 "others. Derive it from lcss_tf.SDE instead."
             )
         g = tf.broadcast_to(self.diffusion(x, t), x.shape)
         if not np.allclose(g, self.latent_slope(x) * self.latent_noise(t)[:, None], rtol=1e-3):
-            raise ValueError(
+            raise UsageError(
                 f"{name}: the diffusion depends on x, and is not latent_slope(x) latent_noise(t). "
                 "Define to_latent, from_latent and latent_slope for it (y = ψ(x) with "
                 "ψ' = 1/latent_slope), or derive it from lcss_tf.SDE instead."
@@ -129,7 +129,7 @@ class ElementwiseSDE(SDE):
     def check_weights(self):
         """They are there, unless the SDE says that it is better learnt otherwise."""
         if self.smoothing != "path":
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} as configured has no weights of finite variance for "
                 "LCSSLoss.smoothing = 'path'. Leave the smoothing out, or set it to "
                 "'gaussian' and LCSSLoss.estimator to 'control_variate'."

@@ -4,11 +4,12 @@ import math
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, shape_of, sum_over_data
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.beta import linear_beta
 from lcss_tf.sdes.elementwise import ElementwiseSDE
-from lcss_tf.sdes.shapes import like, shape_of, sum_over_data
 
 
 @SDES.register
@@ -44,7 +45,7 @@ class GeneralizedNormalSDE(ElementwiseSDE):
     ):
         super().__init__(simulation_steps, simulation_spacing)
         if power <= 1:
-            raise ValueError(f"GeneralizedNormalSDE expects power > 1; got {power}.")
+            raise UsageError(f"GeneralizedNormalSDE expects power > 1; got {power}.")
         self.power = float(power)
         self.beta = linear_beta(beta_min, beta_max, self)
         # The path's weight takes the second derivative of the flow, about |x|^{p−3} near 0:
@@ -100,8 +101,8 @@ class GeneralizedNormalSDE(ElementwiseSDE):
     def prior_sample(self, shape, seed):
         """|x|^p/p ~ Gamma(1/p, 1), with a random sign."""
         p = self.power
-        magnitude = tf.random.stateless_gamma(shape, rng.fold_in(seed, "size"), 1 / p)
-        return rng.rademacher(rng.fold_in(seed, "sign"), shape) * (p * magnitude) ** (1 / p)
+        magnitude = tf.random.stateless_gamma(shape, random.fold_in(seed, "size"), 1 / p)
+        return random.rademacher(random.fold_in(seed, "sign"), shape) * (p * magnitude) ** (1 / p)
 
     def prior_log_prob(self, x):
         p = self.power

@@ -6,8 +6,7 @@ evaluated at mid-time.
 
 import tensorflow as tf
 
-from lcss_tf.sdes.derivatives import with_derivatives
-from lcss_tf.sdes.shapes import like
+from lcss_tf.ops import like, with_derivatives
 
 _SERIES_BELOW = 0.3  # |y|; beyond it (eʸ − 1 − y)/y² keeps six digits in float32
 

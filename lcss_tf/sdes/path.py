@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lcss_tf import rng
-from lcss_tf.sdes.shapes import like, shape_of
+from lcss_tf import random
+from lcss_tf.ops import like, shape_of
 
 _CROWDING = 1.5  # of the steps towards the end: what went wrong early is forgotten
 
@@ -61,7 +61,7 @@ def sample(sde, y, grid, seed):
     def step(i, y):
         k = tf.cast(i, tf.float32)
         a, std = sde.linear_step(grid.time(k), grid.time(k + 1.0))
-        z = rng.normal(rng.fold_in(seed, i), shape)
+        z = random.normal(random.fold_in(seed, i), shape)
         y = like(a, y) * y + like(std, y) * z
         return i + 1, sde.flow(y, grid.middle(k), grid.middle(k + 1.0))
 
@@ -77,7 +77,7 @@ def sample_with_weight(sde, y, grid, seed):
     def step(i, y, P, M, Q):
         k = tf.cast(i, tf.float32)
         a, std = (like(v, y) for v in sde.linear_step(grid.time(k), grid.time(k + 1.0)))
-        z = rng.normal(rng.fold_in(seed, i), shape)
+        z = random.normal(random.fold_in(seed, i), shape)
         y, P, M, Q = a * y + std * z, a**2 * P + std**2, a * M + std * z, a**3 * Q
         s, t = grid.middle(k), grid.middle(k + 1.0)
         y, slope, bend = sde.flow_with_derivatives(y, s, t)

@@ -4,11 +4,12 @@ import math
 
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import like, sum_over_data
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.beta import linear_beta
 from lcss_tf.sdes.elementwise import ElementwiseSDE
-from lcss_tf.sdes.shapes import like, sum_over_data
 
 
 @SDES.register
@@ -44,14 +45,14 @@ class PearsonSDE(ElementwiseSDE):
     ):
         super().__init__(simulation_steps, simulation_spacing)
         if not 0 < tail < 1:
-            raise ValueError(
+            raise UsageError(
                 f"PearsonSDE expects 0 < tail < 1 (its prior needs a variance); got {tail}."
             )
         self.tail = float(tail)
         self.degrees_of_freedom = 1 + 1 / self.tail
         self.scale = math.sqrt(self.degrees_of_freedom - 2) if scale is None else float(scale)
         if self.scale <= 0:
-            raise ValueError(f"PearsonSDE expects scale > 0; got {scale}.")
+            raise UsageError(f"PearsonSDE expects scale > 0; got {scale}.")
         self.beta = linear_beta(beta_min, beta_max, self)
 
     def drift(self, x, t):
@@ -101,8 +102,8 @@ class PearsonSDE(ElementwiseSDE):
     def prior_sample(self, shape, seed):
         """A normal over the root of a chi-square."""
         nu = self.degrees_of_freedom
-        chi_square = 2 * tf.random.stateless_gamma(shape, rng.fold_in(seed, "tail"), nu / 2)
-        return self.scale * rng.normal(rng.fold_in(seed, "size"), shape) / tf.sqrt(chi_square)
+        chi_square = 2 * tf.random.stateless_gamma(shape, random.fold_in(seed, "tail"), nu / 2)
+        return self.scale * random.normal(random.fold_in(seed, "size"), shape) / tf.sqrt(chi_square)
 
     def prior_log_prob(self, x):
         nu = self.degrees_of_freedom

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 
 _PATH_STEPS = 256  # of the path along which moments are measured
 
@@ -16,14 +16,14 @@ def simulate(sde, x0, t, seed):
     Args:
       x0: data, [B, ...].
       t: times, [B].
-      seed: see `lcss_tf.rng`.
+      seed: see `lcss_tf.random`.
     """
     num_steps, spacing = sde.simulation_steps, sde.simulation_spacing
 
     def step(i, x):
         k = tf.cast(i, tf.float32)
         now, after = (t * (j / num_steps) ** spacing for j in (k, k + 1.0))
-        return i + 1, sde.simulation_step(x, now, after, rng.fold_in(seed, i))
+        return i + 1, sde.simulation_step(x, now, after, random.fold_in(seed, i))
 
     _, x_t = tf.while_loop(
         lambda i, x: i < num_steps, step, (tf.constant(0), x0), maximum_iterations=num_steps
@@ -48,7 +48,7 @@ def moments_along_path(sde, x0, seed, num_steps=_PATH_STEPS):
             variances = tf.tensor_scatter_nd_update(variances, [[i]], [variance])
             now, after = times[i], times[tf.minimum(i + 1, num_steps)]
             ones = tf.ones([x.shape[0]])
-            x = sde.simulation_step(x, now * ones, after * ones, rng.fold_in(seed, i))
+            x = sde.simulation_step(x, now * ones, after * ones, random.fold_in(seed, i))
             return i + 1, x, means, variances
 
         table = tf.zeros([num_steps + 1])

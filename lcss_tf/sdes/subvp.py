@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
+from lcss_tf.ops import like
 from lcss_tf.registry import SDES
-from lcss_tf.sdes.shapes import like
 from lcss_tf.sdes.vp import LinearDrift
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import gaussian_log_prob, gaussian_sample, like
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.affine import AffineSDE
-from lcss_tf.sdes.gaussian import gaussian_log_prob, gaussian_sample
-from lcss_tf.sdes.shapes import like
 
 
 @SDES.register
@@ -29,7 +29,7 @@ class VESDE(AffineSDE):
 
     def __init__(self, sigma_min=0.01, sigma_max=50.0):
         if not 0 < sigma_min < sigma_max:
-            raise ValueError(
+            raise UsageError(
                 "VESDE expects 0 < sigma_min < sigma_max; got "
                 f"sigma_min={sigma_min}, sigma_max={sigma_max}."
             )

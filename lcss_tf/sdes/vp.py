@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+from lcss_tf.ops import gaussian_log_prob, gaussian_sample, like
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.affine import AffineSDE
 from lcss_tf.sdes.beta import linear_beta
-from lcss_tf.sdes.gaussian import gaussian_log_prob, gaussian_sample
-from lcss_tf.sdes.shapes import like
 
 
 class LinearDrift(AffineSDE):
@@ -65,7 +65,7 @@ class VPSDE(LinearDrift):
 
     def check_discretization(self, num_steps):
         if num_steps <= self.beta_max:
-            raise ValueError(
+            raise UsageError(
                 f"VPSDE's discrete process needs num_steps > beta_max = {self.beta_max} (β_i must "
                 f"stay below 1); got num_steps = {num_steps}. Use more steps, or "
                 "EulerMaruyamaPredictor without a Langevin corrector."

@@ -8,7 +8,6 @@ the one before it serves.
 
 import errno
 import json
-import os
 import re
 import shutil
 import time
@@ -19,13 +18,15 @@ import numpy as np
 from absl import logging
 
 import lcss_tf
+from lcss_tf import files
+from lcss_tf.errors import UsageError
 
 FORMAT = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"step_(\d+)\.npz")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UsageError):
     """There are checkpoints, but none can be used."""
 
 
@@ -46,7 +47,7 @@ class Checkpoints:
 
     def __init__(self, workdir, every=1_000, keep=3, patience_s=60.0, writes=True):
         if every < 1 or keep < 1:
-            raise ValueError(
+            raise UsageError(
                 f"checkpoints expects every >= 1 and keep >= 1; got every={every}, keep={keep}."
             )
         self.directory = Path(workdir) / "checkpoints"
@@ -149,8 +150,8 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, content in self._beside.items():
             if not (self.directory.parent / name).exists():
-                write_bytes_whole(self.directory.parent / name, content)
-        _write_whole(path, arrays)
+                files.write_bytes(self.directory.parent / name, content)
+        files.write_arrays(path, arrays, durable=True)
         return path
 
     def load(self, state, path):
@@ -242,28 +243,4 @@ def _assign(state, arrays):
     state.nonfinite_steps = arrays["meta"]["nonfinite_steps"]
 
 
-def _write_whole(path, arrays):
-    """Writes an .npz under a temporary name, flushes it to the disk, then renames it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_bytes_whole(path, content):
-    """Writes a small file atomically."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-__all__ = ["CheckpointError", "Checkpoints", "read", "write_bytes_whole"]
+__all__ = ["CheckpointError", "Checkpoints", "read"]

@@ -11,13 +11,15 @@ import signal
 import sys
 from typing import NamedTuple
 
+from lcss_tf.errors import UsageError
+
 TEMPORARY = 75  # the exit status that says "try again" (EX_TEMPFAIL): lost workers, hanging data
 _PORT = 12_345
 _SLURM = ("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
 _KUBERNETES = ("JOB_COMPLETION_INDEX", "LCSS_TF_NUM_WORKERS", "LCSS_TF_SERVICE", "HOSTNAME")
 
 
-class ClusterError(ValueError):
+class ClusterError(UsageError):
     """The environment names no cluster, or one that cannot be."""
 
 

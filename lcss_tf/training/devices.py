@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+
 
 def device_names(num_replicas):
     """Device names, or None for the strategy's own choice; see `Distribution`.
@@ -13,7 +15,7 @@ def device_names(num_replicas):
     if num_replicas is None:
         return None if gpus else ("/cpu:0",)
     if num_replicas < 1:
-        raise ValueError(f"distribution.num_replicas must be at least 1; got {num_replicas}.")
+        raise UsageError(f"distribution.num_replicas must be at least 1; got {num_replicas}.")
     if num_replicas <= len(gpus):
         return tuple(f"/gpu:{i}" for i in range(num_replicas))
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -26,7 +28,7 @@ def device_names(num_replicas):
         pass
     cpus = tf.config.list_logical_devices("CPU")
     if len(cpus) < num_replicas:
-        raise ValueError(
+        raise UsageError(
             f"distribution.num_replicas = {num_replicas}, but this machine has {len(gpus)} GPUs "
             f"and {len(cpus)} logical CPU devices. Use at most {max(len(gpus), len(cpus))}."
         )

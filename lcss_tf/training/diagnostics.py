@@ -7,7 +7,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
+from lcss_tf.errors import UsageError
 from lcss_tf.losses import ISMLoss
 
 
@@ -58,7 +59,7 @@ class GradientDiagnostics:
         self, model, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64, every=0
     ):
         if num_draws < 2 or batch_size < 1 or num_buckets < 1:
-            raise ValueError(
+            raise UsageError(
                 "diagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; got "
                 f"{num_draws}, {batch_size} and {num_buckets}."
             )
@@ -75,7 +76,9 @@ class GradientDiagnostics:
         edges = np.linspace(sde.t_min, sde.T, self._num_buckets + 1)
         exact = self._exact if math.prod(x0.shape[1:]) <= self._exact_up_to else None
         rows = [
-            self._bucket(network, x0, rng.seed_for(seed, "diagnostics", i), edges[i : i + 2], exact)
+            self._bucket(
+                network, x0, random.seed_for(seed, "diagnostics", i), edges[i : i + 2], exact
+            )
             for i in range(self._num_buckets)
         ]
         columns = [np.array(column) for column in zip(*rows, strict=True)]
@@ -96,7 +99,7 @@ class GradientDiagnostics:
         own, gap = _Running(), _Running()
         total_exact = 0.0
         for k in range(self._num_draws):
-            arguments = (network, x0, rng.fold_in(seed, k), tf.constant(edges, tf.float32))
+            arguments = (network, x0, random.fold_in(seed, k), tf.constant(edges, tf.float32))
             gradient = self._gradient(self._loss, *arguments)
             own.add(gradient)
             if exact:
@@ -119,12 +122,12 @@ class GradientDiagnostics:
 
             def gradient(x0, seed, edges):
                 batch = x0.shape[0]
-                u = (tf.range(batch, dtype=tf.float32) + rng.uniform(seed, (batch,))) / batch
+                u = (tf.range(batch, dtype=tf.float32) + random.uniform(seed, (batch,))) / batch
                 t = edges[0] + (edges[1] - edges[0]) * u
                 sde = self._model.sde
                 with tf.GradientTape() as tape:
                     score_fn = self._model.score_fn(network)
-                    terms = loss.terms(score_fn, sde, x0, t, rng.fold_in(seed, "noise"))
+                    terms = loss.terms(score_fn, sde, x0, t, random.fold_in(seed, "noise"))
                     per_example = loss.scale(sde, t, x0.shape) * tf.add_n(list(terms.values()))
                     value = tf.reduce_mean(per_example)
                 parts = tape.gradient(

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.handing import handed_over
+from lcss_tf.errors import UsageError
 from lcss_tf.training.cluster import find_cluster, waiting_for_others
 from lcss_tf.training.devices import device_names
 
@@ -37,12 +38,12 @@ class Distribution:
 
     def __init__(self, num_replicas=None, strategy="mirrored", start_timeout_s=600.0):
         if strategy not in _STRATEGIES:
-            raise ValueError(
+            raise UsageError(
                 f"distribution.strategy must be one of {', '.join(sorted(_STRATEGIES))}; got "
                 f"{strategy!r}."
             )
         if num_replicas is not None and strategy != "mirrored":
-            raise ValueError(
+            raise UsageError(
                 f"distribution.num_replicas = {num_replicas} is for the strategy mirrored; "
                 f"{strategy} takes the devices there are."
             )
@@ -76,7 +77,7 @@ class Distribution:
         rows, rest = divmod(global_batch, self.num_replicas)
         if rest or not rows:
             lower = max(global_batch - rest, self.num_replicas)
-            raise ValueError(
+            raise UsageError(
                 f"{what} = {global_batch} is not divisible by the {self.num_replicas} replicas; "
                 f"use {lower} or {lower + self.num_replicas}, say, or set "
                 "distribution.num_replicas."
@@ -257,7 +258,7 @@ def _tpu():
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ValueError(
+        raise UsageError(
             f"The strategy tpu found no TPU ({str(error).splitlines()[0][:200]}). On a TPU VM set "
             "TPU_NAME=local; elsewhere the TPU's name. On GPUs use the strategy mirrored."
         ) from error

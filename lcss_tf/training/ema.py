@@ -7,6 +7,8 @@ needs no swapping of weights, and a crash in mid-sampling can harm nothing.
 import gin
 import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+
 
 @gin.configurable("ema")
 class EMA:
@@ -23,7 +25,7 @@ class EMA:
 
     def __init__(self, network, average, decay=0.999):
         if not 0 <= decay < 1:
-            raise ValueError(f"ema.decay must lie in [0, 1); got {decay}.")
+            raise UsageError(f"ema.decay must lie in [0, 1); got {decay}.")
         self.decay = decay
         self.network = average
         self._pairs = [

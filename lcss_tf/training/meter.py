@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from lcss_tf.errors import UsageError
 from lcss_tf.training.step import NUM_BUCKETS
 from lcss_tf.training.summaries import bucket_name
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UsageError):
     """Too many steps in a row had a non-finite loss or gradient."""
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import gin
 import tensorflow as tf
 
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
+from lcss_tf.errors import UsageError
 from lcss_tf.training.distribution import all_reduce_sum, replica_row
 
 NUM_BUCKETS = 10  # equal parts of [t_min, T] over which the loss is reported
@@ -81,7 +82,7 @@ class TrainStep:
         self._rows = distribution.rows_per_replica(global_batch)
         self.part_rows, rest = divmod(self._rows, max(accumulation_steps, 1))
         if accumulation_steps < 1 or rest:
-            raise ValueError(
+            raise UsageError(
                 f"train_step.accumulation_steps = {accumulation_steps} must divide the "
                 f"{self._rows} examples of a replica."
             )
@@ -111,7 +112,7 @@ class TrainStep:
 
     def _step(self, batch, step, stop):
         with xla.in_pieces(self._in_pieces):
-            seed = rng.seed_for(self._seed, "train", tf.cast(step, tf.int32))
+            seed = random.seed_for(self._seed, "train", tf.cast(step, tf.int32))
         report, gradients = self._distribution.run(self._replica_step, batch, seed, stop)
         report = self._distribution.first(report)
         learning_rate = tf.identity(self._state.optimizer.learning_rate)
@@ -163,10 +164,10 @@ class TrainStep:
                 lambda x: tf.slice(x, [start, *[0] * (len(x.shape) - 1)], [size, *x.shape[1:]]),
                 batch,
             )
-            return self._loss_and_gradients(examples, rng.at_row(seed, row + start))
+            return self._loss_and_gradients(examples, random.at_row(seed, row + start))
 
         if self.part_rows == self._rows:
-            return self._loss_and_gradients(batch, rng.at_row(seed, row))
+            return self._loss_and_gradients(batch, random.at_row(seed, row))
         count = self._rows // self.part_rows
         add = lambda i, total: (i + 1, tf.nest.map_structure(tf.add, total, part(i)))
         return tf.while_loop(
@@ -188,7 +189,7 @@ class TrainStep:
         x0, labels = self._examples_and_labels(batch, seed)
         with tf.GradientTape() as tape:
             score_fn = state.model.score_fn(
-                state.network, rng.fold_in(seed, "dropout"), batch=self.part_rows, labels=labels
+                state.network, random.fold_in(seed, "dropout"), batch=self.part_rows, labels=labels
             )
             values = self._loss(score_fn, state.model.sde, x0, seed, self._global_batch)
             loss = share * tf.reduce_sum(values.per_example)
@@ -217,5 +218,5 @@ class TrainStep:
         if self._num_classes is None:
             return batch, None
         x0, labels = batch
-        draws = rng.uniform(rng.fold_in(seed, "class"), (self.part_rows,))
+        draws = random.uniform(random.fold_in(seed, "class"), (self.part_rows,))
         return x0, tf.where(draws < self._class_dropout, self._num_classes, labels)

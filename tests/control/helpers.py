@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.control import InverseProblem, Mask
 
 MEAN = np.float32([1.0, -0.5, 0.3, 0.0])
@@ -53,4 +53,4 @@ def draw(method, sampler, covariance, y, noise_std=0.0, count=4_000):
     def run(seed):
         return controlled.sample(score_of(sde, covariance), sde, (count, 4), seed).x
 
-    return run(rng.as_seed(1)).numpy()
+    return run(random.as_seed(1)).numpy()

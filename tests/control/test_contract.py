@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.control import InverseProblem, Mask, NullSpace, Replacement, TimeTravel
 from lcss_tf.control.time_travel import forward, route
+from lcss_tf.ops import like
 from lcss_tf.samplers.base import Sampler, Samples, no_failure
-from lcss_tf.sdes.shapes import like
 
 SHAPE = (4, 4, 3)
 SDES = {
@@ -69,7 +69,7 @@ _CASES = [
 @pytest.mark.parametrize(("kind", "method"), _CASES)
 def test_matrix(kind, method):
     sde = lcss_tf.SDES[kind](**SDES[kind])
-    truth = 0.3 * rng.normal(1, (2, *SHAPE))
+    truth = 0.3 * random.normal(1, (2, *SHAPE))
     worked = set()
     for operator_name in lcss_tf.OPERATORS:
         operator = lcss_tf.OPERATORS[operator_name]()
@@ -100,7 +100,7 @@ def test_matrix(kind, method):
 
 def test_evaluations_are_counted_as_they_happen():
     sde = lcss_tf.SDES["VPSDE"]()
-    y = Mask("half").apply(rng.normal(1, (2, *SHAPE)))
+    y = Mask("half").apply(random.normal(1, (2, *SHAPE)))
     for method in lcss_tf.METHODS:
         calls = []
 
@@ -119,7 +119,7 @@ def test_evaluations_are_counted_as_they_happen():
 @pytest.mark.slow
 def test_a_method_works_compiled_and_its_samples_are_those_of_the_seed():
     sde = lcss_tf.SDES["VPSDE"]()
-    y = Mask("half").apply(rng.normal(1, (2, *SHAPE)))
+    y = Mask("half").apply(random.normal(1, (2, *SHAPE)))
     for method in lcss_tf.METHODS:
         problem = InverseProblem(Mask("half"), y)
         sampler = lcss_tf.METHODS[method]().control(new_sampler("DPMSolverPP", 6), problem)
@@ -129,9 +129,9 @@ def test_a_method_works_compiled_and_its_samples_are_those_of_the_seed():
 
         compiled = tf.function(run, jit_compile=True, autograph=False)
         np.testing.assert_allclose(
-            compiled(rng.as_seed(3)), run(rng.as_seed(3)), rtol=1e-3, atol=1e-3
+            compiled(random.as_seed(3)), run(random.as_seed(3)), rtol=1e-3, atol=1e-3
         )
-        assert np.abs(run(rng.as_seed(3)) - run(rng.as_seed(4))).max() > 0.01
+        assert np.abs(run(random.as_seed(3)) - run(random.as_seed(4))).max() > 0.01
 
 
 class ItsOwnLoop(Sampler):
@@ -144,7 +144,7 @@ class ItsOwnLoop(Sampler):
 
 def test_a_sampler_of_its_own_loop():
     sde = lcss_tf.SDES["VPSDE"]()
-    x = rng.normal(1, (2, *SHAPE))
+    x = random.normal(1, (2, *SHAPE))
     problem = InverseProblem(Mask("half"), Mask("half").apply(x))
     samples = NullSpace().control(ItsOwnLoop(), problem).sample(lambda x, t: -x, sde, x.shape, 1)
     known = Mask("half").known(SHAPE)
@@ -187,8 +187,8 @@ def test_jumping_forward_is_the_sde(kind):
     sde = lcss_tf.SDES[kind](**SDES[kind])
     x0 = tf.fill([20_000, 1], 0.8)
     s, t = tf.fill([20_000], 0.3), tf.fill([20_000], 0.5)
-    jumped = forward(sde, sde.sample_xt(x0, s, rng.as_seed(1)), s, t, rng.as_seed(2)).numpy()
-    direct = sde.sample_xt(x0, t, rng.as_seed(3)).numpy()
+    jumped = forward(sde, sde.sample_xt(x0, s, random.as_seed(1)), s, t, random.as_seed(2)).numpy()
+    direct = sde.sample_xt(x0, t, random.as_seed(3)).numpy()
     scale = direct.std()
     assert abs(jumped.mean() - direct.mean()) < 0.04 * scale
     assert abs(jumped.std() / scale - 1) < 0.03

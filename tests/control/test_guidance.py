@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.control import check_guidance, guided_score
 from lcss_tf.score import NoPreconditioning, ScoreModel
 
@@ -17,9 +17,9 @@ LABELS = tf.constant([0, 2, 1, 2], tf.int32)
 def network(num_classes=3):
     made = lcss_tf.NETWORKS["MLP"](width=8, depth=1, num_classes=num_classes)
     made.build((None, 3))
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for weight in made.trainable_variables:
-        weight.assign(weight + 0.3 * random.normal(size=weight.shape))
+        weight.assign(weight + 0.3 * generator.normal(size=weight.shape))
     return made
 
 
@@ -36,7 +36,7 @@ def score_fn_for(made, calls=None):
 
 def test_scales():
     made, calls = network(), []
-    x, t = rng.normal(1, (4, 3)), tf.constant([0.1, 0.4, 0.7, 1.0])
+    x, t = random.normal(1, (4, 3)), tf.constant([0.1, 0.4, 0.7, 1.0])
     make = score_fn_for(made, calls)
     at = {w: guided_score(make, LABELS, 3, w)(x, t).numpy() for w in (0, 1, 2.5, 0.999999)}
     assert calls == [4, 4, 8, 8]  # the plain scores cost one batch

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.control import AveragePooling, Greyscale, Mask, masks
 
 SHAPES = [(8, 6, 3), (4, 4, 1), (8, 3), (6,)]
@@ -25,7 +25,7 @@ def cases():
 
 @pytest.mark.parametrize(("operator", "shape"), cases())
 def test_transpose_and_pseudo_inverse(operator, shape):
-    x, other = rng.normal(1, (5, *shape)), rng.normal(2, (5, *shape))
+    x, other = random.normal(1, (5, *shape)), random.normal(2, (5, *shape))
     y, v = operator.apply(x), operator.apply(other)
     assert y.shape == (5, *operator.observed_shape(shape))
     operator.check(y, shape)
@@ -52,7 +52,7 @@ def test_transpose_and_pseudo_inverse(operator, shape):
 @pytest.mark.parametrize(("operator", "shape"), cases())
 def test_it_keeps_the_units(operator, shape):
     """Observing commutes with scaling: what is grey in bytes is as grey when scaled."""
-    x = rng.uniform(1, (3, *shape))
+    x = random.uniform(1, (3, *shape))
     scaled = operator.apply(2.0 * x - 1.0)
     expected = 2.0 * operator.apply(x) - 1.0
     known = operator.known(shape)

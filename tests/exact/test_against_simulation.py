@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.exact import ExactMixture
 from lcss_tf.samplers import EulerMaruyama, ProbabilityFlowODE
 
@@ -41,7 +41,7 @@ def test_simulated_x_t_has_the_exact_law(case):
     x0 = data.examples(np.arange(COUNT))
     draw = tf.function(sde.sample_xt, jit_compile=True)
     for i, t in enumerate(times):
-        x = draw(x0, tf.fill([COUNT], t), rng.seed_for(0, i)).numpy()[:, 0]
+        x = draw(x0, tf.fill([COUNT], t), random.seed_for(0, i)).numpy()[:, 0]
         distance = stats.kstest(x, distribution_function(exact, i)).statistic
         assert distance < 1.63 / np.sqrt(COUNT) + 0.003, t
 
@@ -65,7 +65,7 @@ def test_the_paths_weight_points_at_the_exact_score(case):
     x0 = data.examples(np.arange(COUNT))
     for i, time in enumerate(times):
         t = tf.fill([COUNT], time)
-        z = rng.normal(3, x0.shape)
+        z = random.normal(3, x0.shape)
         std = tf.minimum(0.9 * sde.noise_scale(t), 0.1**0.5 * sde.prior_std())
         for x, w in (sde.sample_with_weight(x0, t, 1), sde.last_step(x0, t, std, 2).at(z)):
             x, w = x.numpy().astype(np.float64), w.numpy()
@@ -91,8 +91,8 @@ def test_reverse_time_with_the_exact_score_gives_the_data_back(case, kind):
         i = int(np.argmin(np.abs(times - t.numpy()[0])))
         return tf.constant(exact.score(x.numpy(), i), tf.float32)
 
-    x_T = sde.broadcast_prior_sample((4_000, 1), rng.as_seed(5))
-    samples = sampler.sample_from(score_fn, sde, x_T, rng.as_seed(6)).x.numpy()[:, 0]
+    x_T = sde.broadcast_prior_sample((4_000, 1), random.as_seed(5))
+    samples = sampler.sample_from(score_fn, sde, x_T, random.as_seed(6)).x.numpy()[:, 0]
     assert np.isfinite(samples).all()
     start = ExactMixture(data, sde, [0.002])
     distance = stats.kstest(samples, distribution_function(start, 0)).statistic

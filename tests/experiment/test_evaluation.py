@@ -16,13 +16,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import lcss_tf
-from lcss_tf import config
+from lcss_tf import config, files
 from lcss_tf.experiment import evaluate, train
 from lcss_tf.experiment.evaluation import Evaluation
 from lcss_tf.experiment.neighbours import find_neighbours
 from lcss_tf.experiment.reference import ReferenceError, References
 from lcss_tf.experiment.selection import chosen
-from lcss_tf.features import Pixels, store
+from lcss_tf.features import Pixels
 from lcss_tf.metrics import Frechet, KernelDistance
 from lcss_tf.report import History
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
@@ -331,4 +331,4 @@ def test_bad_bindings_are_refused_before_any_work(run):
     loaded(run, "evaluate.metrics = [@metrics.Frechet()]", *inception)
     with pytest.raises(FileNotFoundError, match="no such file"):
         evaluate(run)
-    assert Path(store.cache_directory()).exists()
+    assert Path(files.cache_directory()).exists()

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 import lcss_tf
-from lcss_tf import images, rng
+from lcss_tf import images, random
 from lcss_tf.experiment.prior_check import check_prior, report_prior
 
 
@@ -28,7 +28,7 @@ class WideVP(lcss_tf.SDES["VPSDE"]):
     """VP with a prior that is too wide by a fifth."""
 
     def prior_sample(self, shape, seed):
-        return 1.2 * rng.normal(seed, shape)
+        return 1.2 * random.normal(seed, shape)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_correlations_left_are_seen():
             return None
 
         def examples(self, indices, split, seed):
-            return tf.repeat(rng.normal(seed, (len(indices), 1)), 4, axis=1)
+            return tf.repeat(random.normal(seed, (len(indices), 1)), 4, axis=1)
 
     result = check_prior(lcss_tf.SDES["VPSDE"](beta_max=0.2), Copied(), 0, num_examples=8_192)
     assert result.pooled.distance < result.threshold
@@ -100,7 +100,7 @@ def test_a_simulation_that_diverges_is_told_apart(data):
             return tf.ones_like(t)[:, None]
 
         def prior_sample(self, shape, seed):
-            return rng.normal(seed, shape)
+            return random.normal(seed, shape)
 
     result = check_prior(Exploding(), data, 0, num_examples=512)
     assert not result.passed

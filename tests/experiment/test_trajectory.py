@@ -67,7 +67,7 @@ def test_the_way_is_written(workdir, bindings, tmp_path, monkeypatch):
 
 def test_frames_have_their_times():
     """Of any spacing, and under control, the states lie at the times that are said."""
-    sde, spacing = lcss_tf.SDES["VPSDE"](), lcss_tf.SPACINGS["PowerSpacing"](2.0)
+    sde, spacing = lcss_tf.SDES["VPSDE"](), lcss_tf.SCHEDULES["PowerSchedule"](2.0)
     mask = InverseProblem(Mask("half"), None)
     adaptive = lcss_tf.SAMPLERS["DormandPrince"](spacing=spacing)
     expected = spacing.times(sde, adaptive.end(sde), 7)

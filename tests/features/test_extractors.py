@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
+from lcss_tf import files
 from lcss_tf.data import Digits
 from lcss_tf.data.info import DataInfo
 from lcss_tf.data.scaling import Scaling
-from lcss_tf.features import DigitsClassifier, Inception, KerasFeatures, Pixels, Values, store
+from lcss_tf.features import DigitsClassifier, Inception, KerasFeatures, Pixels, Values
 from lcss_tf.features.inception import ARCHIVE, GRAPH
 from tests.conftest import relative_error
 from tests.features import frozen_graph
@@ -78,7 +79,7 @@ def test_without_network_the_message_says_what_to_put_where(graph, tmp_path):
 
 def test_an_answer_in_place_of_the_archive_is_removed(graph, tmp_path, monkeypatch):
     graph[0].unlink()
-    monkeypatch.setattr(store, "download", lambda url, path: path.write_bytes(b"<html>"))
+    monkeypatch.setattr(files, "download", lambda url, path: path.write_bytes(b"<html>"))
     with pytest.raises(ValueError, match="6 bytes; the archive has 88,931,400"):
         Inception().check(COLOUR)
     assert not (tmp_path / ARCHIVE).exists()

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 
 SHAPE = (32, 4)
 
@@ -22,7 +22,7 @@ def sde():
 
 @pytest.fixture
 def x0():
-    return rng.normal(1, SHAPE)
+    return random.normal(1, SHAPE)
 
 
 def score_fn(x, t):
@@ -39,8 +39,8 @@ def test_values_are_per_example_and_functions_of_the_seed(loss, sde, x0):
 
 def test_two_halves_of_a_batch_are_the_whole(loss, sde, x0):
     """Replicas: each sees its rows, and together the values of one device."""
-    whole = loss(score_fn, sde, x0, rng.at_row(3, 0), 32)
-    halves = [loss(score_fn, sde, x0[r : r + 16], rng.at_row(3, r), 32) for r in (0, 16)]
+    whole = loss(score_fn, sde, x0, random.at_row(3, 0), 32)
+    halves = [loss(score_fn, sde, x0[r : r + 16], random.at_row(3, r), 32) for r in (0, 16)]
     np.testing.assert_allclose(np.concatenate([h.t for h in halves]), whole.t, rtol=1e-6)
     joined = np.concatenate([h.per_example for h in halves])
     np.testing.assert_allclose(joined, whole.per_example, rtol=1e-4, atol=1e-4)

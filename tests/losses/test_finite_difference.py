@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.losses import FDSSMLoss, SSMLoss
 from lcss_tf.losses.directions import DIRECTIONS
-from lcss_tf.sdes.shapes import like
+from lcss_tf.ops import like
 from tests.losses.test_implicit import (
     Drifting,
     assert_means,
@@ -33,7 +33,7 @@ def directions(request):
 def test_minimiser_over_linear_scores(variance_reduced, directions, h):
     """On N(0, s²I): a* = 1/s² at every step h, since the mean of S± is S(x) where S is linear."""
     s, shape = 0.7, (50_000, 2)
-    x, t = s * rng.normal(1, shape), tf.ones(shape[0])
+    x, t = s * random.normal(1, shape), tf.ones(shape[0])
     slices = [DIRECTIONS[directions]((2, k), shape) for k in range(2)]
     loss = FDSSMLoss(variance_reduced, directions=directions)
     found = minimiser(lambda score_fn: loss.terms_for_slices(score_fn, x, t, slices, h))
@@ -49,7 +49,7 @@ def test_needs_no_transition_kernel(variance_reduced):
 def test_trace_and_norm_estimate_those_of_implicit_score_matching(variance_reduced, directions):
     network, _ = random_network(4)
     draws, examples, h = 20_000, 3, 0.02
-    x, t = rng.normal(1, (examples, 4)), tf.linspace(0.1, 0.9, examples)
+    x, t = random.normal(1, (examples, 4)), tf.linspace(0.1, 0.9, examples)
     many = tf.tile(x, [draws, 1]), tf.tile(t, [draws])
     slices = [DIRECTIONS[directions](2, (draws * examples, 4))]
     terms = FDSSMLoss(variance_reduced).terms_for_slices(network, *many, slices, h)
@@ -62,7 +62,7 @@ def test_trace_and_norm_estimate_those_of_implicit_score_matching(variance_reduc
 def test_tends_to_sliced_score_matching_with_order_2(variance_reduced, directions):
     """With the same slices the difference falls like h², term by term."""
     network, _ = random_network(4)
-    x, t = rng.normal(1, (256, 4)), tf.linspace(0.1, 0.9, 256)
+    x, t = random.normal(1, (256, 4)), tf.linspace(0.1, 0.9, 256)
     slices = [DIRECTIONS[directions]((2, k), (256, 4)) for k in range(2)]
     limit = SSMLoss(variance_reduced).terms_for_slices(network, x, t, slices)
     loss = FDSSMLoss(variance_reduced)
@@ -86,7 +86,7 @@ def test_points_lie_at_the_radius_on_both_sides_in_one_evaluation():
         return -x
 
     sde, t, radius = Drifting(), tf.linspace(0.1, 0.9, 6), 0.3
-    FDSSMLoss(radius=radius, num_directions=2).terms(score_fn, sde, rng.normal(1, (6, 5)), t, 2)
+    FDSSMLoss(radius=radius, num_directions=2).terms(score_fn, sde, random.normal(1, (6, 5)), t, 2)
     ((points, times),) = calls
     np.testing.assert_array_equal(times, np.tile(t, 4))
     pairs = points.reshape(2, 2, 6, 5)  # slice, side
@@ -100,15 +100,15 @@ def test_points_lie_at_the_radius_on_both_sides_in_one_evaluation():
 
 def test_rademacher_slices_of_a_diagonal_jacobian_have_no_variance():
     slope = tf.constant([0.5, 1.0, 2.0])
-    x, t = rng.normal(1, (1000, 3)), tf.ones(1000)
-    slices = [rng.rademacher(2, (1000, 3))]
+    x, t = random.normal(1, (1000, 3)), tf.ones(1000)
+    slices = [random.rademacher(2, (1000, 3))]
     trace = FDSSMLoss().terms_for_slices(lambda x, t: -slope * x, x, t, slices, 0.1)["trace"]
     np.testing.assert_allclose(trace, np.full(1000, -3.5), rtol=1e-4)
 
 
 def test_rows_are_independent(variance_reduced):
     network, _ = random_network(3)
-    slices = [rng.normal(k, (6, 3)) for k in (5, 6)]
+    slices = [random.normal(k, (6, 3)) for k in (5, 6)]
     h = tf.linspace(0.05, 0.2, 6)
     assert_rows_are_independent(
         lambda x, t, rows: FDSSMLoss(variance_reduced).terms_for_slices(

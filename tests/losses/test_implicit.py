@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.losses import ISMLoss
 
 
@@ -23,7 +23,7 @@ class Drifting(lcss_tf.SDE):
         return tf.ones_like(t)[:, None]
 
     def prior_sample(self, shape, seed):
-        return 0.5**0.5 * rng.normal(seed, shape)
+        return 0.5**0.5 * random.normal(seed, shape)
 
 
 def total(terms):
@@ -41,16 +41,18 @@ def minimiser(terms):
 
 def minimiser_on_simulated_data(loss, s=0.7, time=0.5, draws=10_000):
     """(a*, 1/Var x_t) for x_0 ~ N(0, s²I) in two dimensions, x_t simulated."""
-    x0, t = s * rng.normal(1, (draws, 2)), tf.fill([draws], time)
+    x0, t = s * random.normal(1, (draws, 2)), tf.fill([draws], time)
     found = minimiser(lambda score_fn: loss.terms(score_fn, Drifting(), x0, t, 3))
     return found, 1 / (math.exp(-2 * time) * (s**2 - 0.5) + 0.5)
 
 
 def random_network(dimension, width=16):
     """A smooth random vector field score(x, t), fixed by its seed, and its weights."""
-    random = np.random.default_rng(0)
-    first = tf.Variable(random.normal(size=(dimension, width)) / dimension**0.5, dtype=tf.float32)
-    second = tf.Variable(random.normal(size=(width, dimension)) / width**0.5, dtype=tf.float32)
+    generator = np.random.default_rng(0)
+    first = tf.Variable(
+        generator.normal(size=(dimension, width)) / dimension**0.5, dtype=tf.float32
+    )
+    second = tf.Variable(generator.normal(size=(width, dimension)) / width**0.5, dtype=tf.float32)
     return (lambda x, t: tf.tanh(x @ first + t[:, None]) @ second), [first, second]
 
 
@@ -74,7 +76,7 @@ def assert_rows_are_independent(terms):
 
     `terms(x, t, rows)` evaluates the given rows of a batch of six.
     """
-    x, t = rng.normal(1, (6, 3)), tf.linspace(0.1, 0.9, 6)
+    x, t = random.normal(1, (6, 3)), tf.linspace(0.1, 0.9, 6)
     whole = terms(x, t, slice(0, 6))
     halves = [terms(x[r], t[r], r) for r in (slice(0, 3), slice(3, 6))]
     moved = terms(tf.tensor_scatter_nd_add(x, [[2]], tf.ones((1, 3))), t, slice(0, 6))
@@ -90,7 +92,7 @@ def assert_rows_are_independent(terms):
 @pytest.mark.parametrize("s", [0.3, 0.7, 2.0])
 def test_minimiser_over_linear_scores(s):
     """On N(0, s²I): a* = d/E‖x‖² = 1/s²."""
-    x, t = s * rng.normal(1, (50_000, 2)), tf.ones(50_000)
+    x, t = s * random.normal(1, (50_000, 2)), tf.ones(50_000)
     found = minimiser(lambda score_fn: ISMLoss().terms_at(score_fn, x, t))
     assert found == pytest.approx(1 / s**2, rel=5 * (2 / 100_000) ** 0.5)
 
@@ -102,7 +104,7 @@ def test_needs_no_transition_kernel():
 
 def test_trace_of_vectors_and_images_is_that_of_the_whole_jacobian():
     network, _ = random_network(12)
-    x, t = rng.normal(1, (5, 12)), tf.linspace(0.1, 0.9, 5)
+    x, t = random.normal(1, (5, 12)), tf.linspace(0.1, 0.9, 5)
     expected = exact_trace(network, x, t)
     terms = ISMLoss().terms_at(network, x, t)
     np.testing.assert_allclose(terms["trace"], expected, rtol=1e-4, atol=1e-5)
@@ -124,7 +126,7 @@ def test_a_constant_score_has_no_trace():
 def test_weight_gradients_under_xla_are_those_of_the_closed_form():
     """S = W₂ᵀ tanh(h), h = W₁ᵀx + t: tr ∇S = Σ_k (1 − tanh² h_k) (W₁ᵀW₂ᵀ)_kk."""
     network, weights = random_network(4)
-    x, t = rng.normal(1, (8, 4)), tf.linspace(0.1, 0.9, 8)
+    x, t = random.normal(1, (8, 4)), tf.linspace(0.1, 0.9, 8)
 
     def closed_form():
         first, second = weights
@@ -146,7 +148,7 @@ def test_weight_gradients_under_xla_are_those_of_the_closed_form():
 
 def test_trains_through_upsampling_under_xla():
     """The second derivative of a sum over broadcast axes, which XLA refuses in a while_loop."""
-    weight = tf.Variable(rng.normal(1, (3, 3, 1, 1)))
+    weight = tf.Variable(random.normal(1, (3, 3, 1, 1)))
 
     def score_fn(x, t):
         low = tf.nn.conv2d(x, weight, strides=2, padding="SAME")
@@ -158,7 +160,7 @@ def test_trains_through_upsampling_under_xla():
             trace = ISMLoss().terms_at(score_fn, x, tf.ones(2))["trace"]
         return trace, tape.gradient(trace, weight)
 
-    x = rng.normal(2, (2, 4, 4, 1))
+    x = random.normal(2, (2, 4, 4, 1))
     trace, gradient = tf.function(trace_and_gradient, jit_compile=True)(x)
     with tf.GradientTape() as tape:
         tape.watch(x)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.losses import DSMLoss, LCSSLoss
 from lcss_tf.sdes.kernels import GaussianKernel
 
@@ -46,8 +46,8 @@ def test_minimiser_over_linear_scores(options, smoothed, sigma):
     s = 0.7
     loss = LCSSLoss(smoothing="gaussian", **options)
     plan = loss.plan()
-    draw = {"gaussian": rng.normal, "sphere": rng.sphere, "rademacher": rng.rademacher}
-    x = s * rng.normal(1, (N, D))
+    draw = {"gaussian": random.normal, "sphere": random.sphere, "rademacher": random.rademacher}
+    x = s * random.normal(1, (N, D))
     z = tf.stack([draw[plan.directions]((2, k), (N, D)) for k in range(plan.num_directions)])
     A, B = _moments_of_linear(loss, GaussianKernel(x, tf.constant(sigma)), z, tf.ones(N))
     expected = 1 / (s**2 + sigma**2) if smoothed else 1 / s**2
@@ -59,7 +59,7 @@ def test_minimiser_over_linear_scores(options, smoothed, sigma):
 def test_perturbed_norm_is_dsm_with_noise_sigma_up_to_a_constant():
     """½‖S'‖² + S'·δ/σ² = ½‖S' + δ/σ²‖² − ‖δ‖²/(2σ⁴), to rounding and value by value."""
     network = _random_network()
-    x, z, sigma = rng.normal(1, (64, 5)), rng.normal(2, (64, 5)), 0.3
+    x, z, sigma = random.normal(1, (64, 5)), random.normal(2, (64, 5)), 0.3
     loss = LCSSLoss(smoothing="gaussian", estimator="plain", norm_at="perturbed")
     t = tf.fill([64], 0.5)
     j = tf.add_n(
@@ -79,7 +79,7 @@ def test_transition_at_radius_1_is_dsm_value_by_value(name):
     """With the same noise, J_LCSS = J_DSM − ½‖z‖²/σ_t², at every time, also near t_min."""
     sde = lcss_tf.SDES[name]()
     network, loss = _random_network(), LCSSLoss("transition", radius=1.0)
-    x0, z = rng.normal(1, (256, 5)), rng.normal(2, (256, 5))
+    x0, z = random.normal(1, (256, 5)), random.normal(2, (256, 5))
     t = tf.cast(tf.linspace(sde.t_min, sde.T, 256), tf.float32)
     kernel = sde.last_step(x0, t, sde.noise_scale(t), 3)
     lcss = loss.terms_for_noise(network, kernel, t, z[None])
@@ -100,7 +100,7 @@ def test_transition_form_has_the_exact_minimiser(name, radius, estimator):
     sde, s = lcss_tf.SDES[name](), 0.7
     loss = LCSSLoss("transition", estimator, radius=radius)
     t = tf.fill([N], 0.4)
-    x0, z = s * rng.normal(1, (N, D)), rng.normal(2, (1, N * D))
+    x0, z = s * random.normal(1, (N, D)), random.normal(2, (1, N * D))
     kernel = sde.last_step(x0, t, radius * sde.noise_scale(t), 3)
     A, B = _moments_of_linear(loss, kernel, tf.reshape(z, (1, N, D)), t)
     alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
@@ -122,7 +122,7 @@ def test_dsm_is_rao_blackwellised_lcss():
     noise = tf.constant([[0.3, 1.1]])
     x_t = alpha_t * x0 + sigma_t * noise
     # z given the whole noise: N(r·noise, (1 − r²) I); the centre follows from x_t.
-    z = radius * noise + np.sqrt(1 - radius**2) * rng.normal(1, (draws, D))
+    z = radius * noise + np.sqrt(1 - radius**2) * random.normal(1, (draws, D))
     sigma = radius * sigma_t
     network = _random_network(D)
     loss = LCSSLoss("transition", radius=radius)
@@ -138,9 +138,9 @@ def test_dsm_is_rao_blackwellised_lcss():
 def test_the_three_estimators_agree_with_the_exact_trace():
     """On a random network: E over z of each estimate against E over x' of tr ∇S(x')."""
     network, sigma, draws = _random_network(3), 0.05, 200_000
-    x = tf.tile(rng.normal(1, (1, 3)), [draws, 1])
+    x = tf.tile(random.normal(1, (1, 3)), [draws, 1])
     t = tf.fill([draws], 0.5)
-    z = rng.normal(2, (draws, 3))
+    z = random.normal(2, (draws, 3))
     points = x[:512] + sigma * z[:512]
     with tf.GradientTape() as tape:
         tape.watch(points)
@@ -158,8 +158,8 @@ def test_the_three_estimators_agree_with_the_exact_trace():
 def test_the_control_variate_lowers_the_variance():
     """Plain's trace varies like ‖S‖²/σ², the control variate's like ‖∇S‖²: free of σ."""
     network, draws = _random_network(3), 20_000
-    x, t = rng.normal(1, (draws, 3)), tf.fill([draws], 0.5)
-    z = rng.normal(2, (1, draws * 3))
+    x, t = random.normal(1, (draws, 3)), tf.fill([draws], 0.5)
+    z = random.normal(2, (1, draws * 3))
     z = tf.reshape(z, (1, draws, 3))
 
     def variance(estimator, sigma):
@@ -210,9 +210,9 @@ def test_dsm_on_an_sde_without_a_kernel_names_both_and_the_remedy():
 
 def _random_network(dimension=5, width=16):
     """A smooth random vector field score(x, t), fixed by its seed."""
-    random = np.random.default_rng(0)
-    first = tf.constant(random.normal(size=(dimension, width)) / np.sqrt(dimension), tf.float32)
-    second = tf.constant(random.normal(size=(width, dimension)) / np.sqrt(width), tf.float32)
+    generator = np.random.default_rng(0)
+    first = tf.constant(generator.normal(size=(dimension, width)) / np.sqrt(dimension), tf.float32)
+    second = tf.constant(generator.normal(size=(width, dimension)) / np.sqrt(width), tf.float32)
     return lambda x, t: tf.tanh(x @ first + t[:, None]) @ second
 
 
@@ -240,10 +240,10 @@ def test_the_smoothing_is_the_sdes_choice():
 def test_path_smoothing_on_an_affine_sde_is_dsm_value_by_value(name):
     """With the same noise, J_LCSS = J_DSM − ½‖z‖²/σ_t²."""
     sde, network = lcss_tf.SDES[name](), _random_network()
-    x0 = rng.normal(1, (256, 5))
+    x0 = random.normal(1, (256, 5))
     t = tf.cast(tf.linspace(sde.t_min, sde.T, 256), tf.float32)
     lcss = LCSSLoss("path").terms(network, sde, x0, t, 7)
-    z = rng.normal(rng.fold_in(7, "path"), x0.shape)
+    z = random.normal(random.fold_in(7, "path"), x0.shape)
     dsm = DSMLoss().terms_for_noise(network, sde, x0, t, z)
     sigma_t = sde.marginal(t)[1]
     constant = 0.5 * tf.reduce_sum(z**2, 1)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.score import ScoreModel
 
 BATCH, DIMENSION = 256, 4
@@ -30,7 +30,7 @@ def model():
 
 @pytest.fixture
 def x0():
-    return rng.normal(1, (BATCH, DIMENSION))
+    return random.normal(1, (BATCH, DIMENSION))
 
 
 def _network(policy):
@@ -40,10 +40,10 @@ def _network(policy):
     """
     network = lcss_tf.NETWORKS["MLP"](width=32, depth=0, embedding_features=16, dtype=policy)
     network.build((None, DIMENSION))
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for weight in network.weights:
         if len(weight.shape) > 1:
-            weight.assign(random.normal(size=weight.shape) / weight.shape[0] ** 0.5)
+            weight.assign(generator.normal(size=weight.shape) / weight.shape[0] ** 0.5)
     return network
 
 

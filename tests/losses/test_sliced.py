@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.losses import ISMLoss, SSMLoss
 from lcss_tf.losses.directions import DIRECTIONS
 from tests.losses.test_implicit import (
@@ -32,7 +32,7 @@ def directions(request):
 
 def _samples(loss, network, draws=DRAWS, examples=3, dimension=4):
     """Terms [draws, examples] of the same few examples, and these: (terms, x, t)."""
-    x, t = rng.normal(1, (examples, dimension)), tf.linspace(0.1, 0.9, examples)
+    x, t = random.normal(1, (examples, dimension)), tf.linspace(0.1, 0.9, examples)
     shape = (draws * examples, dimension)
     slices = [DIRECTIONS[loss.directions]((2, k), shape) for k in range(loss.num_directions)]
     terms = loss.terms_for_slices(network, tf.tile(x, [draws, 1]), tf.tile(t, [draws]), slices)
@@ -43,7 +43,7 @@ def _samples(loss, network, draws=DRAWS, examples=3, dimension=4):
 def test_minimiser_over_linear_scores(variance_reduced, directions, s):
     """On N(0, s²I): a* = 1/s²."""
     loss, shape = SSMLoss(variance_reduced, directions, num_directions=2), (50_000, 2)
-    x, t = s * rng.normal(1, shape), tf.ones(shape[0])
+    x, t = s * random.normal(1, shape), tf.ones(shape[0])
     slices = [DIRECTIONS[directions]((2, k), shape) for k in range(2)]
     found = minimiser(lambda score_fn: loss.terms_for_slices(score_fn, x, t, slices))
     # (vᵀx)² of Gaussian v and x has the relative variance (2d² + 6d)/d² = 5: the largest here.
@@ -70,7 +70,7 @@ def test_rademacher_slices_of_a_diagonal_jacobian_have_no_variance():
     """vᵀ diag(−a) v = −Σ a_i v_i² = −Σ a_i; Gaussian slices vary by 2 Σ a_i²."""
     slope = tf.constant([0.5, 1.0, 2.0])
     score_fn = lambda x, t: -slope * x
-    x, t = rng.normal(1, (DRAWS, 3)), tf.ones(DRAWS)
+    x, t = random.normal(1, (DRAWS, 3)), tf.ones(DRAWS)
 
     def trace(directions):
         slices = [DIRECTIONS[directions](2, (DRAWS, 3))]
@@ -86,7 +86,7 @@ def test_variance_reduction_takes_out_the_norms_variance():
     Given x, vᵀx of Gaussian v is N(0, ‖x‖²): E(vᵀx)⁴ = 3 E‖x‖⁴ = 3 (d² + 2d), and E(vᵀx)² = d.
     """
     d, draws = 4, 200_000
-    x, v, t = rng.normal(1, (draws, d)), rng.normal(2, (draws, d)), tf.ones(draws)
+    x, v, t = random.normal(1, (draws, d)), random.normal(2, (draws, d)), tf.ones(draws)
 
     def norm(variance_reduced):
         loss = SSMLoss(variance_reduced, "gaussian")
@@ -112,15 +112,15 @@ def test_slices_share_one_evaluation():
         calls.append(x.shape)
         return -tf.sin(x)
 
-    x, t = rng.normal(1, (6, 3)), tf.ones(6)
-    SSMLoss().terms_for_slices(score_fn, x, t, [rng.rademacher(k, (6, 3)) for k in range(3)])
+    x, t = random.normal(1, (6, 3)), tf.ones(6)
+    SSMLoss().terms_for_slices(score_fn, x, t, [random.rademacher(k, (6, 3)) for k in range(3)])
     assert calls == [(6, 3)]
 
 
 def test_weight_gradients_under_xla_average_to_those_of_implicit_score_matching(variance_reduced):
     network, weights = random_network(3, width=6)
     loss, copies, groups = SSMLoss(variance_reduced, num_directions=2), 500, 40
-    x, t = rng.normal(1, (4, 3)), tf.linspace(0.1, 0.9, 4)
+    x, t = random.normal(1, (4, 3)), tf.linspace(0.1, 0.9, 4)
 
     def gradient(terms):
         with tf.GradientTape() as tape:
@@ -129,7 +129,7 @@ def test_weight_gradients_under_xla_average_to_those_of_implicit_score_matching(
 
     @tf.function(jit_compile=True)
     def of_group(seed):
-        slices = [rng.rademacher(s, (4 * copies, 3)) for s in rng.split(seed, 2)]
+        slices = [random.rademacher(s, (4 * copies, 3)) for s in random.split(seed, 2)]
         many = tf.tile(x, [copies, 1]), tf.tile(t, [copies])
         return gradient(lambda: loss.terms_for_slices(network, *many, slices))
 
@@ -139,7 +139,7 @@ def test_weight_gradients_under_xla_average_to_those_of_implicit_score_matching(
 
 def test_rows_are_independent(variance_reduced):
     network, _ = random_network(3)
-    slices = [rng.normal(k, (6, 3)) for k in (5, 6)]
+    slices = [random.normal(k, (6, 3)) for k in (5, 6)]
     assert_rows_are_independent(
         lambda x, t, rows: SSMLoss(variance_reduced).terms_for_slices(
             network, x, t, [v[rows] for v in slices]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.networks import MLP
 from lcss_tf.registry import NETWORKS
 
@@ -63,9 +63,9 @@ def test_config_round_trip():
 
 def test_seed_and_copies_change_nothing():
     network = MLP(width=16)
-    x, cond = rng.normal(1, [6, 3]), tf.tile([10.0, 500.0], [3])
+    x, cond = random.normal(1, [6, 3]), tf.tile([10.0, 500.0], [3])
     network(x, cond)
-    network.last.kernel.assign(rng.normal(2, [16, 3]))
+    network.last.kernel.assign(random.normal(2, [16, 3]))
     stacked = network(x, cond, seed=1, copies=3)  # three copies of the same two labels
     np.testing.assert_allclose(stacked, network(x, cond), rtol=1e-5, atol=1e-5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.networks import NCSNpp
 from lcss_tf.registry import NETWORKS
 
@@ -134,7 +134,7 @@ def test_stochastic_says_whether_a_seed_matters(dropping):
 def test_dropout_is_a_function_of_the_seed(dropping):
     network, x, cond = dropping
     a = network(x, cond, seed=1)
-    np.testing.assert_array_equal(a, network(x, cond, seed=rng.as_seed(1)))
+    np.testing.assert_array_equal(a, network(x, cond, seed=random.as_seed(1)))
     assert np.abs(a - network(x, cond, seed=2)).max() > 1e-2
 
 
@@ -151,10 +151,10 @@ def test_compiled_by_xla_copies_and_rows_hold_too():
         stacked = [tf.concat([v, v], 0) for v in (x, cond)]
         return (
             network(*stacked, seed=seed, copies=2),
-            network(x[4:], cond[4:], seed=rng.at_row(seed, 4)),
+            network(x[4:], cond[4:], seed=random.at_row(seed, 4)),
         )
 
-    whole, half = outputs(x, cond, rng.as_seed(1))
+    whole, half = outputs(x, cond, random.as_seed(1))
     np.testing.assert_allclose(whole[:8], whole[8:], atol=1e-5)
     np.testing.assert_allclose(half, whole[4:8], atol=1e-5)
     assert np.abs(whole[:8] - network(x, cond)).max() > 1e-2
@@ -208,7 +208,7 @@ def test_copies_share_their_masks(dropping):
 def test_half_a_batch_at_its_row_equals_that_half(dropping):
     network, x, cond = dropping
     whole = network(x, cond, seed=4)
-    half = network(x[4:], cond[4:], seed=rng.at_row(4, 4))
+    half = network(x[4:], cond[4:], seed=random.at_row(4, 4))
     np.testing.assert_allclose(half, whole[4:], atol=1e-5)
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng, xla
+from lcss_tf import random, xla
 from lcss_tf.training.footprint import peak_bytes
 
 OPTIONS = {
@@ -28,15 +28,15 @@ def pair(size=8):
         network = lcss_tf.NETWORKS["NCSNpp"](**OPTIONS, rematerialise=rematerialise)
         network.build((None, size, size, 2))
         networks.append(network)
-    random = np.random.default_rng(0)
-    values = [w + 0.1 * random.normal(size=w.shape) for w in networks[0].get_weights()]
+    generator = np.random.default_rng(0)
+    values = [w + 0.1 * generator.normal(size=w.shape) for w in networks[0].get_weights()]
     for network in networks:
         network.set_weights(values)
     return networks
 
 
 def gradients(network, size=8, **options):
-    x, cond = rng.normal(1, (4, size, size, 2)), tf.constant([0.1, 5.0, 100.0, 700.0])
+    x, cond = random.normal(1, (4, size, size, 2)), tf.constant([0.1, 5.0, 100.0, 700.0])
     in_pieces = options.pop("in_pieces", False)
 
     def compute(x):

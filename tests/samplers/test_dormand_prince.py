@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy.integrate import solve_ivp
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.samplers import DormandPrince, DormandPrinceSolver
 from lcss_tf.samplers import dormand_prince as module
 from tests.conftest import relative_error
@@ -168,7 +168,7 @@ def test_parity_of_the_ode_sampler(reference):
 
     @tf.function(jit_compile=True)
     def run(x_T):
-        return sampler.sample_from(reference.score_fn, sde, x_T, rng.as_seed(0))
+        return sampler.sample_from(reference.score_fn, sde, x_T, random.as_seed(0))
 
     samples = run(x_T)
     assert relative_error(samples.x, reference["ode.x"]) < 5e-5
@@ -195,9 +195,9 @@ def test_the_flow_of_a_gaussian_down_to_the_smallest_time(kind):
         return -x / ((alpha_t * STD) ** 2 + sigma_t**2)[:, None]
 
     sampler = DormandPrince(t_end=1e-5)
-    x_T = sde.prior_sample((50, 2), rng.as_seed(1))
+    x_T = sde.prior_sample((50, 2), random.as_seed(1))
     run = tf.function(
-        lambda x, frames: sampler.sample_from(score_fn, sde, x, rng.as_seed(0), frames),
+        lambda x, frames: sampler.sample_from(score_fn, sde, x, random.as_seed(0), frames),
         jit_compile=True,
     )
     samples = run(x_T, 4)

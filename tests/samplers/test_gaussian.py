@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.samplers import (
     DDIM,
     Ancestral,
@@ -17,12 +17,12 @@ from lcss_tf.samplers import (
     EulerMaruyama,
     EulerMaruyamaPredictor,
     Langevin,
-    PowerSpacing,
+    PowerSchedule,
     PredictorCorrector,
     ProbabilityFlowODE,
     ReverseDiffusion,
     StochasticHeun,
-    UniformSpacing,
+    UniformSchedule,
 )
 
 MEAN, STD = np.float32([1.0, -0.5]), np.float32(0.5)
@@ -36,7 +36,7 @@ SAMPLERS = {
     "edm": lambda: EDMHeun(num_steps=60),
     "edm_churn": lambda: EDMHeun(s_churn=20.0, s_min=0.05, s_max=20.0, num_steps=100),
     "euler_maruyama": lambda: EulerMaruyama(num_steps=500),
-    "euler_maruyama_quadratic": lambda: EulerMaruyama(num_steps=500, spacing=PowerSpacing(2.0)),
+    "euler_maruyama_quadratic": lambda: EulerMaruyama(num_steps=500, spacing=PowerSchedule(2.0)),
     "ode": lambda: ProbabilityFlowODE(num_steps=100),
     "reverse_diffusion": lambda: ReverseDiffusion(num_steps=500),
     "ancestral": lambda: Ancestral(num_steps=500),
@@ -84,11 +84,11 @@ def test_gaussian_is_sampled(kind, name):
     def run(seed):
         return sampler.sample(exact_score(sde), sde, (count, 2), seed).x
 
-    x = run(rng.as_seed(1)).numpy()
+    x = run(random.as_seed(1)).numpy()
     # VE's prior is off by the data's mean and by sampling N(0, σ_max²) at all: a little wider.
     np.testing.assert_allclose(x.mean(0), MEAN, atol=0.05)
     np.testing.assert_allclose(np.cov(x.T), STD**2 * np.eye(2), atol=0.03)
-    np.testing.assert_array_equal(x, run(rng.as_seed(1)).numpy())
+    np.testing.assert_array_equal(x, run(random.as_seed(1)).numpy())
 
 
 def test_per_sample_norms_sample_a_gaussian_of_many_dimensions():
@@ -103,7 +103,7 @@ def test_per_sample_norms_sample_a_gaussian_of_many_dimensions():
         wrapped = lambda x, t: tf.reshape(score_fn(x, t), x.shape)
         return sampler.sample(wrapped, sde, (1_000, 64), seed).x
 
-    x = run(rng.as_seed(1)).numpy()
+    x = run(random.as_seed(1)).numpy()
     np.testing.assert_allclose(x.mean(0), np.tile(MEAN, 32), atol=0.1)
     assert x.var(0).mean() == pytest.approx(STD**2, rel=0.06)
 
@@ -132,14 +132,14 @@ def test_contract(name):
 def test_ode_is_second_order():
     """Heun's error against the exact map of a Gaussian falls by 4 when steps double."""
     sde = lcss_tf.SDES["VPSDE"]()
-    x_T = rng.normal(1, (64, 2))
+    x_T = random.normal(1, (64, 2))
     alpha, sigma = sde.marginal(tf.constant([1.0, 0.1]))
     spread = tf.sqrt((alpha * STD) ** 2 + sigma**2)
     exact = MEAN * alpha[1] + (x_T - MEAN * alpha[0]) * spread[1] / spread[0]
 
     def error(steps):
-        sampler = ProbabilityFlowODE(spacing=UniformSpacing(), num_steps=steps, t_end=0.1)
-        x = sampler.sample_from(exact_score(sde), sde, x_T, rng.as_seed(0)).x
+        sampler = ProbabilityFlowODE(spacing=UniformSchedule(), num_steps=steps, t_end=0.1)
+        x = sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x
         return np.abs(x - exact).max()
 
     order = np.log2(error(32) / error(64))
@@ -159,8 +159,8 @@ def test_ancestral_refuses_an_sde_without_a_kernel():
 def test_per_sample_norms_leave_other_samples_alone():
     """Langevin with norms='sample': a sample does not depend on its batch; 'batch' does."""
     sde = lcss_tf.SDES["VPSDE"]()
-    x = rng.normal(1, (8, 2))
-    z = rng.normal(2, (8, 2))
+    x = random.normal(1, (8, 2))
+    z = random.normal(2, (8, 2))
     from lcss_tf.samplers.base import Reverse
 
     reverse = Reverse(exact_score(sde), sde, 100)

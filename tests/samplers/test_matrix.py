@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
-from lcss_tf.sdes.shapes import like
+from lcss_tf import random
+from lcss_tf.ops import like
 
 STEPS = 100  # a drift of |x|³ at β = 20 needs as many
 
@@ -53,7 +53,7 @@ def test_it_works_or_says_what_will(kind, name):
 
     @tf.function(autograph=False)
     def run():
-        return sampler.sample(score_fn, sde, (4, 3), rng.as_seed(1), frames=3)
+        return sampler.sample(score_fn, sde, (4, 3), random.as_seed(1), frames=3)
 
     samples = run()
     assert samples.x.shape == (4, 3)
@@ -94,11 +94,11 @@ def test_noise_that_grows_with_x_leaves_the_prior_alone(name):
 
     @tf.function(jit_compile=True, autograph=False)
     def run(x_T):
-        return sampler.sample_from(score_fn, sde, x_T, rng.as_seed(3)).x
+        return sampler.sample_from(score_fn, sde, x_T, random.as_seed(3)).x
 
-    x_T = sde.broadcast_prior_sample((40_000, 1), rng.as_seed(2))
+    x_T = sde.broadcast_prior_sample((40_000, 1), random.as_seed(2))
     levels = [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98]
-    truth = np.quantile(sde.broadcast_prior_sample((400_000, 1), rng.as_seed(5)), levels)
+    truth = np.quantile(sde.broadcast_prior_sample((400_000, 1), random.as_seed(5)), levels)
     np.testing.assert_allclose(np.quantile(run(x_T), levels), truth, atol=0.05)
 
 
@@ -123,8 +123,8 @@ def test_bad_input(name):
         ("EDMHeun", {"s_churn": -1.0}, "s_churn >= 0"),
         ("EDMHeun", {"s_min": 2.0, "s_max": 1.0}, "0 <= s_min < s_max"),
         ("EDMHeun", {"s_noise": 0.0}, "s_noise > 0"),
-        ("ReverseDiffusion", {"spacing": lcss_tf.SPACINGS["UniformSpacing"]()}, "T/num_steps"),
-        ("Ancestral", {"spacing": lcss_tf.SPACINGS["UniformSpacing"]()}, r"DDIM\(eta=1\)"),
+        ("ReverseDiffusion", {"spacing": lcss_tf.SCHEDULES["UniformSchedule"]()}, "T/num_steps"),
+        ("Ancestral", {"spacing": lcss_tf.SCHEDULES["UniformSchedule"]()}, r"DDIM\(eta=1\)"),
     ],
 )
 def test_bad_options(name, options, message):
@@ -161,4 +161,4 @@ def test_a_nan_is_dated():
         assert int(step) in (first - 1, first), name
 
 
-UNIFORM = lcss_tf.SPACINGS["UniformSpacing"]()
+UNIFORM = lcss_tf.SCHEDULES["UniformSchedule"]()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.samplers import (
     DDIM,
     AncestralPredictor,
@@ -19,13 +19,13 @@ from lcss_tf.samplers import (
     ProbabilityFlowODE,
     ReverseDiffusionPredictor,
     StochasticHeun,
-    UniformSpacing,
+    UniformSchedule,
 )
 from lcss_tf.samplers.base import Reverse
 from lcss_tf.sdes.affine import AffineSDE
 
 MEAN, STD, END = 0.7, 0.5, 0.1
-SPACING = {"spacing": UniformSpacing(), "t_end": END, "denoise": False}
+SPACING = {"spacing": UniformSchedule(), "t_end": END, "denoise": False}
 
 
 def gentle(name):
@@ -58,9 +58,9 @@ def linear_parts(sampler, sde, monkeypatch):
     unit = np.eye(steps + 2, dtype=np.float32)
     drawn = iter(unit[:, 2:].T[:, :, None])
     with monkeypatch.context() as patch:
-        patch.setattr(rng, "normal", lambda seed, shape: tf.constant(next(drawn)))
+        patch.setattr(random, "normal", lambda seed, shape: tf.constant(next(drawn)))
         x_T = tf.constant(unit[:, 1:2])
-        x = sampler.sample_from(exact_score(sde), sde, x_T, rng.as_seed(0)).x.numpy()[:, 0]
+        x = sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x.numpy()[:, 0]
     x = np.float64(x)
     return x[1] - x[0], x[2:] - x[0], x[0]
 
@@ -181,12 +181,12 @@ def test_stochastic_heun_is_of_weak_order_two_for_noise_that_grows_with_x():
 @pytest.mark.parametrize("kind", ["VPSDE", "SubVPSDE", "VESDE"])
 def test_ddim_at_eta_one_is_the_ancestral_step(kind):
     sde, steps = lcss_tf.SDES[kind](), 50
-    x, z = rng.normal(1, (16, 3)), rng.normal(2, (16, 3))
+    x, z = random.normal(1, (16, 3)), random.normal(2, (16, 3))
     t = tf.fill([16], 0.6)
     score_fn = exact_score(sde)
     step = DDIM(eta=1.0, num_steps=steps)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rng, "normal", lambda seed, shape: z)
+        patch.setattr(random, "normal", lambda seed, shape: z)
         taken = step.step(Reverse(score_fn, sde, steps), x, t, t - 1 / steps, 0)
     mean, std = AffineSDE.ancestral(sde, x, t, score_fn(x, t), steps)
     np.testing.assert_allclose(taken.mean, mean, rtol=2e-4, atol=2e-5)
@@ -196,13 +196,13 @@ def test_ddim_at_eta_one_is_the_ancestral_step(kind):
 def test_ancestral_and_reverse_diffusion_are_their_predictors():
     sde = lcss_tf.SDES["VPSDE"]()
     reverse = Reverse(exact_score(sde), sde, 40)
-    x, t = rng.normal(1, (8, 2)), tf.fill([8], 0.4)
+    x, t = random.normal(1, (8, 2)), tf.fill([8], 0.4)
     for name, predictor in (
         ("Ancestral", AncestralPredictor()),
         ("ReverseDiffusion", ReverseDiffusionPredictor()),
     ):
         sampler = lcss_tf.SAMPLERS[name](num_steps=40)
-        z = rng.normal(rng.fold_in(7, "predictor"), (8, 2))
+        z = random.normal(random.fold_in(7, "predictor"), (8, 2))
         expected = predictor.step(reverse, x, t, t - 1 / 40, z)
         np.testing.assert_array_equal(sampler.step(reverse, x, t, t, 7).x, expected.x)
 
@@ -211,7 +211,7 @@ def test_edm_without_churn_is_heun_in_sigma():
     """Algorithm 1 of Karras et al. in their own variables: d = (x − D(x; σ))/σ, on VE."""
     sde = lcss_tf.SDES["VESDE"](0.01, 20.0)
     sampler = EDMHeun(num_steps=12)
-    x_T = rng.normal(4, (8, 2)) * 20.0
+    x_T = random.normal(4, (8, 2)) * 20.0
     sigmas = sde.marginal(tf.constant(sampler.times(sde), tf.float32))[1].numpy().astype(float)
     ends = np.array([sigmas[0], sigmas[-1]]) ** (1 / 7)
     np.testing.assert_allclose(sigmas, np.linspace(*ends, 13) ** 7, rtol=1e-4)
@@ -221,27 +221,27 @@ def test_edm_without_churn_is_heun_in_sigma():
         d = (x - denoised(x, sigma)) / sigma
         euler = x + (after - sigma) * d
         x = x + (after - sigma) * (d + (euler - denoised(euler, after)) / after) / 2
-    samples = sampler.sample_from(exact_score(sde), sde, x_T, rng.as_seed(0))
+    samples = sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0))
     np.testing.assert_allclose(samples.x, denoised(x, sigmas[-1]), rtol=1e-3, atol=1e-4)
     assert samples.evaluations == 2 * 12 + 1
 
 
 def test_dpm_solver_takes_its_first_step_as_ddim_does():
     sde = lcss_tf.SDES["VPSDE"]()
-    x_T = rng.normal(4, (8, 2))
+    x_T = random.normal(4, (8, 2))
     one = {"num_steps": 1, "t_end": 0.3, "denoise": False}
-    first = DPMSolverPP(**one).sample_from(exact_score(sde), sde, x_T, rng.as_seed(0)).x
-    ddim = DDIM(**one).sample_from(exact_score(sde), sde, x_T, rng.as_seed(0)).x
+    first = DPMSolverPP(**one).sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x
+    ddim = DDIM(**one).sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x
     np.testing.assert_allclose(first, ddim, rtol=1e-4, atol=1e-4)
 
 
 def test_the_last_step_of_few_is_of_first_order():
     """With few steps and no last evaluation: the same as order 1 from the state before."""
     sde = lcss_tf.SDES["VPSDE"]()
-    x_T = rng.normal(4, (8, 2))
+    x_T = random.normal(4, (8, 2))
     run = lambda **options: (
         DPMSolverPP(num_steps=6, **options)
-        .sample_from(exact_score(sde), sde, x_T, rng.as_seed(0), frames=6)
+        .sample_from(exact_score(sde), sde, x_T, random.as_seed(0), frames=6)
         .film.numpy()
     )
     careful, bold = run(denoise=False), run(denoise=False, first_order_end=False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.samplers import (
     AnnealedLangevin,
     EulerMaruyamaPredictor,
@@ -37,7 +37,7 @@ def _trajectory(reference, monkeypatch):
     """The package's own sampler steps, with the reference's noise in the place of theirs."""
     n = int(reference["pc.n"])
     noise = iter(reference["pc.noise"])
-    monkeypatch.setattr(rng, "normal", lambda seed, shape: tf.constant(next(noise)))
+    monkeypatch.setattr(random, "normal", lambda seed, shape: tf.constant(next(noise)))
     sampler = PredictorCorrector(
         ReverseDiffusionPredictor(), Langevin(snr=0.16), num_steps=n, t_end=reference.meta["eps"]
     )

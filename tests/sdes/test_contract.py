@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import config, rng
+from lcss_tf import config, random
 from lcss_tf.sdes.simulation import simulate
 
 # The example's SDE, which has no closed form, keeps the contract too.
@@ -23,12 +23,12 @@ def sde(request):
 
 @pytest.fixture
 def x():
-    return rng.normal(5, SHAPE)
+    return random.normal(5, SHAPE)
 
 
 @pytest.fixture
 def t(sde):
-    return sde.t_min + (sde.T - sde.t_min) * rng.uniform(6, SHAPE[:1])
+    return sde.t_min + (sde.T - sde.t_min) * random.uniform(6, SHAPE[:1])
 
 
 def test_shapes(sde, x, t):
@@ -61,7 +61,7 @@ def test_its_methods_agree(sde, x):
 
 def test_stein_weights(sde, x, t):
     """E[tr ∇S(x_t)] = E[S(x_t)·w] for the weights of the path and of the last step."""
-    z = rng.normal(3, SHAPE)
+    z = random.normal(3, SHAPE)
     std = tf.minimum(0.9 * sde.noise_scale(t), min(sde.kernel_cap, 1e6) ** 0.5 * sde.prior_std())
     draws = {"last step": sde.last_step(x, t, std, 1).at(z)}
     if sde.smoothing == "path":
@@ -84,15 +84,15 @@ def test_draws_are_functions_of_the_seed(sde, x, t):
 
 def test_rows_of_a_seed_are_rows_of_the_global_batch(sde, x, t):
     whole = sde.sample_xt(x, t, (7, 8)).numpy()
-    half = sde.sample_xt(x[2048:], t[2048:], rng.at_row((7, 8), 2048)).numpy()
+    half = sde.sample_xt(x[2048:], t[2048:], random.at_row((7, 8), 2048)).numpy()
     np.testing.assert_allclose(half, whole[2048:], rtol=1e-5, atol=1e-5)
 
 
 def test_prior_sample_has_the_density_it_states(sde):
     """The integral of the stated density is 1, by importance sampling from a wider law."""
-    draws = sde.prior_sample((20_000, 1), rng.as_seed(3))
+    draws = sde.prior_sample((20_000, 1), random.as_seed(3))
     width = 1.5 * float(tf.math.reduce_std(draws))
-    y = width * rng.normal(4, (200_000, 1))
+    y = width * random.normal(4, (200_000, 1))
     log_proposal = -0.5 * (y[:, 0] / width) ** 2 - np.log(width * np.sqrt(2 * np.pi))
     log_weights = sde.prior_log_prob(y) - log_proposal
     assert float(tf.reduce_mean(tf.exp(log_weights))) == pytest.approx(1.0, abs=0.02)
@@ -105,7 +105,7 @@ def test_prior_sample_has_the_density_it_states(sde):
 def test_the_data_end_up_as_the_prior(sde, x):
     """Mean and deviation of x_T from unit-variance data against the prior's."""
     x_T = sde.sample_xt(x, sde.T * tf.ones(SHAPE[:1]), 11)
-    prior = sde.prior_sample(SHAPE, rng.as_seed(12))
+    prior = sde.prior_sample(SHAPE, random.as_seed(12))
     spread = float(tf.math.reduce_std(prior))
     assert abs(float(tf.reduce_mean(x_T))) < 0.05 * spread
     assert float(tf.math.reduce_std(x_T)) == pytest.approx(spread, rel=0.05)
@@ -120,7 +120,7 @@ def test_simulation_agrees_with_the_marginal(sde, x, t):
     t = tf.fill([SHAPE[0]], 0.3)
     x0 = tf.ones(SHAPE)
     sde.simulation_steps = 400
-    simulated = tf.function(simulate, jit_compile=True)(sde, x0, t, rng.as_seed(1))
+    simulated = tf.function(simulate, jit_compile=True)(sde, x0, t, random.as_seed(1))
     alpha_t, sigma_t = (float(v[0]) for v in sde.marginal(t))
     # VE's closed form counts sigma_min at time 0, which a path from x_0 has not.
     expected = np.sqrt(sigma_t**2 - float(sde.marginal(tf.zeros(1))[1][0]) ** 2)
@@ -135,7 +135,7 @@ def test_local_kernel_composes(sde, x):
     h = 0.05 if sde.has_marginal else 0.002
     s = t - h
     mean, std = sde.local_kernel(sde.sample_xt(x, s, 1), s, t)
-    through = mean + std * rng.normal(2, SHAPE)
+    through = mean + std * random.normal(2, SHAPE)
     direct = sde.sample_xt(x, t, 3)
     deviation = float(tf.math.reduce_std(direct))
     assert float(tf.math.reduce_std(through)) == pytest.approx(deviation, rel=0.03)
@@ -148,7 +148,7 @@ def test_last_step_composes(sde, x, t, radius):
     std = radius * sde.noise_scale(t)
     if not sde.has_marginal:
         std = tf.minimum(std, sde.kernel_cap**0.5 * sde.prior_std())
-    through, weight = sde.last_step(x, t, std, 1).at(rng.normal(2, SHAPE))
+    through, weight = sde.last_step(x, t, std, 1).at(random.normal(2, SHAPE))
     assert through.shape == weight.shape == SHAPE
     direct = sde.sample_xt(x, t, 3)
     scale = tf.sqrt(1 + sde.noise_scale(t)[:, None] ** 2)
@@ -159,7 +159,7 @@ def test_last_step_composes(sde, x, t, radius):
 
 def test_measured_moments(sde):
     """(m_t, v_t) of shifted data against a fresh simulation."""
-    x0 = 0.5 + 0.3 * rng.normal(1, SHAPE)
+    x0 = 0.5 + 0.3 * random.normal(1, SHAPE)
     measured = sde.measure_moments(x0, 2)
     for time in (0.05, 0.5, 1.0):
         t = tf.fill([SHAPE[0]], time * sde.T)
@@ -180,7 +180,7 @@ def test_reverse_drift_carries_the_divergence_of_state_dependent_noise():
         def diffusion(self, x, t):
             return tf.sqrt(1 + x**2)
 
-    x, t, score = rng.normal(1, (8, 2)), tf.ones(8), rng.normal(2, (8, 2))
+    x, t, score = random.normal(1, (8, 2)), tf.ones(8), random.normal(2, (8, 2))
     whole = (1 + x**2) * score + 2 * x
     sde = Multiplicative()
     np.testing.assert_allclose(sde.reverse_drift(x, t, score), -x - whole, rtol=1e-5, atol=1e-6)

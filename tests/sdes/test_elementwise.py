@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 from lcss_tf.sdes import SDE, ElementwiseSDE
 from lcss_tf.sdes.linearisation import phi1, phi2
 from lcss_tf.sdes.path import Grid
@@ -27,7 +27,7 @@ class Softened(ElementwiseSDE):
         return tf.sqrt(1 + 8 * t)[:, None]
 
     def prior_sample(self, shape, seed):
-        return rng.normal(seed, shape)
+        return random.normal(seed, shape)
 
 
 def all_sdes():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 
 SHAPE = (20_000, 2)
 
@@ -13,8 +13,8 @@ SHAPE = (20_000, 2)
 def test_power_2_is_vp():
     """Drift, diffusion, noise scale, prior, reverse drift, local kernel, x_t's law and weight."""
     sde, vp = lcss_tf.SDES["GeneralizedNormalSDE"](power=2), lcss_tf.SDES["VPSDE"]()
-    x, z = rng.normal(1, SHAPE), rng.normal(2, SHAPE)
-    t = sde.t_min + (sde.T - sde.t_min) * rng.uniform(3, SHAPE[:1])
+    x, z = random.normal(1, SHAPE), random.normal(2, SHAPE)
+    t = sde.t_min + (sde.T - sde.t_min) * random.uniform(3, SHAPE[:1])
     s = 0.7 * t
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
     close(sde.drift(x, t), vp.drift(x, t))
@@ -40,8 +40,8 @@ def test_power_2_is_vp():
 def test_the_prior_is_stationary(power):
     """From the prior, x_t has the prior's law: quantiles."""
     sde = lcss_tf.SDES["GeneralizedNormalSDE"](power=power)
-    x0 = sde.prior_sample((100_000, 1), rng.as_seed(1))
-    x_t = tf.function(sde.sample_xt, jit_compile=True)(x0, tf.ones(100_000), rng.as_seed(2))
+    x0 = sde.prior_sample((100_000, 1), random.as_seed(1))
+    x_t = tf.function(sde.sample_xt, jit_compile=True)(x0, tf.ones(100_000), random.as_seed(2))
     probabilities = np.linspace(0.02, 0.98, 25)
     before, after = np.quantile(x0, probabilities), np.quantile(x_t, probabilities)
     np.testing.assert_allclose(after, before, atol=0.03 * sde.prior_std())

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 import lcss_tf
-from lcss_tf import rng
+from lcss_tf import random
 
 COUNT = 200_000
 
@@ -15,7 +15,7 @@ def test_the_prior_is_student_t_of_unit_variance():
     sde = lcss_tf.SDES["PearsonSDE"](tail=0.2)
     assert sde.degrees_of_freedom == pytest.approx(6)
     law = stats.t(6, scale=sde.scale / np.sqrt(6))
-    x = sde.prior_sample((COUNT, 1), rng.as_seed(1)).numpy()[:, 0]
+    x = sde.prior_sample((COUNT, 1), random.as_seed(1)).numpy()[:, 0]
     assert stats.kstest(x, law.cdf).pvalue > 1e-3
     assert law.std() == pytest.approx(1.0) == pytest.approx(sde.prior_std())
     points = np.float32([[-30.0], [-1.0], [0.0], [2.0]])
@@ -24,8 +24,8 @@ def test_the_prior_is_student_t_of_unit_variance():
 
 def test_the_prior_is_stationary():
     sde = lcss_tf.SDES["PearsonSDE"]()
-    x0 = sde.prior_sample((COUNT, 1), rng.as_seed(1))
-    x_t = tf.function(sde.sample_xt, jit_compile=True)(x0, tf.ones(COUNT), rng.as_seed(2))
+    x0 = sde.prior_sample((COUNT, 1), random.as_seed(1))
+    x_t = tf.function(sde.sample_xt, jit_compile=True)(x0, tf.ones(COUNT), random.as_seed(2))
     probabilities = np.linspace(0.005, 0.995, 41)
     before, after = np.quantile(x0, probabilities), np.quantile(x_t, probabilities)
     np.testing.assert_allclose(after, before, atol=0.05, rtol=0.03)
@@ -39,7 +39,7 @@ def test_moments_of_the_transition(tail, start):
     for time in (0.1, 0.4):
         x0, t = tf.fill([COUNT, 1], start), tf.fill([COUNT], time)
         mean, variance = (float(v[0, 0]) for v in sde.transition_moments(x0, 0 * t, t))
-        x = tf.function(sde.sample_xt, jit_compile=True)(x0, t, rng.as_seed(5)).numpy()
+        x = tf.function(sde.sample_xt, jit_compile=True)(x0, t, random.as_seed(5)).numpy()
         assert x.mean() == pytest.approx(mean, abs=0.006 + 4 * np.sqrt(variance / COUNT))
         assert x.var() == pytest.approx(variance, rel=0.05)
 

@@ -129,7 +129,7 @@ def test_dropout_does_not_depend_on_the_replicas():
 def _Dropping():
     import keras
 
-    from lcss_tf import rng
+    from lcss_tf import random
 
     @keras.saving.register_keras_serializable("tests")
     class Dropping(keras.Model):
@@ -142,7 +142,7 @@ def _Dropping():
         def call(self, x, cond, seed=None, copies=1):
             x = self.dense(x)
             if seed is not None:
-                keep = rng.uniform(seed, (x.shape[0] // copies, 2)) < 0.5
+                keep = random.uniform(seed, (x.shape[0] // copies, 2)) < 0.5
                 x = tf.where(tf.tile(keep, [copies, 1]), x, 0.0)
             return x
 

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import xla
+from lcss_tf.errors import UsageError
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -65,7 +66,7 @@ def as_seed(seed):
     if seed.shape == ():
         return tf.stack([seed, tf.zeros_like(seed)])
     if seed.shape not in ((2,), (3,)):
-        raise ValueError(
+        raise UsageError(
             f"A seed is an int, or an integer tensor of shape [2] or [3]; got shape {seed.shape}."
         )
     return seed
@@ -137,7 +138,7 @@ def _fraction(word):
 def _static(shape):
     shape = tuple(shape)
     if not shape:
-        raise ValueError("A draw needs a batch axis; got the shape ().")
+        raise UsageError("A draw needs a batch axis; got the shape ().")
     return shape
 
 

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from lcss_tf import rng
+from lcss_tf import random
 
-DRAWS = {"uniform": rng.uniform, "normal": rng.normal, "rademacher": rng.rademacher,
-         "sphere": rng.sphere}  # fmt: skip
+DRAWS = {"uniform": random.uniform, "normal": random.normal, "rademacher": random.rademacher,
+         "sphere": random.sphere}  # fmt: skip
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -19,45 +19,47 @@ def test_rows(name, shape, jit):
     whole = tf.function(lambda s: draw(s, (12, *shape)), jit_compile=jit)
     part = tf.function(lambda s: draw(s, (5, *shape)), jit_compile=jit)
     seed = tf.constant([3, 4])
-    rows = part(rng.at_row(seed, tf.constant(7)))
-    np.testing.assert_allclose(rows, whole(rng.at_row(seed, 0))[7:], rtol=1e-6)
-    np.testing.assert_allclose(whole(seed), whole(rng.at_row(seed, 0)), rtol=1e-6)
+    rows = part(random.at_row(seed, tf.constant(7)))
+    np.testing.assert_allclose(rows, whole(random.at_row(seed, 0))[7:], rtol=1e-6)
+    np.testing.assert_allclose(whole(seed), whole(random.at_row(seed, 0)), rtol=1e-6)
 
 
 def test_distributions():
-    uniform = rng.uniform(1, (4000, 5)).numpy().ravel()
-    normal = rng.normal(1, (4000, 5)).numpy().ravel()
+    uniform = random.uniform(1, (4000, 5)).numpy().ravel()
+    normal = random.normal(1, (4000, 5)).numpy().ravel()
     assert stats.kstest(uniform, "uniform").pvalue > 1e-3
     assert stats.kstest(normal, "norm").pvalue > 1e-3
-    assert set(np.unique(rng.rademacher(1, (100, 3)))) == {-1.0, 1.0}
-    radii = np.linalg.norm(rng.sphere(1, (50, 7)), axis=1)
+    assert set(np.unique(random.rademacher(1, (100, 3)))) == {-1.0, 1.0}
+    radii = np.linalg.norm(random.sphere(1, (50, 7)), axis=1)
     np.testing.assert_allclose(radii, np.sqrt(7), rtol=1e-5)
 
 
 def test_dimensions_and_seeds_are_uncorrelated():
-    columns = rng.normal(1, (20_000, 6)).numpy()
+    columns = random.normal(1, (20_000, 6)).numpy()
     assert np.abs(np.corrcoef(columns.T) - np.eye(6)).max() < 0.03
-    streams = [rng.normal(s, (20_000,)).numpy() for s in rng.split(7, 4)]
-    streams += [rng.normal(rng.seed_for(7, step, "noise"), (20_000,)).numpy() for step in (0, 1)]
+    streams = [random.normal(s, (20_000,)).numpy() for s in random.split(7, 4)]
+    streams += [
+        random.normal(random.seed_for(7, step, "noise"), (20_000,)).numpy() for step in (0, 1)
+    ]
     assert np.abs(np.corrcoef(streams) - np.eye(6)).max() < 0.03
 
 
 def test_fold_in_is_equal_in_and_outside_xla_and_keeps_the_row():
     seed = tf.constant([3, 4, 9])
-    eager = rng.seed_for(seed, 5, "noise")
-    compiled = tf.function(lambda s: rng.seed_for(s, 5, "noise"), jit_compile=True)(seed)
+    eager = random.seed_for(seed, 5, "noise")
+    compiled = tf.function(lambda s: random.seed_for(s, 5, "noise"), jit_compile=True)(seed)
     np.testing.assert_array_equal(eager, compiled)
     assert int(eager[2]) == 9
-    assert rng.plain(eager).shape == (2,)
-    assert not np.array_equal(rng.plain(eager), rng.plain(rng.at_row(eager, 10)))
+    assert random.plain(eager).shape == (2,)
+    assert not np.array_equal(random.plain(eager), random.plain(random.at_row(eager, 10)))
 
 
 def test_seed_forms():
-    np.testing.assert_array_equal(rng.as_seed(5), [5, 0])
+    np.testing.assert_array_equal(random.as_seed(5), [5, 0])
     with pytest.raises(ValueError, match="shape"):
-        rng.as_seed([1, 2, 3, 4])
+        random.as_seed([1, 2, 3, 4])
     with pytest.raises(ValueError, match="batch axis"):
-        rng.normal(1, ())
+        random.normal(1, ())
 
 
 @pytest.mark.parametrize(
@@ -70,12 +72,12 @@ def test_seed_forms():
 )
 def test_threefry_gives_its_authors_known_answers(key, counter, expected):
     word = lambda value: tf.constant(value, tf.uint32)
-    result = rng.threefry([word(k) for k in key], [word(c) for c in counter])
+    result = random.threefry([word(k) for k in key], [word(c) for c in counter])
     assert tuple(int(x) for x in result) == expected
 
 
 def test_tails_and_moments_of_normals():
-    z = rng.normal(3, (4_000, 1_000)).numpy().astype(np.float64)
+    z = random.normal(3, (4_000, 1_000)).numpy().astype(np.float64)
     assert abs(z.mean()) < 3e-3
     assert z.var() == pytest.approx(1, abs=3e-3)
     assert (z**4).mean() == pytest.approx(3, abs=0.02)

@@ -1,0 +1,170 @@
+"""Files that outlive a process: written whole or not at all, hashed, downloaded; tables as text."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import secrets
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+_BLOCK = 2**20
+
+
+@contextlib.contextmanager
+def whole(path: str | Path, durable: bool = False) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name only when the block has ended well.
+
+    It is written beside `path` under a name that nobody can guess, never through a link, and with
+    the permissions that the umask leaves. Folders are made.
+
+    Args:
+      path: of the file.
+      durable: whether it is flushed to the disk before it takes its name.
+
+    Raises:
+      OSError: it cannot be written; what stood under the name is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "xb") as file:  # "x": fails on a link or a file that is there
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Writes a small file whole; returns its path."""
+    with whole(path) as file:
+        file.write(content)
+    return Path(path)
+
+
+def write_text(path: str | Path, content: str) -> Path:
+    """Writes a text as UTF-8, whole; returns its path."""
+    return write_bytes(path, content.encode())
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:
+    """Writes JSON, whole; returns its path."""
+    return write_text(path, json.dumps(content, indent=indent))
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file holds; None if it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any], durable: bool = False) -> Path:
+    """Writes an .npz, whole; returns its path."""
+    with whole(path, durable) as file:
+        np.savez(file, **arrays)
+    return Path(path)
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray] | None:
+    """All arrays of an .npz, whose checksums NumPy verifies; None if it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except Exception:  # a flipped bit can raise almost anything in zipfile
+        return None
+
+
+def cache_directory() -> Path:
+    """``$LCSS_TF_CACHE``, or ``~/.cache/lcss_tf``."""
+    return Path(os.environ.get("LCSS_TF_CACHE") or Path.home() / ".cache" / "lcss_tf")
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def text_hash(*texts: str) -> str:
+    """The SHA-256 of texts, in hexadecimal."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def download(url: str, path: str | Path, timeout_s: float = 30.0) -> None:
+    """Fetches a file, whole.
+
+    Raises:
+      OSError: there is no network, or no such file.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as source, whole(path) as file:
+            shutil.copyfileobj(source, file, _BLOCK)
+    except urllib.error.URLError as error:
+        raise OSError(str(error.reason)) from error
+
+
+def number_text(value: Any) -> str:
+    """A number with three digits that count; other things as they are, nothing for None."""
+    if value is None:
+        return ""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    if not math.isfinite(number):
+        return str(number)
+    if number == int(number) and abs(number) >= 1000:
+        return f"{int(number):,}"
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown; other people's text stands in it as it is."""
+    lines = [header, ["---"] * len(header), *rows]
+    cell = lambda value: number_text(value).replace("|", "\\|").replace("\n", " ")
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+
+
+def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+__all__ = [
+    "cache_directory",
+    "csv_table",
+    "download",
+    "markdown_table",
+    "number_text",
+    "read_arrays",
+    "read_json",
+    "sha256",
+    "text_hash",
+    "whole",
+    "write_arrays",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]

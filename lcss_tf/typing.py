@@ -1,0 +1,95 @@
+"""The types that pass between the parts, for annotations.
+
+Shapes are written as in the documentation: B examples, x of shape [B, ...], t of shape [B].
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+Tensor: TypeAlias = Any  # tf.Tensor, or what converts to one; TensorFlow ships no usable stubs
+Array: TypeAlias = np.ndarray
+Seed: TypeAlias = Any  # an int, or an int32 tensor [2] or [3]; see `lcss_tf.random`
+Shape: TypeAlias = Sequence[int]
+Network: TypeAlias = Callable[..., Any]  # network(x, cond) -> [B, ...]; usually a keras.Model
+
+
+class ScoreFn(Protocol):
+    """∇log p_t(x), all that losses and samplers see of a model."""
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The score at x [B, ...] and times t [B], float32, of the shape of x."""
+
+
+class SDELike(Protocol):
+    """What an author of an SDE writes; `lcss_tf.SDE` derives everything else from it."""
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        """f(x, t), of the shape of x."""
+
+    def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
+        """g(x, t), broadcastable to x."""
+
+    def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
+        """x_T of `shape` [B, ...]."""
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        """log p_T(x) in nats, [B]."""
+
+
+class LossLike(Protocol):
+    """A score-matching loss."""
+
+    def check(self, sde: Any) -> None:
+        """Raises UsageError if the loss cannot train on the SDE."""
+
+    def per_example(self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
+        """The weighted loss of each example, [B]."""
+
+
+class SamplerLike(Protocol):
+    """A sampler of the reverse process."""
+
+    def check(self, sde: Any) -> None:
+        """Raises UsageError if the SDE lacks something that the sampler needs."""
+
+
+class DatasetLike(Protocol):
+    """Examples by index; see `lcss_tf.data.Dataset`."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+
+    def size(self, split: str = "train") -> int | None:
+        """The number of examples of a split; None where they are endless."""
+
+    def examples(self, indices: Any, split: str = "train", seed: int = 0) -> tf.Tensor:
+        """The examples at `indices`, scaled, float32 [B, *shape]."""
+
+
+class OperatorLike(Protocol):
+    """A linear operator A of an inverse problem y = A x + noise."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """A x."""
+
+    def pseudo_inverse(self, y: Tensor, shape: Shape) -> Tensor:
+        """A⁺ y, of `shape` [B, ...]."""
+
+
+__all__ = [
+    "Array",
+    "DatasetLike",
+    "LossLike",
+    "Network",
+    "OperatorLike",
+    "SDELike",
+    "SamplerLike",
+    "ScoreFn",
+    "Seed",
+    "Shape",
+    "Tensor",
+]
