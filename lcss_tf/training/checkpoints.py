@@ -1,9 +1,9 @@
 """Checkpoints: one `.npz` a step, written whole or not at all.
 
-Every array is stored under its group and index with a CRC that reading checks;
-nothing is pickled. A file appears under its final name only when complete, so that
-a process killed while writing loses nothing. Where the newest file cannot be read,
-the one before it serves.
+Every array is stored under its group and its variable's path, with a CRC that reading checks;
+nothing is pickled. The file says of what model it is, so that it can be loaded by itself. A file
+appears under its final name only when complete, so that a process killed while writing loses
+nothing. Where the newest file cannot be read, the one before it serves.
 """
 
 import errno
@@ -11,26 +11,29 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import gin
 import numpy as np
 from absl import logging
 
-import lcss_tf
 from lcss_tf import files
+from lcss_tf._version import __version__
 from lcss_tf.errors import UsageError
+from lcss_tf.training.state import TrainState
 
-FORMAT = 1
+FORMAT = 2
+BEST = "best"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"step_(\d+)\.npz")
+_RANGE = re.compile(r"(\d*)-(\d*)")
 
 
 class CheckpointError(UsageError):
     """There are checkpoints, but none can be used."""
 
 
-@gin.configurable("checkpoints", denylist=["workdir", "writes"])
 class Checkpoints:
     """The checkpoints of one run, under ``<workdir>/checkpoints``.
 
@@ -42,26 +45,33 @@ class Checkpoints:
       writes: whether this process writes; of several workers the chief alone does.
 
     Raises:
-      ValueError: unless every >= 1 and keep >= 1.
+      UsageError: unless every >= 1 and keep >= 1.
     """
 
-    def __init__(self, workdir, every=1_000, keep=3, patience_s=60.0, writes=True):
+    def __init__(
+        self,
+        workdir: str | Path,
+        every: int = 1_000,
+        keep: int = 3,
+        patience_s: float = 60.0,
+        writes: bool = True,
+    ) -> None:
         if every < 1 or keep < 1:
             raise UsageError(
-                f"checkpoints expects every >= 1 and keep >= 1; got every={every}, keep={keep}."
+                f"Checkpoints expects every >= 1 and keep >= 1; got every={every}, keep={keep}."
             )
         self.directory = Path(workdir) / "checkpoints"
         self.every = every
         self.keep = keep
-        self._patience_seconds = patience_s
+        self._patience_s = patience_s
         self._writes = writes
-        self._beside = {}
+        self._beside: dict[str, bytes] = {}
 
-    def keep_beside(self, contents):
+    def keep_beside(self, contents: Mapping[str, bytes]) -> None:
         """Small files of the workdir ({name: bytes}) that every save puts back if they vanished."""
         self._beside |= contents
 
-    def prepare(self, state):
+    def prepare(self, state: TrainState) -> None:
         """Before training: removes what a killed process left half written, and looks for room.
 
         Raises:
@@ -79,24 +89,59 @@ class Checkpoints:
             raise OSError(
                 errno.ENOSPC,
                 f"{self.directory} has no room for two checkpoints of {size / 2**20:,.0f} MiB: "
-                f"{missing / 2**20:,.0f} MiB are missing. Make room, or choose another --workdir",
+                f"{missing / 2**20:,.0f} MiB are missing. Make room, or choose another workdir",
             )
 
-    def paths(self):
+    def paths(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
         found = [(int(m[1]), p) for p in self.directory.glob("*") if (m := _NAME.fullmatch(p.name))]
         return [path for _, path in sorted(found)]
 
     @property
-    def best_path(self):
+    def best_path(self) -> Path:
         """Where the best checkpoint is kept, if training watches a metric."""
-        return self.directory / "best.npz"
+        return self.directory / f"{BEST}.npz"
 
-    def at(self, step):
+    def at(self, step: int) -> Path:
         """The path of the checkpoint at a step, which may not be there."""
         return self.directory / f"step_{step:09d}.npz"
 
-    def save(self, state, patient=False):
+    def chosen(self, text: str) -> list[Path]:
+        """Paths of checkpoints, oldest first.
+
+        Args:
+          text: "newest", "best", "all", a step as "4000", or a range: "1000-4000", "1000-", "-4000".
+
+        Raises:
+          CheckpointError: there is none such; the message lists those there are.
+          UsageError: another text.
+        """
+        paths, text = self.paths(), text.replace("_", "").replace(",", "")
+        if text == BEST:
+            found = [self.best_path] if self.best_path.is_file() else []
+        elif text == "newest":
+            found = paths[-1:]
+        elif text == "all":
+            found = paths
+        elif text.isdigit():
+            found = [path for path in paths if step_of(path) == int(text)]
+        elif (match := _RANGE.fullmatch(text)) and any(match.groups()):
+            low, high = int(match[1] or 0), int(match[2] or 10**18)
+            found = [path for path in paths if low <= (step_of(path) or 0) <= high]
+        else:
+            raise UsageError(
+                f"checkpoint={text!r}: expected newest, best, all, a step as 4000, or a range as "
+                "1000-4000, 1000- or -4000."
+            )
+        if not found:
+            there = ", ".join(f"{step_of(path):,}" for path in paths) or "none"
+            raise CheckpointError(
+                f"No checkpoint fits checkpoint={text}. Steps there are: {there}. Checkpoints.keep "
+                "sets how many are kept in training, Watch.every keeps the best."
+            )
+        return found
+
+    def save(self, state: TrainState, patient: bool = False) -> Path:
         """Writes the state at its step, and removes all but the newest `keep`.
 
         On a full disk old checkpoints are removed first, all but the newest; after that, with
@@ -113,7 +158,7 @@ class Checkpoints:
             except OSError as error:
                 if error.errno in _FULL and self._remove_oldest(path):
                     continue
-                if not patient or time.monotonic() - start > self._patience_seconds:
+                if not patient or time.monotonic() - start > self._patience_s:
                     text = f"{error.strerror or error}; make room there"
                     raise OSError(error.errno, text, str(path)) from error
                 logging.warning("%s could not be written (%s); trying again.", path, error)
@@ -122,7 +167,7 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         return path
 
-    def _remove_oldest(self, path):
+    def _remove_oldest(self, path: Path) -> bool:
         """Removes the oldest checkpoint, if a newer one is left; returns whether there was one."""
         others = [other for other in self.paths() if other != path]
         if len(others) < 2:
@@ -131,30 +176,18 @@ class Checkpoints:
         others[0].unlink(missing_ok=True)
         return True
 
-    def write(self, path, state):
+    def write(self, path: Path, state: TrainState) -> Path:
         """Writes the state to a file of this folder, whole or not at all; returns the path."""
         if not self._writes:
             return path
-        meta = {
-            "format": FORMAT,
-            "lcss_tf": lcss_tf.__version__,
-            "step": state.step,
-            "nonfinite_steps": state.nonfinite_steps,
-        }
-        arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-        for group, variables in state.variables().items():
-            for i, variable in enumerate(variables):
-                arrays[f"{group}/{i:05d}"] = variable.numpy()
-        for name, value in (state.model.preconditioning.measured or {}).items():
-            arrays[f"measured/{name}"] = value
+        arrays = arrays_of(state)
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, content in self._beside.items():
             if not (self.directory.parent / name).exists():
                 files.write_bytes(self.directory.parent / name, content)
-        files.write_arrays(path, arrays, durable=True)
-        return path
+        return files.write_arrays(path, arrays, durable=True)
 
-    def load(self, state, path):
+    def load(self, state: TrainState, path: Path) -> None:
         """Restores one checkpoint.
 
         Raises:
@@ -168,9 +201,9 @@ class Checkpoints:
                 f"Checkpoint {path} cannot be used ({str(error) or type(error).__name__}). "
                 f"There are: {known}."
             ) from error
-        _assign(state, arrays)
+        assign(state, arrays)
 
-    def restore(self, state):
+    def restore(self, state: TrainState) -> Path | None:
         """Restores the newest readable checkpoint; returns its path, or None if there is none.
 
         Raises:
@@ -187,60 +220,119 @@ class Checkpoints:
                 )
                 problems.append(f"  {path}: {reason}")
                 continue
-            _assign(state, arrays)
+            assign(state, arrays)
             return path
         if problems:
             raise CheckpointError(
                 "No checkpoint of this run can be used:\n" + "\n".join(problems) + "\n"
-                "Put a good copy back, or start again in another --workdir."
+                "Put a good copy back, or start again in another workdir."
             )
         return None
 
 
-def read(path, variables):
-    """The arrays of a checkpoint, checked against the variables by group.
+def step_of(path: Path) -> int | None:
+    """The step of a checkpoint's file; None of the best one's."""
+    digits = path.stem.removeprefix("step_")
+    return int(digits) if digits.isdigit() else None
+
+
+def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint: ``meta``, ``<group>/<path>`` and ``measured/<name>``."""
+    meta = {
+        "format": FORMAT,
+        "lcss_tf": __version__,
+        "step": state.step,
+        "nonfinite_steps": state.nonfinite_steps,
+        "model": state.description,
+    }
+    arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    for group, variables in state.variables().items():
+        arrays |= {f"{group}/{path}": np.asarray(v.numpy()) for path, v in variables.items()}
+    for name, value in (state.score.preconditioning.measured or {}).items():
+        arrays[f"measured/{name}"] = value
+    return arrays
+
+
+def read_meta(path: str | Path) -> dict:
+    """What a checkpoint says of itself: its step, and the model it is of.
+
+    Raises:
+      CheckpointError: the file is of another format.
+      Others, of zipfile and NumPy: the file is damaged.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        return _meta(archive)
+
+
+def read(path: str | Path, variables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The arrays of a checkpoint, checked against the variables by group and path.
 
     Raises:
       CheckpointError: another format, or arrays that do not fit the variables.
       Others, of zipfile and NumPy: the file is damaged.
     """
     with np.load(path, allow_pickle=False) as archive:
-        meta = json.loads(bytes(archive["meta"]))
-        if meta["format"] != FORMAT:
-            raise CheckpointError(
-                f"it is of lcss_tf {meta.get('lcss_tf', '0.1.0')}, in format {meta['format']}; "
-                f"this is {lcss_tf.__version__}, which reads format {FORMAT}: install that version "
-                "to go on with this run"
-            )
-        arrays = {"meta": meta, "measured": {}}
-        for key in archive.files:
-            group, _, name = key.partition("/")
-            if group == "measured":
-                arrays["measured"][name] = archive[key]
+        arrays: dict[str, Any] = {"meta": _meta(archive)}
+        arrays["measured"] = _group(archive, "measured")
         for group, targets in variables.items():
-            stored = sorted(key for key in archive.files if key.startswith(f"{group}/"))
-            if len(stored) != len(targets):
+            stored = {key for key in archive.files if key.startswith(f"{group}/")}
+            wanted = {f"{group}/{path}" for path in targets}
+            if stored != wanted:
                 raise CheckpointError(
-                    f"it holds {len(stored)} arrays for the {group}, which has {len(targets)}"
+                    f"its arrays of the {group} are others: {_few(stored - wanted)} are stored and "
+                    f"unknown, {_few(wanted - stored)} are missing"
                 )
-            arrays[group] = [archive[key] for key in stored]
-            for array, target in zip(arrays[group], targets, strict=True):
+            arrays[group] = {}
+            for name, target in targets.items():
+                array = archive[f"{group}/{name}"]
                 if array.shape != tuple(target.shape):
                     raise CheckpointError(
-                        f"{group} variable {target.path} has the shape {tuple(target.shape)}, "
+                        f"{group} variable {name} has the shape {tuple(target.shape)}, "
                         f"the stored one {array.shape}"
                     )
+                arrays[group][name] = array
     return arrays
 
 
-def _assign(state, arrays):
+def _meta(archive: Any) -> dict:
+    meta = json.loads(bytes(archive["meta"]))
+    if meta["format"] != FORMAT:
+        raise CheckpointError(
+            f"it is of lcss_tf {meta.get('lcss_tf', '0.1.0')}, in format {meta['format']}; this is "
+            f"{__version__}, which reads format {FORMAT}: install that version to resume this run"
+        )
+    return meta
+
+
+def _group(archive: Any, group: str) -> dict[str, np.ndarray]:
+    prefix = f"{group}/"
+    return {k[len(prefix) :]: archive[k] for k in archive.files if k.startswith(prefix)}
+
+
+def _few(names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:3])
+    return f"{len(names)} ({shown}{', …' if len(names) > 3 else ''})" if names else "none"
+
+
+def assign(state: TrainState, arrays: Mapping[str, Any]) -> None:
+    """Takes over what `read` returned."""
     for group, variables in state.variables().items():
-        for variable, array in zip(variables, arrays[group], strict=True):
-            variable.assign(array)
+        for path, variable in variables.items():
+            if path in arrays.get(group, {}):
+                variable.assign(arrays[group][path])
     if arrays["measured"]:
-        state.model.preconditioning.measured = arrays["measured"]
+        state.score.preconditioning.measured = arrays["measured"]
     state.step = arrays["meta"]["step"]
     state.nonfinite_steps = arrays["meta"]["nonfinite_steps"]
 
 
-__all__ = ["CheckpointError", "Checkpoints", "read"]
+__all__ = [
+    "BEST",
+    "CheckpointError",
+    "Checkpoints",
+    "arrays_of",
+    "assign",
+    "read",
+    "read_meta",
+    "step_of",
+]

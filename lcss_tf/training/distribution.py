@@ -3,29 +3,29 @@
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import gin
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.handing import handed_over
 from lcss_tf.errors import UsageError
 from lcss_tf.training.cluster import find_cluster, waiting_for_others
-from lcss_tf.training.devices import device_names
+from lcss_tf.typing import Tensor
 
 
 class WorkerLostError(RuntimeError):
     """Another worker ended or cannot be reached; training goes on from the last checkpoint."""
 
 
-@gin.configurable("distribution")
 class Distribution:
     """How a step is spread over devices, machines and processes.
 
     Args:
-      num_replicas: of "mirrored"; by default one for each GPU, or one on the CPU. On a machine
-        without enough GPUs, more replicas share the CPU as logical devices: slower than one, but
-        real replicas, to try things with.
+      num_replicas: of "mirrored"; by default one for each GPU. Without GPUs, one for each logical
+        CPU device that the process has configured, mostly one. More replicas than GPUs share the
+        CPU as logical devices: slower than one, but real replicas, to try things with.
       strategy: "mirrored": this machine's GPUs, or its CPU. "multi_worker": one process on each
         of several machines, as the environment describes them (`lcss_tf.training.cluster`); every
         process runs the same command, and the first, the chief, writes. "one_device": the first
@@ -36,15 +36,20 @@ class Distribution:
       ValueError: no such strategy, or the devices cannot be had.
     """
 
-    def __init__(self, num_replicas=None, strategy="mirrored", start_timeout_s=600.0):
+    def __init__(
+        self,
+        num_replicas: int | None = None,
+        strategy: str = "mirrored",
+        start_timeout_s: float = 600.0,
+    ) -> None:
         if strategy not in _STRATEGIES:
             raise UsageError(
-                f"distribution.strategy must be one of {', '.join(sorted(_STRATEGIES))}; got "
+                f"Distribution.strategy must be one of {', '.join(sorted(_STRATEGIES))}; got "
                 f"{strategy!r}."
             )
         if num_replicas is not None and strategy != "mirrored":
             raise UsageError(
-                f"distribution.num_replicas = {num_replicas} is for the strategy mirrored; "
+                f"Distribution.num_replicas = {num_replicas} is for the strategy mirrored; "
                 f"{strategy} takes the devices there are."
             )
         self.strategy = strategy
@@ -54,21 +59,21 @@ class Distribution:
         self.worker = resolver.task_id if resolver else 0
 
     @property
-    def num_replicas(self):
+    def num_replicas(self) -> int:
         """Replicas in sync, on all workers."""
         return self._strategy.num_replicas_in_sync
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this process writes: checkpoints, summaries, pictures, figures."""
         return self.worker == 0
 
-    def text(self):
+    def text(self) -> str:
         """For people: ``2 (mirrored)``."""
         workers = f", worker {self.worker} of {self.num_workers}" if self.num_workers > 1 else ""
         return f"{self.num_replicas} ({self.strategy}{workers})"
 
-    def rows_per_replica(self, global_batch, what="batch_size"):
+    def rows_per_replica(self, global_batch: int, what: str = "batch_size") -> int:
         """Examples that each replica gets.
 
         Raises:
@@ -80,25 +85,25 @@ class Distribution:
             raise UsageError(
                 f"{what} = {global_batch} is not divisible by the {self.num_replicas} replicas; "
                 f"use {lower} or {lower + self.num_replicas}, say, or set "
-                "distribution.num_replicas."
+                "Distribution.num_replicas."
             )
         return rows
 
-    def scope(self):
+    def scope(self) -> Any:
         """Context in which variables are created on every replica."""
         return self._strategy.scope()
 
-    def run(self, function, *args):
+    def run(self, function: Callable, *args: Any) -> Any:
         """Runs `function` on every replica; per-replica values in and out."""
         return self._strategy.run(function, args=args)
 
-    def first(self, values):
+    def first(self, values: Any) -> Any:
         """The first local replica's part of a structure of per-replica values."""
         return tf.nest.map_structure(
             lambda value: self._strategy.experimental_local_results(value)[0], values
         )
 
-    def concat(self, values):
+    def concat(self, values: Any) -> Tensor:
         """Per-replica tensors [B, ...] joined along the batch axis, in the replicas' order.
 
         Those of all workers, who must all ask for it.
@@ -111,7 +116,7 @@ class Distribution:
             return tf.zeros([shape[0] * self.num_replicas, *shape[1:]], local[0].dtype)
         return self._strategy.gather(values, axis=0)
 
-    def from_chief(self, arrays):
+    def from_chief(self, arrays: list) -> list:
         """The chief's values of a list of arrays, whose shapes and types all workers know.
 
         All workers must ask for it. Alone, a process gets its own back.
@@ -132,11 +137,11 @@ class Distribution:
         shared = share(values)
         return [tf.cast(s, v.dtype).numpy() for s, v in zip(shared, values, strict=True)]
 
-    def meet(self):
+    def meet(self) -> None:
         """Waits until all workers are here."""
         self.from_chief([np.int32([0])])
 
-    def batches(self, make_dataset, global_batch):
+    def batches(self, make_dataset: Callable, global_batch: int) -> Iterator:
         """An iterator of per-replica batches.
 
         Args:
@@ -167,13 +172,21 @@ class Distribution:
         while True:
             yield self._strategy.experimental_distribute_values_from_function(lambda _: next(parts))
 
-    def update(self, variable, function, *args):
+    def update(self, variable: Any, function: Callable, *args: Any) -> None:
         """Applies function(variable, *args) to a variable on each device (cross-replica)."""
-        self._strategy.extended.update(variable, function, args=args, group=False)
+        if self.num_replicas == 1:  # it may have been created outside the scope
+            function(variable, *args)
+        else:
+            self._strategy.extended.update(variable, function, args=args, group=False)
+
+    def owns(self, variable: Any) -> bool:
+        """Whether every replica has the variable: it was created under the scope."""
+        value = getattr(variable, "value", variable)
+        return self.num_replicas == 1 or self._strategy.extended.variable_created_in_scope(value)
 
 
 @contextlib.contextmanager
-def watching_workers():
+def watching_workers() -> Iterator[None]:
     """Says what it means if the other workers cannot be reached any more in the block.
 
     Raises:
@@ -212,12 +225,12 @@ def _reason(error):
     return (telling or lines or [""])[0][:200]
 
 
-def replica_row(rows):
+def replica_row(rows: int) -> Tensor:
     """In a replica: index in the global batch of its first example, with `rows` per replica."""
     return tf.distribute.get_replica_context().replica_id_in_sync_group * rows
 
 
-def all_reduce_sum(tensors):
+def all_reduce_sum(tensors: list) -> list:
     """In a replica: the sum over all replicas of each tensor of a list."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
@@ -227,6 +240,37 @@ def _summable(value):
     if value.dtype in (tf.float32, tf.float64, tf.int32, tf.int64):
         return value
     return tf.cast(value, tf.float32 if value.dtype.is_floating else tf.int64)
+
+
+def device_names(num_replicas: int | None) -> tuple[str, ...] | None:
+    """Device names, or None for the strategy's own choice; see `Distribution`.
+
+    Raises:
+      ValueError: there are not as many.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if num_replicas is None:
+        logical = tf.config.get_logical_device_configuration(cpu) or [None]
+        return None if gpus else tuple(f"/cpu:{i}" for i in range(len(logical)))
+    if num_replicas < 1:
+        raise UsageError(f"Distribution.num_replicas must be at least 1; got {num_replicas}.")
+    if num_replicas <= len(gpus):
+        return tuple(f"/gpu:{i}" for i in range(num_replicas))
+    try:
+        if tf.config.get_logical_device_configuration(cpu) is None:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * num_replicas
+            )
+    except RuntimeError:  # the devices are initialised already: use those there are
+        pass
+    cpus = tf.config.list_logical_devices("CPU")
+    if len(cpus) < num_replicas:
+        raise UsageError(
+            f"Distribution.num_replicas = {num_replicas}, but this machine has {len(gpus)} GPUs "
+            f"and {len(cpus)} logical CPU devices. Use at most {max(len(gpus), len(cpus))}."
+        )
+    return tuple(f"/cpu:{i}" for i in range(num_replicas))
 
 
 @functools.cache

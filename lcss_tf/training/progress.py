@@ -1,82 +1,249 @@
-"""What a person sees of the loop: its speed, and one live line."""
+"""What a person sees of the loop: its speed, the means of its reports, and one live line."""
 
-import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from tqdm import tqdm
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tqdm.auto import tqdm
+
+from lcss_tf.errors import NotFiniteError
+from lcss_tf.training.step import NUM_BUCKETS, StepReport
+
+_LIVE_S, _LINES_S = 0.25, 30.0  # between two updates, on a terminal and in a file
+
+
+class NonFiniteError(NotFiniteError):
+    """Too many steps in a row had a non-finite loss or gradient."""
+
+
+class Tolerance:
+    """Runs what only shows or reports; whatever it raises must not end a training.
+
+    Failures are counted by name. The first of each, and then every hundredth, is logged.
+
+    Attributes:
+      failures: {name: how many}.
+    """
+
+    def __init__(self) -> None:
+        self.failures: dict[str, int] = {}
+
+    def __call__(self, name: str, function: Callable, *args: Any) -> Any:
+        """function(*args), or None where it fails."""
+        try:
+            return function(*args)
+        except Exception as error:  # of other people's writers and callbacks: anything
+            count = self.failures.get(name, 0)
+            self.failures[name] = count + 1
+            if count % 100 == 0:
+                try:
+                    logging.warning(
+                        "%s failed (%s: %s). Training goes on without it.",
+                        name, type(error).__name__, str(error)[:300], exc_info=count == 0,
+                    )  # fmt: skip
+                except Exception:  # stderr itself is gone
+                    pass
+            return None
 
 
 class Clock:
     """Steps per second, without the time that actions take."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.rate = 0.0
         self._lap_steps = 0
-        self._lap_seconds = 0.0
-        self._lap_waited = 0.0
-        self._waited = 0.0  # in the running step
-        self._since = None  # the first step compiles: it does not count
+        self._lap_s = 0.0
+        self._lap_waited_s = 0.0
+        self._waited_s = 0.0  # in the running step
+        self._since: float | None = None  # the first step compiles: it does not count
 
-    def waiting(self, batches):
+    def waiting(self, batches: Iterator) -> Any:
         """The next of `batches`; the time that it takes to come is counted."""
         start = time.monotonic()
         batch = next(batches)
-        self._waited = time.monotonic() - start
+        self._waited_s = time.monotonic() - start
         return batch
 
-    def step(self):
+    def step(self) -> None:
         """A step has been taken."""
         now = time.monotonic()
         since, self._since = self._since, now
         if since is None:
             return
-        self._lap_waited += self._waited
+        self._lap_waited_s += self._waited_s
         seconds = now - since
         self._lap_steps += 1
-        self._lap_seconds += seconds
+        self._lap_s += seconds
         # A moving average over about 50 steps, for the line of progress.
         rate = 1.0 / max(seconds, 1e-9)
         self.rate = rate if not self.rate else 1 / (0.98 / self.rate + 0.02 / rate)
 
-    def lap(self):
+    def lap(self) -> tuple[float, float]:
         """Since the last lap: steps per second, and the share of the time that input took."""
-        seconds = max(self._lap_seconds, 1e-9)
-        rate, waited = self._lap_steps / seconds, self._lap_waited / seconds
-        self._lap_steps, self._lap_seconds, self._lap_waited = 0, 0.0, 0.0
+        seconds = max(self._lap_s, 1e-9)
+        rate, waited = self._lap_steps / seconds, self._lap_waited_s / seconds
+        self._lap_steps, self._lap_s, self._lap_waited_s = 0, 0.0, 0.0
         return rate, waited
 
-    def resume(self):
+    def resume(self) -> None:
         """Forgets the time since the last step."""
         self._since = time.monotonic()
 
 
-class _Bar:
-    """One live line: step, loss, steps/s, examples/s, time left."""
+class Meter:
+    """Means of the steps' reports over an interval, and a watch for non-finite steps.
 
-    def __init__(self, bar):
-        self._bar = bar
-        self._interval_seconds = 0.25 if sys.stderr.isatty() else 10.0
-        self._shown = -float("inf")
+    Reports stay on the device until the figures are wanted, so that the loop need not wait for
+    each step.
 
-    def due(self):
-        return time.monotonic() - self._shown > self._interval_seconds
+    Args:
+      sde: names the parts of [t_min, T].
+      max_nonfinite: stop after so many non-finite steps in a row.
+      nonfinite_steps: how many the run had before.
+    """
 
-    def show(self, step, loss, rate, batch_size):
+    def __init__(self, sde: Any, max_nonfinite: int, nonfinite_steps: int = 0) -> None:
+        self._sde = sde
+        self._max_nonfinite = max_nonfinite
+        self._in_a_row = 0
+        self._pending: list = []
+        self._finished: list = []
+        self.nonfinite_steps = nonfinite_steps
+        self.last_loss = float("nan")
+
+    def add(self, step: int, report: StepReport) -> None:
+        """Takes the report of step number `step`."""
+        self._pending.append((step, report))
+
+    def drain(self) -> None:
+        """Waits for the pending reports and looks at them.
+
+        Raises:
+          NonFiniteError: `max_nonfinite` in a row; the message names step and times.
+        """
+        pending, self._pending = self._pending, []
+        for step, report in pending:
+            report = tf.nest.map_structure(lambda value: value.numpy(), report)
+            if report.finite:
+                self._in_a_row = 0
+                self._finished.append(report)
+                self.last_loss = float(report.loss)
+                continue
+            self._in_a_row += 1
+            self.nonfinite_steps += 1
+            where = self._where(report)
+            logging.warning("Step %d skipped: non-finite %s.", step, where)
+            if self._in_a_row >= self._max_nonfinite:
+                raise NonFiniteError(
+                    f"{self._in_a_row} steps in a row, up to step {step}, had a non-finite "
+                    f"{where}. None of them changed the weights, and the last checkpoint is good. "
+                    "Try a lower learning rate, a longer warm-up or a larger t_min of the SDE."
+                )
+
+    def _where(self, report: StepReport) -> str:
+        bad = np.flatnonzero(~np.isfinite(report.bucket_sums))
+        if bad.size:
+            names = ", ".join(bucket_name(i, self._sde).split("/")[1] for i in bad)
+            return f"loss, in t-bucket {names}"
+        counts = np.maximum(report.bucket_counts, 1)
+        worst = int(np.argmax(np.abs(report.bucket_sums) / counts))
+        name = bucket_name(worst, self._sde).split("/")[1]
+        return f"gradient, the losses finite and largest in t-bucket {name}"
+
+    def figures(self) -> dict[str, float]:
+        """Means over the finite steps since the last call, by TensorBoard tag."""
+        finished, self._finished = self._finished, []
+        figures = {"nonfinite_steps": float(self.nonfinite_steps)}
+        if not finished:
+            return figures
+        figures["loss/total"] = float(np.mean([r.loss for r in finished]))
+        for name in finished[0].terms:
+            figures[f"loss/{name}"] = float(np.mean([r.terms[name] for r in finished]))
+        figures["gradient_norm"] = float(np.mean([r.gradient_norm for r in finished]))
+        figures["learning_rate"] = float(finished[-1].learning_rate)
+        sums = np.sum([r.bucket_sums for r in finished], axis=0)
+        counts = np.sum([r.bucket_counts for r in finished], axis=0)
+        for i in range(NUM_BUCKETS):
+            if counts[i]:
+                figures[bucket_name(i, self._sde)] = float(sums[i] / counts[i])
+        return figures
+
+
+def bucket_name(index: int, sde: Any) -> str:
+    """The tag of a part of [t_min, T]: ``loss_by_t/0.1-0.2``."""
+    width = (sde.T - sde.t_min) / NUM_BUCKETS
+    return f"loss_by_t/{sde.t_min + index * width:.1f}-{sde.t_min + (index + 1) * width:.1f}"
+
+
+class ProgressBar:
+    """Step, loss, steps/s, examples/s and time left: one live line, or lines at a rhythm.
+
+    On a terminal and in a notebook the line is live. Into a file or a pipe a whole line goes every
+    30 seconds. Before the first step has ended it says that the step is being compiled.
+
+    Args:
+      step: done before.
+      steps: in all.
+      batch_size: examples per step.
+    """
+
+    _LAYOUT = "step {n:,}/{total:,} |{bar}| {postfix} [{elapsed}, {remaining} left]"
+
+    def __init__(self, step: int, steps: int, batch_size: int) -> None:
+        self._step, self._steps, self._batch_size = step, steps, batch_size
+        self._shown, self._start = time.monotonic(), time.monotonic()
+        self._bar: Any = None
+        self._live = _is_live()
+
+    def __enter__(self) -> "ProgressBar":
+        if self._live:
+            self._bar = tqdm(
+                total=self._steps,
+                initial=self._step,
+                bar_format=self._LAYOUT,
+                dynamic_ncols=True,
+                mininterval=0,
+            )
+            self._bar.set_postfix_str("compiling the first step …")
+        else:
+            self._write(f"step {self._step:,}/{self._steps:,}, compiling the first step …")
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def due(self) -> bool:
+        """Whether it is time to show again."""
+        return time.monotonic() - self._shown > (_LIVE_S if self._live else _LINES_S)
+
+    def show(self, step: int, loss: float, rate: float) -> None:
+        """Shows where the loop stands; `rate` is in steps per second."""
         self._shown = time.monotonic()
-        self._bar.set_postfix_str(
-            f"loss {loss:.4f}, {rate:.1f} steps/s, {rate * batch_size:,.0f} examples/s",
-            refresh=False,
-        )
-        self._bar.update(step - self._bar.n)
-        self._bar.refresh()
+        figures = f"loss {loss:.4f}, {rate:.1f} steps/s, {rate * self._batch_size:,.0f} examples/s"
+        if self._bar is not None:
+            self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.update(step - self._bar.n)
+            self._bar.refresh()
+            return
+        left = tqdm.format_interval((self._steps - step) / rate) if rate else "?"
+        elapsed = tqdm.format_interval(self._shown - self._start)
+        self._write(f"step {step:,}/{self._steps:,}, {figures} [{elapsed}, {left} left]")
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
-@contextlib.contextmanager
-def progress(step, total_steps):
-    """A live line while the block runs."""
-    layout = "step {n:,}/{total:,} |{bar}| {postfix} [{elapsed}, {remaining} left]"
-    with tqdm(
-        total=total_steps, initial=step, bar_format=layout, dynamic_ncols=True, mininterval=0
-    ) as bar:
-        yield _Bar(bar)
+def _is_live() -> bool:
+    """Whether a line can be redrawn: on a terminal, and in a notebook."""
+    if "ipykernel" in sys.modules:
+        return True
+    return bool(getattr(sys.stderr, "isatty", lambda: False)())
+
+
+__all__ = ["Clock", "Meter", "NonFiniteError", "ProgressBar", "Tolerance", "bucket_name"]

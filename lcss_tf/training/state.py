@@ -1,65 +1,120 @@
 """All that training changes and a checkpoint holds, in one place."""
 
+import contextlib
 import math
+import random as python_random
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.training.ema import EMA
+from lcss_tf.errors import UsageError
+from lcss_tf.score import Score
+from lcss_tf.training.distribution import Distribution
+from lcss_tf.typing import Network
 
 
 class TrainState:
-    """Network, EMA, optimiser, measured moments, and the number of steps done.
+    """Network, average, optimiser, measured moments, and the number of steps done.
+
+    The average lives in a second instance of the network, so that sampling needs no swapping of
+    weights, and a crash while sampling harms nothing.
 
     Args:
-      model: the `ScoreModel`.
-      network: a network, called as network(x, cond); `get_config` must describe it. It is made
-        anew from that under the scope, twice: its own weights are not used.
-      optimizer: a Keras optimiser; None where nothing is trained.
-      example_shape: shape of one example, to build the network with.
-      distribution: under whose scope variables are created.
+      score: the `Score`: the SDE and the preconditioning that make a score of the network.
+      network: called as network(x, cond). It is trained in place. If it has no weights yet, they
+        are created under the distribution's scope, and drawn from `seed`.
+      shape: of one example.
+      distribution: the `Distribution`.
+      ema_decay: d of the average θ̄ ← d θ̄ + (1 − d) θ, see `EMA`.
       seed: of the initial weights.
+
+    Raises:
+      UsageError: the network cannot be made again from its configuration, or was built outside the
+        scope that several replicas need.
     """
 
-    def __init__(self, model, network, optimizer, example_shape, distribution, seed=0):
-        self.model = model
-        self.optimizer = optimizer
+    def __init__(
+        self,
+        score: Score,
+        network: Network,
+        shape: Sequence[int],
+        distribution: Distribution,
+        ema_decay: float = 0.999,
+        seed: int = 0,
+    ) -> None:
+        self.score = score
+        self.network = network
+        self.shape = tuple(shape)
+        self.distribution = distribution
+        self.optimizer: Any = None
+        self.description: dict = {}
         self.step = 0
         self.nonfinite_steps = 0
-        # Keras' initialisers draw their seeds from Python's generator when they are made.
-        keras.utils.set_random_seed(seed)
-        with distribution.scope():
-            self.network, average = (build(network, example_shape) for _ in range(2))
-            self.ema = EMA(self.network, average)
-            if optimizer is not None:
-                optimizer.build(self.network.trainable_variables)
+        with distribution.scope(), _seeded(seed):
+            self.average = _twin(network, self.shape)
+            if getattr(network, "built", False):
+                _check_scope(network, distribution)
+                _assign(self.average, network)
+            else:
+                build(network, self.shape)
+                _assign(network, self.average)
+        self.ema = EMA(self.network, self.average, ema_decay)
 
-    def num_parameters(self):
+    @property
+    def sde(self) -> Any:
+        """The forward SDE."""
+        return self.score.sde
+
+    @property
+    def num_classes(self) -> int | None:
+        """Of a class-conditional network; None where it is not."""
+        return getattr(self.network, "num_classes", None)
+
+    def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Trains with this optimiser from now on; its variables are created under the scope."""
+        # The train step sums the gradients over the replicas, since it clips the sum. Keras would
+        # sum once more; without this hook the replicas' gradients would be added twice.
+        optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+        with self.distribution.scope():
+            optimizer.build(self.network.trainable_variables)
+        self.optimizer = optimizer
+
+    def num_parameters(self) -> int:
         """Trainable numbers in the network."""
         return sum(int(np.prod(v.shape)) for v in self.network.trainable_variables)
 
-    def num_bytes(self):
+    def num_bytes(self) -> int:
         """Bytes of all variables: what a checkpoint takes."""
-        variables = (v for group in self.variables().values() for v in group)
+        variables = (v for group in self.variables().values() for v in group.values())
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
 
-    def variables(self):
-        """The variables by group, as a checkpoint names them."""
-        groups = {"network": self.network.weights, "ema": self.ema.network.weights}
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """{"network" | "ema" | "optimizer": {path: variable}}, as a checkpoint names them.
+
+        Paths are those of Keras without the numbers that depend on what else the process has made.
+        """
+        weights = dict(zip(stable_paths(self.network.weights), self.network.weights, strict=True))
+        shadows = dict(zip(weights, self.average.weights, strict=True))
+        groups = {"network": weights, "ema": shadows}
         if self.optimizer is not None:
-            groups["optimizer"] = self.optimizer.variables
+            paths = {id(v): path for path, v in weights.items()}
+            trained = [paths[id(v)] for v in self.network.trainable_variables]
+            groups["optimizer"] = optimizer_variables(self.optimizer, trained)
         return groups
 
-    def share(self, distribution):
+    def share(self, distribution: Distribution) -> None:
         """Every worker takes over what the chief has: variables, moments and counts.
 
         All workers must call it; alone, a process keeps what it has.
         """
         if distribution.num_workers == 1:
             return
-        variables = [v for group in self.variables().values() for v in group]
-        measured = self.model.preconditioning.measured or {}
+        variables = [v for group in self.variables().values() for v in group.values()]
+        measured = self.score.preconditioning.measured or {}
         counts = np.int64([self.step, self.nonfinite_steps])
         values = [v.numpy() for v in variables] + [measured[k] for k in sorted(measured)] + [counts]
         values = distribution.from_chief(values)
@@ -67,18 +122,150 @@ class TrainState:
             variable.assign(value)
         moments = values[len(variables) : -1]
         if measured:
-            self.model.preconditioning.measured = dict(zip(sorted(measured), moments, strict=True))
+            self.score.preconditioning.measured = dict(zip(sorted(measured), moments, strict=True))
         self.step, self.nonfinite_steps = values[-1].tolist()
 
 
-def build(network, example_shape):
-    """A fresh instance of the network with its variables created.
+class EMA:
+    """θ̄ ← d θ̄ + (1 − d) θ with d = min(decay, (1 + n)/(10 + n)) after n updates.
+
+    Args:
+      network: the trained network, built.
+      average: another instance of it, built, whose weights become the average.
+      decay: the average's memory is about 1/(1 − decay) steps.
+
+    Raises:
+      UsageError: decay outside [0, 1).
+    """
+
+    def __init__(self, network: Network, average: Network, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise UsageError(f"ema_decay must lie in [0, 1); got {decay}.")
+        self.decay = decay
+        self._pairs = [
+            (shadow.value, weight.value)
+            for shadow, weight in zip(average.weights, network.weights, strict=True)
+        ]
+
+    def update(self, distribution: Distribution, num_updates: Any) -> None:
+        """One update, in cross-replica context; `num_updates` so far, a scalar tensor."""
+        n = tf.cast(num_updates, tf.float32)
+        decay = tf.minimum(self.decay, (1.0 + n) / (10.0 + n))
+
+        def move(shadow, weight, decay):
+            keep = tf.cast(decay, shadow.dtype)
+            shadow.assign(keep * shadow + (1 - keep) * weight)
+
+        for shadow, weight in self._pairs:
+            distribution.update(shadow, move, weight, decay)
+
+
+def build(network: Network, shape: Sequence[int]) -> None:
+    """Creates the network's variables.
 
     By its own `build`, which computes nothing; a network without one is called on zeros.
     """
-    network = type(network).from_config(network.get_config())
     if type(network).build is keras.Model.build:
-        network(np.zeros((1, *example_shape), np.float32), np.ones(1, np.float32))
+        network(np.zeros((1, *shape), np.float32), np.ones(1, np.float32))
     else:
-        network.build((None, *example_shape))
-    return network
+        network.build((None, *shape))
+
+
+def stable_paths(variables: Sequence[Any]) -> list[str]:
+    """A path for each variable that depends on the architecture alone.
+
+    Keras numbers layers by what the process has made before: ``mlp_3/dense_7/kernel``. Here the
+    layers of each parent are numbered from the first: ``mlp/dense/kernel``, ``mlp/dense_1/kernel``.
+    """
+    names: dict[tuple[str, str], str] = {}
+    counts: dict[tuple[str, str], int] = {}
+    paths: list[str] = []
+    seen: dict[str, int] = {}
+    for variable in variables:
+        path = ""
+        for part in variable.path.split("/"):
+            if (path, part) not in names:
+                base = re.sub(r"_\d+$", "", part)
+                number = counts.get((path, base), 0)
+                counts[path, base] = number + 1
+                names[path, part] = f"{base}_{number}" if number else base
+            path = f"{path}/{names[path, part]}".lstrip("/")
+        again = seen.get(path, 0)
+        seen[path] = again + 1
+        paths.append(f"{path}~{again}" if again else path)
+    return paths
+
+
+def optimizer_variables(optimizer: Any, trained: Sequence[str]) -> dict[str, Any]:
+    """{path: variable} of an optimiser: its slots by the trained variable's path.
+
+    Args:
+      optimizer: a built Keras optimiser.
+      trained: `stable_paths` of the trainable variables, in their order.
+    """
+    left = {id(v): v for v in optimizer.variables}
+    named: dict[str, Any] = {}
+    for attribute, value in sorted(vars(optimizer).items()):
+        is_slot = isinstance(value, list) and len(value) == len(trained)
+        if is_slot and value and all(id(v) in left for v in value):
+            slot = attribute.strip("_")
+            named |= {f"{slot}/{path}": v for path, v in zip(trained, value, strict=True)}
+            for v in value:
+                left.pop(id(v))
+    # What remains are counters, and slots of optimisers that keep them otherwise.
+    rest = list(left.values())
+    own = [re.sub(r"^[^/]+/", "", path) for path in stable_paths(rest)]
+    return {**dict(zip(own, rest, strict=True)), **named}
+
+
+def _twin(network: Network, shape: Sequence[int]) -> Network:
+    """Another instance of the network, from its configuration, built."""
+    try:
+        twin = type(network).from_config(network.get_config())
+        build(twin, shape)
+    except (NotImplementedError, TypeError) as error:
+        raise UsageError(
+            f"{type(network).__name__} cannot be made again from its configuration ({error}). The "
+            "average of the weights needs a second instance: define get_config(), which returns "
+            "the constructor's arguments."
+        ) from error
+    return twin
+
+
+def _assign(target: Network, source: Network) -> None:
+    pairs = [(a.shape, b.shape) for a, b in zip(target.weights, source.weights, strict=False)]
+    if len(target.weights) != len(source.weights) or any(a != b for a, b in pairs):
+        raise UsageError(
+            f"{type(source).__name__}.get_config() does not describe the network: made again from "
+            f"it, it has {len(target.weights)} weights against {len(source.weights)}, or weights "
+            "of other shapes. Let get_config() return all of the constructor's arguments."
+        )
+    for to, value in zip(target.weights, source.weights, strict=True):
+        to.assign(value)
+
+
+def _check_scope(network: Network, distribution: Distribution) -> None:
+    if network.weights and not distribution.owns(network.weights[0]):
+        raise UsageError(
+            f"{type(network).__name__} was built before, outside the scope of "
+            f"{distribution.num_replicas} replicas, which need a copy of each weight. Hand over "
+            "a network that is not built yet, or use ScoreModel(distribution=Distribution("
+            "strategy='one_device'))."
+        )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initialisers draw from `seed`; the caller's generator is left as it was.
+
+    Keras' initialisers draw their seeds from Python's generator when they are made.
+    """
+    before = python_random.getstate()
+    python_random.seed(seed)
+    try:
+        yield
+    finally:
+        python_random.setstate(before)
+
+
+__all__ = ["EMA", "TrainState", "build", "optimizer_variables", "stable_paths"]

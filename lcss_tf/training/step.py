@@ -5,14 +5,15 @@ loss and gradients of one replica; the all-reduce, the clipping and the optimise
 outside, since XLA takes no collective of the strategy.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import gin
 import tensorflow as tf
 
 from lcss_tf import random, xla
 from lcss_tf.errors import UsageError
 from lcss_tf.training.distribution import all_reduce_sum, replica_row
+from lcss_tf.training.state import TrainState
+from lcss_tf.typing import LossLike, Seed
 
 NUM_BUCKETS = 10  # equal parts of [t_min, T] over which the loss is reported
 
@@ -36,7 +37,6 @@ class StepReport(NamedTuple):
     requests: tf.Tensor
 
 
-@gin.configurable("train_step", denylist=["state", "loss", "distribution", "global_batch", "seed"])
 class TrainStep:
     """A compiled function: (per-replica batch, step number, stop) -> `StepReport`.
 
@@ -45,8 +45,7 @@ class TrainStep:
     Args:
       state: the `TrainState` that it updates.
       loss: a `Loss`.
-      distribution: a `Distribution`.
-      global_batch: examples per step over all replicas.
+      batch_size: examples per step over all replicas.
       seed: of all noise; the noise is a pure function of (seed, step, row).
       jit_compile: True: loss and gradients are one XLA program, on one replica the whole step.
         "pieces": a graph, of which XLA compiles what should be fused (see `lcss_tf.xla`). False:
@@ -65,30 +64,30 @@ class TrainStep:
 
     def __init__(
         self,
-        state,
-        loss,
-        distribution,
-        global_batch,
-        seed,
-        jit_compile=None,
-        clip_norm=1.0,
-        class_dropout=0.1,
-        accumulation_steps=1,
-    ):
+        state: TrainState,
+        loss: LossLike,
+        batch_size: int,
+        seed: int,
+        jit_compile: bool | str | None = None,
+        clip_norm: float | None = 1.0,
+        class_dropout: float = 0.1,
+        accumulation_steps: int = 1,
+    ) -> None:
+        distribution = state.distribution
         self._state = state
         self._loss = loss
         self._distribution = distribution
-        self._global_batch = global_batch
-        self._rows = distribution.rows_per_replica(global_batch)
+        self._batch_size = batch_size
+        self._rows = distribution.rows_per_replica(batch_size, "fit.batch_size")
         self.part_rows, rest = divmod(self._rows, max(accumulation_steps, 1))
         if accumulation_steps < 1 or rest:
             raise UsageError(
-                f"train_step.accumulation_steps = {accumulation_steps} must divide the "
+                f"TrainStep.accumulation_steps = {accumulation_steps} must divide the "
                 f"{self._rows} examples of a replica."
             )
         self._seed = seed
         self._clip_norm = clip_norm
-        self._num_classes = getattr(state.network, "num_classes", None)
+        self._num_classes = state.num_classes
         self._class_dropout = class_dropout
         self._variables = state.network.trainable_variables
         willing = getattr(state.network, "pieces_on_cpu", False)
@@ -98,17 +97,20 @@ class TrainStep:
         # On one replica there is no collective in between: the update is compiled as well.
         alone = distribution.num_replicas == 1
         self.many_workers = distribution.num_workers > 1
-        self._loss_and_gradients = tf.function(
+        self._compiled_gradients = tf.function(
             self.loss_and_gradients, jit_compile=whole or None, autograph=False
         )
         self.compiles_update = bool(jit_compile) and alone
-        self._update = tf.function(
+        self._compiled_update = tf.function(
             self._update, jit_compile=self.compiles_update or None, autograph=False
         )
-        self._step = tf.function(self._step, jit_compile=(whole and alone) or None, autograph=False)
+        self._compiled_step = tf.function(
+            self._step, jit_compile=(whole and alone) or None, autograph=False
+        )
 
-    def __call__(self, batch, step, stop=False):
-        return self._step(batch, tf.constant(step, tf.int64), tf.constant(float(stop)))
+    def __call__(self, batch: Any, step: int, stop: bool = False) -> StepReport:
+        """Takes step number `step`, from 0."""
+        return self._compiled_step(batch, tf.constant(step, tf.int64), tf.constant(float(stop)))
 
     def _step(self, batch, step, stop):
         with xla.in_pieces(self._in_pieces):
@@ -116,7 +118,7 @@ class TrainStep:
         report, gradients = self._distribution.run(self._replica_step, batch, seed, stop)
         report = self._distribution.first(report)
         learning_rate = tf.identity(self._state.optimizer.learning_rate)
-        self._update(gradients, report["finite"])
+        self._compiled_update(gradients, report["finite"])
         return StepReport(learning_rate=learning_rate, **report)
 
     def _update(self, gradients, finite):
@@ -164,17 +166,17 @@ class TrainStep:
                 lambda x: tf.slice(x, [start, *[0] * (len(x.shape) - 1)], [size, *x.shape[1:]]),
                 batch,
             )
-            return self._loss_and_gradients(examples, random.at_row(seed, row + start))
+            return self._compiled_gradients(examples, random.at_row(seed, row + start))
 
         if self.part_rows == self._rows:
-            return self._loss_and_gradients(batch, random.at_row(seed, row))
+            return self._compiled_gradients(batch, random.at_row(seed, row))
         count = self._rows // self.part_rows
         add = lambda i, total: (i + 1, tf.nest.map_structure(tf.add, total, part(i)))
         return tf.while_loop(
             lambda i, _: i < count, add, (tf.constant(1), part(0)), parallel_iterations=1
         )[1]
 
-    def loss_and_gradients(self, batch, seed):
+    def loss_and_gradients(self, batch: Any, seed: Seed) -> tuple[dict, list]:
         """This replica's share of the sums over the global batch, and of the gradients.
 
         Args:
@@ -185,20 +187,20 @@ class TrainStep:
             return self._sums_and_gradients(batch, seed)
 
     def _sums_and_gradients(self, batch, seed):
-        state, share = self._state, 1.0 / self._global_batch
+        state, share = self._state, 1.0 / self._batch_size
         x0, labels = self._examples_and_labels(batch, seed)
         with tf.GradientTape() as tape:
-            score_fn = state.model.score_fn(
+            score_fn = state.score.score_fn(
                 state.network, random.fold_in(seed, "dropout"), batch=self.part_rows, labels=labels
             )
-            values = self._loss(score_fn, state.model.sde, x0, seed, self._global_batch)
+            values = self._loss(score_fn, state.sde, x0, seed, self._batch_size)
             loss = share * tf.reduce_sum(values.per_example)
         gradients = tape.gradient(
             loss,
             [v.value for v in self._variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        sde = state.model.sde
+        sde = state.sde
         bucket = (values.t - sde.t_min) * (NUM_BUCKETS / (sde.T - sde.t_min))
         bucket = tf.clip_by_value(tf.cast(bucket, tf.int32), 0, NUM_BUCKETS - 1)
         in_bucket = tf.one_hot(bucket, NUM_BUCKETS)

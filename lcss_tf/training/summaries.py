@@ -1,88 +1,88 @@
 """Scalars, pictures and text for TensorBoard, under the workdir."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
-from absl import logging
-from tensorboard.plugins.hparams import api as hparams
 
 from lcss_tf import images
-from lcss_tf.training.step import NUM_BUCKETS
+from lcss_tf.training.progress import Tolerance
+from lcss_tf.typing import Array
 
 
 class Summaries:
     """A TensorBoard event writer, and PNG files beside it.
 
-    Watching must not stop what is watched: what cannot be written is dropped with a warning, the
-    first time and then every hundredth.
+    Watching must not stop what is watched: what cannot be written is dropped with a warning.
 
     Args:
-      workdir: where the files go; None: nowhere, as for all workers but the chief.
+      workdir: where the files go; None: nowhere, as without a workdir and for all workers but the
+        chief.
+      tolerance: counts what fails; by default one of its own.
     """
 
-    def __init__(self, workdir):
+    def __init__(self, workdir: str | Path | None, tolerance: Tolerance | None = None) -> None:
         self._workdir = Path(workdir) if workdir else None
-        self._failures = 0
-        self._writer = None
-        if self._workdir:
-            self._open()
+        self._tolerance = tolerance or Tolerance()
+        self._writer: Any = None
 
-    def scalars(self, values, step):
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Writes a dict of floats."""
 
-        def write():
+        def write() -> None:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
         self._write(write, step)
 
-    def image(self, name, image, step):
+    def image(self, name: str, image: Array, step: int) -> None:
         """Writes one uint8 picture [H, W, C]."""
         self._write(lambda: tf.summary.image(name, image[None]), step)
 
-    def picture(self, name, image, step, path):
+    def picture(self, name: str, image: Array, step: int, path: str) -> None:
         """Writes one uint8 picture [H, W, C] as an image, and as the PNG `path` in the workdir."""
-        self._write(lambda: images.write_png(self._workdir / path, image), step)
+        if self._workdir is not None:
+            self._tolerance(f"The picture {path}", images.write_png, self._workdir / path, image)
         self.image(name, image, step)
 
-    def text(self, name, text, step=0):
+    def text(self, name: str, text: str, step: int = 0) -> None:
         """Writes a text as a preformatted block of Markdown."""
         block = "\n".join("    " + line for line in text.splitlines())
         self._write(lambda: tf.summary.text(name, block), step)
 
-    def hparams(self, values):
+    def hparams(self, values: Mapping[str, Any]) -> None:
         """Writes hyperparameters: a dict of names to bool, number or text."""
-        self._write(lambda: hparams.hparams(values), 0)
 
-    def flush(self):
+        def write() -> None:
+            from tensorboard.plugins.hparams import api as hparams  # slow to import
+
+            hparams.hparams(dict(values))
+
+        self._write(write, 0)
+
+    def flush(self) -> None:
         """Writes out what is buffered."""
-        self._write(lambda: self._writer.flush(), 0)
+        if self._writer is not None:
+            self._write(lambda: self._writer.flush(), 0)
 
-    def close(self):
+    def close(self) -> None:
         """Flushes and closes."""
-        self._write(lambda: self._writer.close(), 0)
+        if self._writer is not None:
+            self._write(lambda: self._writer.close(), 0)
 
-    def _open(self):
-        self._writer = tf.summary.create_file_writer(str(self._workdir))
-
-    def _write(self, function, step):
+    def _write(self, function: Callable[[], Any], step: int) -> None:
         if self._workdir is None:
             return
-        try:
-            if not any(self._workdir.glob("events.out.tfevents.*")):
-                self._open()  # somebody removed the file: the writer would write into nothing
+
+        def write() -> None:
+            # If somebody removed the file, the writer would write into nothing.
+            if self._writer is None or not any(self._workdir.glob("events.out.tfevents.*")):
+                self._writer = tf.summary.create_file_writer(str(self._workdir))
             with self._writer.as_default(step=step):
                 function()
-        except Exception as error:  # of TensorFlow's writers: almost anything
-            if self._failures % 100 == 0:
-                logging.warning(
-                    "Nothing is lost but pictures and curves: at step %d the writer of %s failed "
-                    "(%s). Training goes on.", step, self._workdir, str(error)[:300],
-                )  # fmt: skip
-            self._failures += 1
+
+        self._tolerance(f"The TensorBoard writer of {self._workdir}", write)
 
 
-def bucket_name(index, sde):
-    """The tag of a t-bucket: ``loss_by_t/0.1-0.2``."""
-    width = (sde.T - sde.t_min) / NUM_BUCKETS
-    return f"loss_by_t/{sde.t_min + index * width:.1f}-{sde.t_min + (index + 1) * width:.1f}"
+__all__ = ["Summaries"]

@@ -1,15 +1,17 @@
 """Does the forward SDE end where sampling starts? x_T of the training data against the prior."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import gin
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from lcss_tf import plots, random
-from lcss_tf.metrics.sliced_wasserstein import random_directions
+from lcss_tf.errors import UsageError
+from lcss_tf.metrics.distances import random_directions
+from lcss_tf.typing import DatasetLike
 
 _NUMBERS = 2**17  # of x_T that are simulated
 _MOST_EXAMPLES = 2**15
@@ -21,7 +23,7 @@ _PRIOR_DRAWS = 3  # independent samples of the prior, as large as that of x_T
 
 
 class Gap(NamedTuple):
-    """W₂ between x_T and the prior, in units of the prior's deviation, sampling noise removed.
+    """W₂ between x_T and the prior, in units of the prior's standard deviation, sampling noise removed.
 
     distance: √(d² − noise²), 0 where the noise is larger.
     noise: the distance of two samples of the prior.
@@ -50,17 +52,17 @@ class PriorCheck(NamedTuple):
     quantiles: dict
 
     @property
-    def distance(self):
+    def distance(self) -> float:
         """The larger of the two distances; infinite if x_T or the prior is not finite."""
         return max(gap.distance for gap in self._gaps())
 
     @property
-    def noise(self):
+    def noise(self) -> float:
         """The sampling noise of the larger of the two."""
         return max(self._gaps()).noise
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether both are within the threshold, or no more than sampling noise may give."""
         return all(gap.distance <= max(self.threshold, 1.5 * gap.noise) for gap in self._gaps())
 
@@ -68,13 +70,18 @@ class PriorCheck(NamedTuple):
         return [gap for gap in (self.pooled, self.sliced) if gap is not None]
 
 
-@gin.configurable("prior_check", denylist=["sde", "data", "seed"])
-def check_prior(sde, data, seed, num_examples=None, threshold=0.04):
+def check_prior(
+    sde: Any,
+    data: DatasetLike,
+    seed: int,
+    num_examples: int | None = None,
+    threshold: float = 0.04,
+) -> PriorCheck:
     """Compares x_T, simulated from training examples, with the prior.
 
     Sampling starts from the prior and reverses an SDE that ends in p_T: a distance between the
-    two is an error of the samples that no training removes. It is W₂ of one-dimensional laws,
-    between their quantiles of 0.5 % and 99.5 % and in units of the prior's deviation between
+    two is an error of the samples that no training removes. It is W₂ of one-dimensional distributions,
+    between their quantiles of 0.5 % and 99.5 % and in units of the prior's standard deviation between
     the same, so that heavy tails neither drown the rest nor raise alarms.
 
     Measured on two moons, a checkerboard and digits: below 0.01 where the prior is right, 0.02
@@ -115,28 +122,34 @@ def check_prior(sde, data, seed, num_examples=None, threshold=0.04):
     return PriorCheck(_gap(pooled, std), sliced, threshold, count, quantiles)
 
 
-def report_prior(sde, data, seed, summaries):
-    """Checks the prior; warns if it is wrong, and shows both laws.
+def report_prior(
+    sde: Any, data: DatasetLike, seed: int, summaries: Any, check: Callable = check_prior
+) -> PriorCheck:
+    """Checks the prior; warns if it is wrong, and shows both distributions.
 
     The picture goes to ``<workdir>/prior_check.png`` and TensorBoard, the distance to
     TensorBoard as well.
 
     Returns:
       The `PriorCheck`.
+
+    Raises:
+      UsageError: x_T or the prior is not finite: training would be in vain.
     """
-    result = check_prior(sde, data, seed)
+    result = check(sde, data, seed)
+    if not result.quantiles:
+        raise UsageError(warning_text(result, type(sde).__name__, data.name))
     if not result.passed:
         logging.warning("%s", warning_text(result, type(sde).__name__, data.name))
     summaries.scalars({"prior_check/distance": result.distance}, 0)
-    if result.quantiles:
-        verdict = "within what is tolerated" if result.passed else "too far"
-        title = f"distance {result.distance:.3f} of the prior's deviation: {verdict}"
-        picture = plots.laws(result.quantiles, ("$x_T$ of the data", "the prior"), title)
-        summaries.picture("prior_check", picture, 0, "prior_check.png")
+    verdict = "within what is tolerated" if result.passed else "too far"
+    title = f"distance {result.distance:.3f} of the prior's standard deviation: {verdict}"
+    picture = plots.distributions(result.quantiles, ("$x_T$ of the data", "the prior"), title)
+    summaries.picture("prior_check", picture, 0, "prior_check.png")
     return result
 
 
-def warning_text(result, sde_name, data_name):
+def warning_text(result: PriorCheck, sde_name: str, data_name: str) -> str:
     """What a failed `PriorCheck` means, and what to do."""
     if not result.quantiles:
         return (
@@ -147,13 +160,13 @@ def warning_text(result, sde_name, data_name):
     where = "" if result.distance == result.pooled.distance else " along random directions"
     return (
         f"{sde_name} does not end in its prior on {data_name}: the distance between x_T and "
-        f"prior_sample is {result.distance:.3f} of the prior's deviation{where} (threshold "
+        f"prior_sample is {result.distance:.3f} of the prior's standard deviation{where} (threshold "
         f"{result.threshold:g}, sampling noise {result.noise:.3f}, {result.num_examples:,} "
         "examples). Sampling starts from the prior, so samples will be wrong by about as much, "
         "however well the score is learnt. Remedies: more noise by time T (a larger beta_max or "
         "T, or a sigma_max of about the largest distance between two examples), or a "
-        "prior_sample and prior_log_prob that give the law of x_T. See prior_check.png in the "
-        "workdir; prior_check.threshold sets what is tolerated."
+        "prior_sample and prior_log_prob that give the distribution of x_T. See prior_check.png in the "
+        "workdir; check_prior.threshold sets what is tolerated."
     )
 
 
@@ -167,9 +180,8 @@ def _sizes(dimension, num_examples):
 
 def _simulated(sde, data, seed, count, chunk):
     """x_T of `count` training examples spread over the set, in float32 arrays of `chunk`."""
-    size = data.size("train")
-    # Beyond the end the set is gone through again, with other noise.
-    indices = np.arange(count) if size is None else np.arange(count) * max(1, size // count) % size
+    chosen = data.spread(count, "train")
+    indices = np.resize(chosen, count)  # a small set is gone through again, with other noise
     draw = tf.function(sde.sample_xt, jit_compile=True, autograph=False)
     times = tf.fill([chunk], tf.constant(sde.T, tf.float32))
     for i, part in enumerate(np.split(indices, range(chunk, count, chunk))):

@@ -1,0 +1,150 @@
+"""What the commands share: flags of their own, errors as messages, exit statuses."""
+
+import contextlib
+import logging as std_logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from absl import flags, logging
+
+from lcss_tf.errors import UsageError
+from lcss_tf.training.cluster import TEMPORARY
+from lcss_tf.training.distribution import WorkerLostError, watching_workers
+from lcss_tf.training.interruption import DataTimeoutError
+
+_FOR_PEOPLE = (UsageError, OSError, MemoryError)
+_TEMPORARY = (WorkerLostError, DataTimeoutError)  # a new start may mend them (`--max_restarts`)
+_PROJECT = Path(__file__).resolve().parents[1]
+
+
+def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
+    """Parses a command's flags and runs it; returns the exit status.
+
+    Args:
+      command: a module with `FLAGS`, a ``flags.FlagValues``, and ``main(positional)``.
+      arguments: without the program's name.
+      name: what the program is called in messages.
+    """
+    FLAGS = command.FLAGS
+    if any(a in ("--help", "-h", "-help", "--helpfull") for a in arguments):
+        print(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
+        return 0
+    logging.use_absl_handler()
+    parse = getattr(command, "parse", lambda words: FLAGS([name, *words])[1:])
+    try:
+        positional = parse(list(arguments))
+    except flags.Error as error:
+        print(f"error: {error}\nAll flags: {name} --help", file=sys.stderr)
+        return 2
+    with exit_status() as status:
+        status[0] = command.main(positional) or 0
+    return status[0]
+
+
+@contextlib.contextmanager
+def exit_status() -> Iterator[list[int]]:
+    """Prints errors that a person can mend as one message, and gives the exit status.
+
+    1: such an error. 75: a new start may mend it. 130: interrupted. LCSS_TF_TRACEBACK=1 in the
+    environment shows where errors were raised. Other errors are bugs and keep their traceback;
+    where a part of a user's own raised it, a line says so.
+    """
+    logging.set_verbosity(logging.WARNING)
+    std_logging.getLogger("tensorflow").setLevel(std_logging.ERROR)
+    status = [0]
+    try:
+        with watching_workers():
+            yield status
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        status[0] = 130
+    except _TEMPORARY as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # At once: the interpreter's own end would wait for the lost worker, or for the data.
+        os._exit(TEMPORARY)
+    except Exception as error:
+        unset = "Required bindings" in str(error)
+        if os.environ.get("LCSS_TF_TRACEBACK") or not (isinstance(error, _FOR_PEOPLE) or unset):
+            place = _own_part(error)
+            if place:
+                print(f"\nThe error comes from a part of your own: look at {place}.", file=sys.stderr)
+            raise
+        print(f"\nerror: {error}", file=sys.stderr)
+        if unset:
+            print("Bind them in the gin file, or by --gin_bindings.", file=sys.stderr)
+        status[0] = 1
+
+
+def _own_part(error: BaseException) -> str | None:
+    """Where a user's own code is innermost in the traceback: file, line and function."""
+    libraries = (str(_PROJECT), "site-packages", "dist-packages", f"{os.sep}lib{os.sep}python")
+    entry = {str(_PROJECT.parent / "bin")}
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in libraries)
+        and str(Path(frame.filename).parent) not in entry
+        and Path(frame.filename).is_file()
+    ]
+    return f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}" if own else None
+
+
+def gin_flags(FLAGS: flags.FlagValues, example: str = "fit.steps=2_000") -> None:
+    """--gin_file, --gin_bindings and --import."""
+    flags.DEFINE_string("gin_file", None, "The experiment: a path, or a name of `lcss configs`.",
+                        flag_values=FLAGS)  # fmt: skip
+    bindings_flag(FLAGS, example, "the file's")
+    flags.DEFINE_multi_string(
+        "import", [], "A module of yours, or the path of its file.", flag_values=FLAGS
+    )
+
+
+def bindings_flag(FLAGS: flags.FlagValues, example: str, over: str = "the run's") -> None:
+    """--gin_bindings."""
+    flags.DEFINE_multi_string(
+        "gin_bindings", [], f"Bindings over {over}, e.g. '{example}'.", flag_values=FLAGS
+    )
+
+
+def workdir_flag(FLAGS: flags.FlagValues, text: str, required: bool = False) -> None:
+    """--workdir."""
+    flags.DEFINE_string("workdir", None, text, flag_values=FLAGS, required=required)
+
+
+def strategy_flag(FLAGS: flags.FlagValues) -> None:
+    """--strategy."""
+    flags.DEFINE_enum(
+        "strategy", None, ["mirrored", "multi_worker", "one_device", "tpu"],
+        "How work is spread over devices and machines; over the gin file's.", flag_values=FLAGS,
+    )  # fmt: skip
+
+
+def resume_flag(FLAGS: flags.FlagValues) -> None:
+    """--resume."""
+    flags.DEFINE_enum(
+        "resume", "auto", ["auto", "force"], "force: resume although the configuration differs.",
+        flag_values=FLAGS,
+    )  # fmt: skip
+
+
+def bindings(FLAGS: flags.FlagValues) -> list[str]:
+    """--strategy and --gin_bindings as gin bindings."""
+    strategy = FLAGS["strategy"].value if "strategy" in FLAGS else None
+    own = [f"Distribution.strategy = {strategy!r}"] if strategy else []
+    return own + list(FLAGS["gin_bindings"].value)
+
+
+def main_of(command: ModuleType) -> Callable[[], Any]:
+    """The function that a file of bin/ runs."""
+
+    def main() -> None:
+        sys.exit(run(command, sys.argv[1:], f"python {sys.argv[0]}"))
+
+    return main

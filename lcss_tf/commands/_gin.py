@@ -1,0 +1,293 @@
+"""Gin at the doorstep: every binding, and the reading of gin files.
+
+A command reads a gin file, builds the objects that it describes, and calls the methods that a
+notebook calls. Keys are Python names: ``ScoreModel.sde``, ``fit.steps``, ``TrainStep.clip_norm``.
+The parts in the registries bring their own (``VPSDE.beta_min``); all others are bound here.
+
+A gin file is code: it can import modules and call what they register. Read it before you run
+somebody else's.
+"""
+
+import contextlib
+import difflib
+import importlib
+import importlib.util  # noqa: F401  gin's search paths expect it to be imported
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import keras
+from absl import logging
+
+import lcss_tf
+from lcss_tf import callbacks, inference, metrics, model, training
+from lcss_tf.errors import UsageError
+from lcss_tf.registry import ALL_REGISTRIES
+from lcss_tf.training.prior_check import check_prior as _check_prior
+
+_PACKAGE = Path(lcss_tf.__file__).resolve().parent
+# Where the package is installed, its gin files lie in it; in a clone beside it.
+CONFIGS = next(
+    (p for p in (_PACKAGE / "configs", _PACKAGE.parent / "gin") if (p / "lcss_digits.gin").exists()),
+    _PACKAGE.parent / "gin",
+)
+
+
+class ConfigError(UsageError):
+    """A configuration that cannot be used; the message says what to change."""
+
+
+def _bound(part: Any, name: str | None = None, denylist: Sequence[str] = ()) -> Any:
+    """The part as gin binds it, under its Python name."""
+    return gin.external_configurable(part, name or part.__name__, denylist=list(denylist) or None)
+
+
+# Keras' optimisers, and a warm-up.
+for _name in ("SGD", "Adam", "AdamW", "Lion", "RMSprop", "Nadam", "Adafactor"):
+    _bound(getattr(keras.optimizers, _name))
+for _name in ("CosineDecay", "ExponentialDecay", "PolynomialDecay", "PiecewiseConstantDecay"):
+    _bound(getattr(keras.optimizers.schedules, _name))
+_bound(training.WarmUp)
+
+ScoreModel = _bound(model.ScoreModel, denylist=["distribution"])
+Distribution = _bound(training.Distribution)
+Trainer = _bound(
+    training.Trainer, denylist=["make_step", "make_checkpoints", "check_prior", "resume"]
+)
+TrainStep = _bound(training.TrainStep, denylist=["state", "loss", "batch_size", "seed"])
+Checkpoints = _bound(training.Checkpoints, denylist=["workdir", "writes"])
+check_prior = _bound(_check_prior, "check_prior", ["sde", "data", "seed"])
+Pictures = _bound(callbacks.Pictures, denylist=["sampling"])
+Diagnostics = _bound(callbacks.Diagnostics)
+GradientDiagnostics = _bound(training.GradientDiagnostics, denylist=["score", "loss"])
+Watch = _bound(callbacks.Watch, denylist=["sampling", "references"])
+References = _bound(metrics.References, denylist=["data", "seed"])
+PosteriorSampling = inference.PosteriorSampling
+
+
+@gin.configurable
+def fit(
+    data: Any = gin.REQUIRED,
+    loss: Any = None,
+    steps: int = gin.REQUIRED,
+    batch_size: int = 128,
+    optimizer: Any = None,
+    seed: int = 0,
+    validation: Any = None,
+) -> dict[str, Any]:
+    """The arguments of `ScoreModel.fit` that a gin file binds, under its names."""
+    return {
+        "data": data,
+        "loss": loss,
+        "steps": steps,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "seed": seed,
+        "validation": validation,
+    }
+
+
+@gin.configurable
+def sample(
+    sampler: Any = None,
+    batch_size: int = 256,
+    guidance: float = 1.0,
+    jit_compile: bool | str | None = None,
+) -> dict[str, Any]:
+    """The arguments of `ScoreModel.sample` that a gin file binds, under its names."""
+    return {
+        "sampler": sampler,
+        "batch_size": batch_size,
+        "guidance": guidance,
+        "jit_compile": jit_compile,
+    }
+
+
+@gin.configurable
+def posterior(method: Any = None) -> dict[str, Any]:
+    """The arguments of `ScoreModel.posterior` that a gin file binds; the sampler is `sample`'s."""
+    return {"method": method} | sample()
+
+
+# What was called otherwise before 0.2.
+RENAMED = {
+    "train.sde": "ScoreModel.sde",
+    "train.network": "ScoreModel.network",
+    "train.loss": "fit.loss",
+    "train.data": "fit.data",
+    "train.total_steps": "fit.steps",
+    "train.batch_size": "fit.batch_size",
+    "train.seed": "fit.seed",
+    "train.deterministic": "the flag --deterministic",
+    "score.preconditioning": "ScoreModel.preconditioning",
+    "ema.decay": "ScoreModel.ema_decay",
+    "optimizer.learning_rate": "WarmUp.learning_rate",
+    "optimizer.warmup_steps": "WarmUp.warmup_steps",
+    "optimizer.factory": "fit.optimizer",
+    "train_step": "TrainStep",
+    "trainer": "Trainer",
+    "checkpoints": "Checkpoints",
+    "distribution": "Distribution",
+    "pictures": "Pictures",
+    "watch": "Watch",
+    "references": "References",
+    "prior_check": "check_prior",
+    "diagnostics.every": "Diagnostics.every",
+    "diagnostics": "GradientDiagnostics",
+    "restore.method": "posterior.method",
+    "filling_error": "inpainting",
+    "evaluate_likelihood": "likelihood",
+    "quality": "nfe_sweep",
+    "KernelDistance": "KID",
+    "ClassScore": "InceptionScore",
+}
+_UNKNOWN = re.compile(r"No configurable matching (?:reference )?'?@?([\w./]+)")
+_NO_PARAMETER = re.compile(r"doesn't have a parameter(?: named)? '?(\w+)")
+
+
+def load(gin_file: str | Path, bindings: Sequence[str] = (), imports: Sequence[str] = ()) -> None:
+    """Parses a gin file and bindings into gin's global configuration.
+
+    Args:
+      gin_file: a path, or the name of one of the project's own (`CONFIGS`). Files that it includes
+        are sought beside it and there.
+      bindings: lines such as ``fit.steps = 2_000``, applied last.
+      imports: users' modules to import first: module names, or paths of .py files.
+
+    Raises:
+      FileNotFoundError: no such file; the message names near matches.
+      ConfigError: what gin cannot parse, or an unknown name; the message lists the known ones.
+    """
+    path = find_config(gin_file)
+    for module in imports:
+        import_user_module(module)
+    for place in (Path.cwd(), CONFIGS.parent, CONFIGS, path.resolve().parent):
+        gin.add_config_file_search_path(str(place))
+    gin.clear_config()
+    with _quiet():
+        try:
+            gin.parse_config_files_and_bindings([str(path)], list(bindings))
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise ConfigError(f"{error}{_hint(str(error))}") from error
+        except OSError as error:
+            raise ConfigError(f"{path} includes a file that is not there: {error}") from error
+
+
+def find_config(gin_file: str | Path) -> Path:
+    """The path of a gin file: as given, or by its name among the project's own.
+
+    Raises:
+      FileNotFoundError: there is none; the message names near matches.
+    """
+    path = Path(gin_file)
+    for place in (path, CONFIGS / path, CONFIGS / path.name):
+        if place.is_file():
+            return place
+    places = {path.parent, CONFIGS}
+    known = sorted(str(p) for place in places for p in place.glob("*.gin"))
+    by_name = {Path(p).stem: p for p in known}
+    close = difflib.get_close_matches(path.stem, by_name, n=3, cutoff=0.4)
+    if close:
+        hint = "Did you mean " + " or ".join(by_name[name] for name in close) + "?"
+    else:
+        hint = f"Known: {', '.join(known) or 'none'}."
+    raise FileNotFoundError(f"There is no gin file {path}. {hint}")
+
+
+def import_user_module(module: str) -> None:
+    """Imports a user's module by its name, or by the path of its .py file.
+
+    Raises:
+      ConfigError: there is no such module.
+    """
+    path = Path(module)
+    place, name = (
+        (path.resolve().parent, path.stem) if path.suffix == ".py" else (Path.cwd(), module)
+    )
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ConfigError(
+            f"--import={module}: there is no such module. Give a module name that Python can "
+            f"import from {Path.cwd()}, or the path of a .py file."
+        ) from error
+
+
+def binding_table(config: str) -> dict[str, str]:
+    """Bindings of a configuration text as {key: value}; joins continued lines."""
+    joined = re.sub(r"\\\n\s*", "", config)
+    pairs = (line.split(" = ", 1) for line in joined.splitlines() if " = " in line)
+    return {key.strip(): value.strip() for key, value in pairs if not key.startswith("#")}
+
+
+def _hint(message: str) -> str:
+    """What helps beside gin's own message about an unknown name or parameter."""
+    match = _UNKNOWN.search(message)
+    if match:
+        return _renamed(match[1], message) or _known_names(match[1])
+    match = _NO_PARAMETER.search(message)
+    if not match:
+        return ""
+    key = re.search(rf"([\w./]+)\.{match[1]}\b", message)
+    if key and (renamed := _renamed(f"{key[1]}.{match[1]}", message)):
+        return renamed
+    owner = re.search(r"[Cc]onfigurable '(?:[\w./]*\.)?(\w+)'", message)
+    return _known_parameters(owner[1], match[1]) if owner else ""
+
+
+def _renamed(name: str, message: str) -> str:
+    """What an old key is called now; empty for a name that never was one."""
+    first = name.rpartition("/")[2].rpartition(".")[2] or name
+    lines = []
+    for old, new in RENAMED.items():
+        whole = re.search(rf"(?<![\w.]){re.escape(old)}(?![\w])", message)
+        if whole or first == old or name == old:
+            lines.append(f"\n  {old} is now {new}.")
+        elif old.startswith(f"{first}."):
+            lines.append(f"\n  {old} is now {new}.")
+    return "".join(lines) + ("\n  CHANGELOG.md has the whole table." if lines else "")
+
+
+def _known_names(found: str) -> str:
+    module, _, name = found.rstrip("()").rpartition(".")
+    registries = [r for r in ALL_REGISTRIES if r.module == module] or ALL_REGISTRIES
+    known = sorted(f"{r.module}.{part}" for r in registries for part in r)
+    short = {full.rpartition(".")[2]: full for full in known}
+    own = ("ScoreModel", "fit", "sample", "Trainer", "TrainStep", "Checkpoints", "Distribution")
+    short |= {part: part for part in own}
+    close = difflib.get_close_matches(name or found, short, n=1, cutoff=0.5)
+    hint = f"\n  Did you mean {short[close[0]]}?" if close else ""
+    return (
+        f"{hint}\n  Known: {', '.join(known)}.\n"
+        "  A module of your own comes in by --import=my_sdes."
+    )
+
+
+def _known_parameters(owner: str, parameter: str) -> str:
+    try:
+        names = sorted(
+            p for p in gin.config._get_default_configurable_parameter_values(gin.get_configurable(owner))
+        )
+    except Exception:  # gin's own registry is not public: the message then stands alone
+        return ""
+    close = difflib.get_close_matches(parameter, names, n=1, cutoff=0.5)
+    hint = f"\n  Did you mean {owner}.{close[0]}?" if close else ""
+    return f"{hint}\n  Its parameters: {', '.join(names)}."
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """gin logs every place where it looks in vain."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

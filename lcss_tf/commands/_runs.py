@@ -1,0 +1,216 @@
+"""What the commands record beside a run, and how they find it again."""
+
+import contextlib
+import importlib
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+
+from lcss_tf import files
+from lcss_tf._version import __version__
+from lcss_tf.commands import _gin
+from lcss_tf.commands._gin import ConfigError, binding_table
+from lcss_tf.model import ScoreModel
+from lcss_tf.training.workdir import MODEL
+
+_CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
+_VERSIONS = ("tensorflow", "keras", "numpy")
+# What binds the devices, and what changes no number of a run: neither is part of what it is.
+_DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
+_NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "evaluate.", "sample.")
+
+
+def default_workdir(gin_file: str | Path) -> Path:
+    """runs/<name of the gin file>."""
+    return Path("runs") / Path(gin_file).stem
+
+
+def is_run(workdir: str | Path) -> bool:
+    """Whether the directory holds a run."""
+    return (Path(workdir) / _CONFIG).is_file()
+
+
+def check_configuration(workdir: str | Path, force: bool = False) -> None:
+    """Raises ConfigError if the workdir holds a run with another configuration; names the keys.
+
+    The devices are not compared: a run resumes on whatever devices there are. Nor is what changes
+    no number: rhythms of checkpoints, pictures and figures.
+    """
+    stored = Path(workdir) / _CONFIG
+    if force or not stored.is_file():
+        return
+    differing = _differing_keys(stored.read_text(), parsed_config())
+    if differing:
+        raise ConfigError(
+            f"{workdir} holds a run with another configuration. It differs in:\n"
+            + "\n".join(f"  {line}" for line in differing)
+            + "\nChoose another --workdir, or resume from its checkpoint with the new "
+            "configuration by --resume=force."
+        )
+
+
+def records(imports: Sequence[str] = ()) -> dict[str, bytes]:
+    """{name: bytes} of what a run records: its configuration, and where it came from."""
+    imports = [str(Path(m).resolve()) if m.endswith(".py") else m for m in imports]
+    run = provenance() | {"imports": imports, "devices": device_bindings()}
+    return {_CONFIG: parsed_config().encode(), _RUN: json.dumps(run, indent=2).encode()}
+
+
+def write_records(workdir: str | Path, contents: dict[str, bytes]) -> None:
+    """Writes them.
+
+    Raises:
+      ConfigError: the workdir cannot be written.
+    """
+    with _writing(workdir):
+        for name, content in contents.items():
+            files.write_bytes(Path(workdir) / name, content)
+
+
+def write_operative(workdir: str | Path) -> dict[str, bytes]:
+    """Writes the operative configuration, every parameter that was used; returns {name: bytes}."""
+    content = gin.operative_config_str().encode()
+    files.write_bytes(Path(workdir) / _OPERATIVE, content)
+    return {_OPERATIVE: content}
+
+
+def parsed_config() -> str:
+    """The parsed configuration as a text, without what binds the devices."""
+    # gin underlines its titles over the whole width.
+    config = re.sub(r"={80,}", "=" * 78, gin.config_str(max_line_length=10_000))
+    return _DEVICES.sub("", config)
+
+
+def device_bindings() -> list[str]:
+    """The bindings of `Distribution`, which no run's record holds."""
+    return [line.strip() for line in _DEVICES.findall(gin.config_str(max_line_length=10_000))]
+
+
+def hyperparameters() -> dict[str, str]:
+    """The parsed configuration as a flat dict of short texts, for TensorBoard."""
+    table = binding_table(gin.config_str(max_line_length=10_000))
+    return {key: value[:80] for key, value in table.items()}
+
+
+def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> list[str]:
+    """Parses the configuration of a run, and imports the user's modules it named; returns them.
+
+    Raises:
+      FileNotFoundError: the workdir holds no run; the message lists runs beside it.
+    """
+    workdir = Path(workdir)
+    if not is_run(workdir):
+        hint = ""
+        if (workdir / MODEL).is_file():
+            hint = " It was trained from Python: use ScoreModel.load."
+        near = sorted(p.parent.name for p in workdir.parent.glob(f"*/{_CONFIG}"))
+        raise FileNotFoundError(
+            f"{workdir} holds no run of the command line ({_CONFIG} is missing).{hint} Runs beside "
+            f"it: {', '.join(near) or 'none'}. Train one with bin/train.py."
+        )
+    imports = recorded(workdir)["imports"]
+    _gin.load(workdir / _CONFIG, bindings, imports)
+    return imports
+
+
+def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
+    """The model of a run whose configuration is loaded, on the devices that it binds.
+
+    Of several workers all load what the chief finds newest.
+    """
+    distribution = _gin.Distribution()
+    return ScoreModel.load(workdir, checkpoint, distribution)
+
+
+def recorded(workdir: str | Path) -> dict[str, Any]:
+    """What a run's ``run.json`` holds.
+
+    Raises:
+      FileNotFoundError: the workdir holds no run.
+      ConfigError: the file is damaged.
+    """
+    path = Path(workdir) / _RUN
+    if not path.is_file():
+        raise FileNotFoundError(f"{workdir} holds no run ({_RUN} is missing).")
+    run = files.read_json(path)
+    if not isinstance(run, dict) or "imports" not in run:
+        raise ConfigError(
+            f"{path} is damaged: it should hold JSON with the run's imports. Put a good copy back, "
+            "or write {\"imports\": []} into it if the run needs no module of yours."
+        )
+    return run
+
+
+def provenance() -> dict[str, Any]:
+    """Where a result came from: versions, host, commit, command."""
+    return {
+        "lcss_tf": __version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "versions": {name: importlib.import_module(name).__version__ for name in _VERSIONS},
+        "host": socket.gethostname(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": sys.argv,
+    }
+
+
+def provenance_differences(then: dict, now: dict) -> list[str]:
+    """Lines that say in what two of these differ that can change a number."""
+    lines = []
+    for key in ("lcss_tf", "commit", "python", "machine"):
+        if then.get(key) != now.get(key):
+            lines.append(f"{key}: {then.get(key)} then, {now.get(key)} now")
+    for name in _VERSIONS:
+        old, new = then.get("versions", {}).get(name), now["versions"][name]
+        if old != new:
+            lines.append(f"{name}: {old} then, {new} now")
+    return lines
+
+
+def _differing_keys(old_text: str, new_text: str) -> list[str]:
+    old, new = (binding_table(_DEVICES.sub("", text)) for text in (old_text, new_text))
+    return [
+        f"{key}: {old.get(key, '(unset)')} there, {new.get(key, '(unset)')} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(_NUMBERLESS)
+    ]
+
+
+def _commit() -> str | None:
+    """The git commit of the project's files, with "+" if they have changed since; or None."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+" if _git(root, "status", "--porcelain", "--", "lcss_tf", "bin") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20
+    )
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _writing(workdir: str | Path) -> Any:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"The workdir {workdir} cannot be written: {error}. Choose another --workdir."
+        ) from error

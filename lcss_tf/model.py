@@ -1,0 +1,531 @@
+"""ScoreModel: an SDE, a network, and all that one does with them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lcss_tf import data as lcss_data
+from lcss_tf import files, serialization
+from lcss_tf._version import __version__
+from lcss_tf.data.base import DataInfo
+from lcss_tf.errors import UsageError
+from lcss_tf.inference.latents import Latents
+from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
+from lcss_tf.inference.posterior import PosteriorSampling
+from lcss_tf.inference.sampling import Drawn, Sampling
+from lcss_tf.losses import LCSSLoss
+from lcss_tf.networks import default_network
+from lcss_tf.plots.history import History
+from lcss_tf.registry import NETWORKS, PRECONDITIONINGS, SDES
+from lcss_tf.score import Score
+from lcss_tf.sdes import VPSDE
+from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, arrays_of, assign, read
+from lcss_tf.training.checkpoints import read_meta
+from lcss_tf.training.distribution import Distribution
+from lcss_tf.training.loop import Run, Trainer
+from lcss_tf.training.optimizers import default_optimizer
+from lcss_tf.training.state import TrainState
+from lcss_tf.typing import Array, LossLike, Network, ScoreFn
+
+FORMAT = 1
+_EXACT_UP_TO = 64  # dimensions up to which `log_prob` takes the exact divergence by default
+_PROBES = 8
+
+
+class ScoreModel:
+    """A score-based diffusion model: a network read as the score ∇log p_t of an SDE's x_t.
+
+    ::
+
+        model = lcss.ScoreModel(lcss.networks.MLP(width=128), lcss.sdes.VPSDE())
+        history = model.fit(x, steps=3_000, batch_size=256)
+        samples = model.sample(1_000)  # in the units, shape and dtype of x
+
+    Args:
+      network: called as network(x, cond) -> [B, ...], x normalised [B, ...], cond [B] the noise
+        label; a Keras layer or model. It is trained in place. By default `default_network` for
+        the shape of the examples: an MLP for vectors, an NCSN++ for all others.
+      sde: the forward SDE, an object of `SDES`; by default `VPSDE`.
+      preconditioning: how the network becomes the score: a name in `PRECONDITIONINGS`, or an
+        object.
+      ema_decay: of the average of the weights, by which samples are drawn.
+      distribution: over which devices it spreads; by default `Distribution()`, all there are.
+
+    Attributes:
+      network, sde, preconditioning: as above.
+      info: the `DataInfo` of what it was trained on; None before `fit`.
+      optimizer: of the last `fit`.
+      stop_training: set it in a Keras callback to end `fit`.
+    """
+
+    def __init__(
+        self,
+        network: Network | None = None,
+        sde: Any = None,
+        preconditioning: Any = "moments",
+        ema_decay: float = 0.999,
+        distribution: Distribution | None = None,
+    ) -> None:
+        self.network = network
+        self.sde = sde or VPSDE()
+        if isinstance(preconditioning, str):
+            preconditioning = PRECONDITIONINGS[preconditioning]()
+        self.preconditioning = preconditioning
+        self.ema_decay = ema_decay
+        self.info: DataInfo | None = None
+        self.stop_training = False
+        self._distribution = distribution
+        self._state: TrainState | None = None
+        self._compiled: dict[tuple, Any] = {}
+
+    # Training ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Any,
+        loss: LossLike | None = None,
+        steps: int = 10_000,
+        batch_size: int = 128,
+        optimizer: Any = None,
+        workdir: str | Path | None = None,
+        callbacks: Sequence[Any] = (),
+        seed: int = 0,
+        validation: Any = None,
+        labels: Any = None,
+        trainer: Trainer | None = None,
+    ) -> History:
+        """Trains the network.
+
+        With a `workdir` it writes checkpoints, TensorBoard events and the model's description
+        there, and resumes what it finds. Without one it writes nothing, and starts from the
+        weights as they are.
+
+        Args:
+          data: an array [N, ...], a pair (array, labels), a ``tf.data.Dataset`` of single examples
+            or of such pairs, or an object of `lcss_tf.data`. Arrays of uint8 are images; floats
+            are normalised by their measured moments.
+          loss: an object of `LOSSES`; by default `LCSSLoss`.
+          steps: training steps in all. A resumed run counts from its beginning.
+          batch_size: examples per step, over all replicas.
+          optimizer: a Keras optimiser; by default Adam at 2e-4 after a warm-up over a tenth of
+            the steps.
+          workdir: where the run is kept.
+          callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
+            ``Trainer.log_every`` steps.
+          seed: of initial weights, order of the data, times and noise.
+          validation: examples like `data`, whose held-out loss is measured as ``val_loss``.
+          labels: of the examples, if `data` is an array: integers [N].
+          trainer: how to train: rhythm, clipping, accumulation, checkpoints.
+
+        Returns:
+          A `History`: arrays by name, at the rhythm of ``Trainer.log_every``.
+
+        Raises:
+          UsageError: before any work: what cannot be used, and the remedy.
+          NonFiniteError: too many non-finite steps in a row.
+          MemoryError: a step does not fit; says what would.
+        """
+        data = lcss_data.from_user(data, labels)
+        chosen = self._choose_network(data)
+        state = self._prepare(data.info(), seed)
+        run = Run(
+            state,
+            data,
+            loss or LCSSLoss(),
+            steps,
+            batch_size,
+            seed,
+            Path(workdir) if workdir else None,
+            optimizer or default_optimizer(steps),
+            None if validation is None else lcss_data.from_user(validation, scaling=data.scaling),
+        )
+        if chosen:
+            print(f"{self.summary()}")
+        self.optimizer = run.optimizer
+        self.stop_training = False
+        if run.workdir is None:
+            state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
+        return (trainer or Trainer()).train(run, callbacks, self)
+
+    def _choose_network(self, data: Any) -> bool:
+        """Chooses the network if none was given; returns whether it did."""
+        if self.network is not None:
+            return False
+        labels = data.labels("train") if hasattr(data, "labels") else None
+        num_classes = None if labels is None else int(np.max(labels)) + 1
+        self.network = default_network(data.shape, num_classes)
+        return True
+
+    def _prepare(self, info: DataInfo, seed: int = 0) -> TrainState:
+        """The state for examples of this kind; made anew where there is none."""
+        if self.info is not None and tuple(info.shape) != tuple(self.info.shape):
+            raise UsageError(
+                f"The model was trained on examples of shape {self.info.shape}; got "
+                f"{info.shape}. Make a new ScoreModel for other data."
+            )
+        if self._state is None:
+            self._state = TrainState(
+                Score(self.sde, self.preconditioning),
+                self.network,
+                info.shape,
+                self.distribution,
+                self.ema_decay,
+                seed,
+            )
+        self.info = info
+        self._state.description = self.description()
+        return self._state
+
+    @property
+    def distribution(self) -> Distribution:
+        """Over which devices the model spreads."""
+        if self._distribution is None:
+            self._distribution = Distribution()
+        return self._distribution
+
+    @property
+    def state(self) -> TrainState:
+        """Network, average, optimiser and moments.
+
+        Raises:
+          UsageError: the model has not been fitted or loaded.
+        """
+        if self._state is None:
+            raise UsageError(
+                "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
+            )
+        return self._state
+
+    @property
+    def step(self) -> int:
+        """Training steps done."""
+        return self._state.step if self._state else 0
+
+    # What it knows ----------------------------------------------------------------------------
+
+    @property
+    def score_fn(self) -> ScoreFn:
+        """(x, t, labels=None) -> ∇log p_t(x), by the average of the weights.
+
+        x [B, ...] is normalised as training saw it (`normalise`), t [B] lies in [t_min, T]; the
+        score is float32, of the shape of x.
+        """
+        state = self.state
+
+        def score_fn(x: Any, t: Any, labels: Any = None) -> Any:
+            return state.score.score_fn(state.average, labels=labels)(x, t)
+
+        return score_fn
+
+    def normalise(self, x: Any) -> Any:
+        """Examples [B, ...] in the data's units as the network sees them, float32."""
+        self.state  # noqa: B018  raises before training
+        return self.info.scale(x)
+
+    def denormalise(self, x: Any) -> Array:
+        """The inverse of `normalise`: in the units, shape and dtype of the data."""
+        self.state  # noqa: B018
+        return self.info.unscale(x)
+
+    def sample(
+        self,
+        num_samples: int,
+        seed: int = 0,
+        sampler: Any = None,
+        batch_size: int = 256,
+        label: int | None = None,
+        guidance: float = 1.0,
+        progress: bool = False,
+    ) -> Array:
+        """Samples [N, ...] in the units, shape and dtype of the data.
+
+        Args:
+          num_samples: N.
+          seed: sample i is a function of (seed, batch_size, i).
+          sampler: an object of `SAMPLERS`; by default Euler–Maruyama with 1,000 steps.
+          batch_size: samples drawn at a time.
+          label: the class of all; None: of a network with K classes, sample i is of class i mod K.
+          guidance: classifier-free: 1 is none, more is stronger.
+          progress: whether to show a bar.
+
+        Raises:
+          UsageError: an argument out of its range, or a sampler that the SDE does not fit.
+          NotFiniteError: a sample is not finite; says at which step that began.
+        """
+        draw = self.sampling(sampler, batch_size, guidance)
+        return self.denormalise(draw(num_samples, seed, label, progress=progress).x)
+
+    def sampling(
+        self, sampler: Any = None, batch_size: int = 256, guidance: float = 1.0,
+        jit_compile: bool | str | None = None,
+    ) -> Sampling:  # fmt: skip
+        """The compiled sampler behind `sample`: it also counts the NFE and keeps trajectories."""
+        key = ("sampling", id(sampler), batch_size, guidance, jit_compile)
+        make = lambda: Sampling(self.state, sampler, batch_size, guidance, jit_compile)
+        return self._cached(key, make, sampler)
+
+    def log_prob(
+        self,
+        x: Any,
+        divergence: str | None = None,
+        num_probes: int | None = None,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> tuple[Array, Array]:
+        """log p(x) by the probability-flow ODE, with the error of its divergence.
+
+        The density is that of the data in their own units. Images of bytes are dequantised: the
+        level k becomes uniform on [k, k + 1), so that bits/dim are −nats/(D ln 2).
+
+        Args:
+          x: examples [N, ...] in the data's units.
+          divergence: "exact", or "rademacher", "gaussian", "sphere": Hutchinson's estimate; by
+            default exact up to 64 dimensions.
+          num_probes: of Hutchinson's estimate, 8 by default.
+          rtol, atol: tolerances of the ODE.
+          batch_size: examples at a time.
+          seed: of probes and dequantisation; those of example i are functions of (seed, i).
+
+        Returns:
+          (nats [N], standard errors [N]): of the estimate of the divergence; 0 where it is exact.
+
+        Raises:
+          UsageError: an argument out of its range.
+          NotFiniteError: the ODE could not be solved; says where.
+        """
+        if divergence is None:
+            small = int(np.prod(self.state.shape)) <= _EXACT_UP_TO
+            divergence = "exact" if small else "rademacher"
+        probes = num_probes or (1 if divergence == "exact" else _PROBES)
+        key = ("log_prob", divergence, probes, rtol, atol, batch_size)
+        make = lambda: LikelihoodRunner(
+            self.state, Likelihood(divergence, probes, rtol=rtol, atol=atol), self.info, batch_size
+        )
+        result = self._cached(key, make)(self.normalise(x), seed)
+        return result.nats, result.error
+
+    def encode(self, x: Any, batch_size: int = 64) -> Array:
+        """Latents x_T, float32 [N, ...], of examples x [N, ...] in the data's units.
+
+        Raises:
+          NotFiniteError: the ODE could not be solved; says where.
+        """
+        return self._latents(batch_size).encode(np.asarray(self.normalise(x)))
+
+    def decode(self, x_T: Array, batch_size: int = 64) -> Array:
+        """Examples of latents x_T [N, ...]: the inverse of `encode`."""
+        return self.denormalise(self._latents(batch_size).decode(x_T))
+
+    def _latents(self, batch_size: int) -> Latents:
+        return self._cached(("latents", batch_size), lambda: Latents(self.state, batch_size))
+
+    def posterior(
+        self, y: Any, operator: Any, noise_std: float = 0.0, method: Any = None, **options: Any
+    ) -> "Posterior":
+        """The distribution of x given y = A x + noise.
+
+        Args:
+          y: observations [N, ...] in the data's units.
+          operator: A, an object of `OPERATORS`, such as ``lcss_tf.control.Mask("half")``.
+          noise_std: of the noise, in the units of the normalised data.
+          method: an object of `METHODS`; by default the best for the SDE.
+          options: of `Sampling`: sampler, batch_size, guidance.
+
+        Raises:
+          UsageError: what does not go together.
+        """
+        return Posterior(self, y, operator, noise_std, method, options)
+
+    def _cached(self, key: tuple, make: Any, *held: Any) -> Any:
+        """What was compiled for a key, or what `make` makes; `held` keeps ids in the key valid."""
+        if key not in self._compiled:
+            if len(self._compiled) >= 8:
+                self._compiled.pop(next(iter(self._compiled)))
+            self._compiled[key] = (make(), held)
+        return self._compiled[key][0]
+
+    # Files ------------------------------------------------------------------------------------
+
+    def description(self) -> dict:
+        """What the model is, as JSON has it: enough to build it again, without its weights.
+
+        Raises:
+          UsageError: a part that JSON cannot describe; its name, and the remedy.
+        """
+        return {
+            "format": FORMAT,
+            "lcss_tf": __version__,
+            "network": serialization.describe_network(self.network),
+            "sde": serialization.describe(self.sde, SDES),
+            "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
+            "ema_decay": self.ema_decay,
+            "data": self.info.to_dict() if self.info else None,
+        }
+
+    def save(self, path: str | Path, overwrite: bool = True) -> Path:
+        """Writes the model to one file: description, weights, average and measured moments.
+
+        Args:
+          path: of the file; ``.lcss`` by convention. It is an .npz without pickles.
+          overwrite: whether a file that is there is replaced.
+
+        Raises:
+          UsageError: the file is there, and `overwrite` is False.
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists. Choose another path, or overwrite=True.")
+        self.state.description = self.description()
+        arrays = arrays_of(self.state)
+        kept = {k: v for k, v in arrays.items() if not k.startswith("optimizer/")}
+        return files.write_arrays(path, kept)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, checkpoint: str = "newest", distribution: Distribution | None = None
+    ) -> "ScoreModel":
+        """The model that a file or a run's workdir holds.
+
+        Parts of your own must be registered before: import the module that defines them.
+
+        Args:
+          path: a file that `save` wrote, a checkpoint, or the workdir of a run.
+          checkpoint: of a workdir: "newest", "best", or a step.
+          distribution: over which devices it spreads.
+
+        Raises:
+          FileNotFoundError: there is nothing.
+          CheckpointError: a file that cannot be used, or a run without a checkpoint.
+          UsageError: it is made of parts that are not registered; names them.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"There is no model at {path}.")
+        if path.is_dir():
+            checkpoints = Checkpoints(path)
+            if not checkpoints.paths():
+                raise CheckpointError(
+                    f"{path} has no checkpoint yet. Train on, or wait for the first one."
+                )
+            return cls._from_checkpoints(checkpoints, checkpoint, distribution)
+        return cls._from_file(path, distribution)
+
+    @classmethod
+    def _from_checkpoints(
+        cls, checkpoints: Checkpoints, text: str, distribution: Distribution | None
+    ) -> "ScoreModel":
+        problems = []
+        chosen = checkpoints.paths() if text == "newest" else checkpoints.chosen(text)
+        for path in reversed(chosen):
+            try:
+                return cls._from_file(path, distribution)
+            except CheckpointError as error:
+                problems.append(f"  {error}")
+        raise CheckpointError("No checkpoint of this run can be used:\n" + "\n".join(problems))
+
+    @classmethod
+    def _from_file(cls, path: Path, distribution: Distribution | None) -> "ScoreModel":
+        try:
+            description = read_meta(path)["model"]
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        except Exception as error:  # a flipped bit can raise almost anything in zipfile
+            raise CheckpointError(
+                f"{path} is no model of lcss_tf, or is damaged ({str(error) or type(error).__name__})."
+            ) from error
+        model = cls.from_description(description, distribution)
+        try:
+            groups = model.state.variables()
+            assign(model.state, read(path, groups))
+        except UsageError as error:
+            raise CheckpointError(f"{path} does not fit its own description: {error}") from error
+        except Exception as error:
+            raise CheckpointError(
+                f"{path} is damaged ({str(error) or type(error).__name__})."
+            ) from error
+        return model
+
+    @classmethod
+    def from_description(
+        cls, description: dict, distribution: Distribution | None = None
+    ) -> "ScoreModel":
+        """The model that `description` described, with fresh weights.
+
+        Raises:
+          UsageError: another format, or parts that are not registered.
+        """
+        if description.get("format") != FORMAT:
+            raise UsageError(
+                f"The model is described in format {description.get('format')}, by lcss_tf "
+                f"{description.get('lcss_tf')}; this is {__version__}, which reads format {FORMAT}."
+            )
+        model = cls(
+            serialization.restore_network(description["network"], NETWORKS),
+            serialization.restore(description["sde"], SDES),
+            serialization.restore(description["preconditioning"], PRECONDITIONINGS),
+            description["ema_decay"],
+            distribution,
+        )
+        if description["data"] is not None:
+            model._prepare(DataInfo.from_dict(description["data"]))
+        return model
+
+    def summary(self) -> str:
+        """The model in a few lines."""
+        network = type(self.network).__name__ if self.network is not None else "chosen by fit"
+        size = f", {self._state.num_parameters():,} parameters" if self._state else ""
+        lines = [
+            f"ScoreModel after {self.step:,} steps",
+            f"  network          {network}{size}",
+            f"  SDE              {type(self.sde).__name__}",
+            f"  preconditioning  {type(self.preconditioning).__name__}",
+        ]
+        if self.info is not None:
+            shape = "×".join(map(str, self.info.shape))
+            lines.append(f"  data             {self.info.name}: {self.info.kind}, {shape}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        network = type(self.network).__name__ if self.network is not None else None
+        return f"ScoreModel(network={network}, sde={type(self.sde).__name__}, step={self.step})"
+
+
+class Posterior:
+    """The distribution of x given y = A x + noise, under a model; made by `ScoreModel.posterior`.
+
+    Args:
+      model: a `ScoreModel`.
+      y, operator, noise_std, method: as for `ScoreModel.posterior`.
+      options: of `Sampling`.
+    """
+
+    def __init__(
+        self, model: ScoreModel, y: Any, operator: Any, noise_std: float, method: Any, options: dict
+    ) -> None:
+        self._model = model
+        self._y = np.asarray(model.info.scaling.scale(y)) if model._state else None
+        self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
+        operator.check(self._y, model.state.shape)
+
+    def draw(self, num_samples: int = 1, seed: int = 0, label: int | None = None) -> Drawn:
+        """As `sample`, normalised, with the NFE."""
+        return self._sampling(self._y, num_samples, seed, label, progress=False)
+
+    def sample(self, num_samples: int = 1, seed: int = 0, label: int | None = None) -> Array:
+        """`num_samples` samples for each observation: [N, num_samples, ...] in the data's units.
+
+        Raises:
+          UsageError: num_samples < 1, or no such class.
+          NotFiniteError: a sample is not finite.
+        """
+        x = self.draw(num_samples, seed, label).x
+        flat = self._model.denormalise(x.reshape(-1, *x.shape[2:]))
+        return flat.reshape(*x.shape[:2], *flat.shape[1:])
+
+
+
+__all__ = ["Posterior", "ScoreModel"]

@@ -1,0 +1,130 @@
+"""Parts as JSON and back: a registered name with the constructor's arguments; networks by Keras.
+
+Nothing is pickled, and nothing that is read can run code: only registered classes are built.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from lcss_tf.errors import UsageError
+from lcss_tf.registry import Registry
+from lcss_tf.typing import Network
+
+
+def describe(part: Any, registry: Registry) -> dict:
+    """{"class", "module", "arguments"} of an object that records its arguments.
+
+    Raises:
+      UsageError: the class is not registered, or an argument has no place in JSON.
+    """
+    name = registry.name_of(type(part))
+    if name is None:
+        raise UsageError(
+            f"{type(part).__name__} is not registered, so a saved model could not find it again. "
+            f"Decorate the class with @lcss_tf.register_{registry.kind.lower()}."
+        )
+    arguments = getattr(part, "arguments", dict)()
+    return {
+        "class": name,
+        "module": type(part).__module__,
+        "arguments": {
+            key: _to_json(value, f"{name}({key}=…)") for key, value in arguments.items()
+        },
+    }
+
+
+def restore(description: dict, registry: Registry) -> Any:
+    """The object that `describe` described.
+
+    Raises:
+      UsageError: the class is not registered, or takes other arguments.
+    """
+    cls = _known(registry, description["class"], description.get("module"))
+    arguments = {key: _from_json(value) for key, value in description["arguments"].items()}
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"{description['class']} cannot be built from {sorted(arguments)}: {error}. Its "
+            "constructor has changed since the model was saved."
+        ) from error
+
+
+def describe_network(network: Network | None) -> Any:
+    """A network as Keras serialises it, for JSON.
+
+    Raises:
+      UsageError: Keras cannot; says how to make it.
+    """
+    if network is None:
+        return None
+    try:
+        return keras.saving.serialize_keras_object(network)
+    except Exception as error:
+        raise UsageError(
+            f"{type(network).__name__} cannot be described in JSON ({error}). Let get_config() "
+            "return the constructor's arguments, of plain numbers, texts and lists."
+        ) from error
+
+
+def restore_network(description: Any, registry: Registry) -> Network | None:
+    """The network, with fresh weights; in Keras' safe mode, which runs no code of the file's.
+
+    Raises:
+      UsageError: it is made of classes that are not registered.
+    """
+    if description is None:
+        return None
+    known = {name: registry[name] for name in registry}
+    try:
+        return keras.saving.deserialize_keras_object(
+            description, custom_objects=known, safe_mode=True
+        )
+    except Exception as error:
+        name = description.get("class_name", "?") if isinstance(description, dict) else "?"
+        raise UsageError(
+            f"The network {name} cannot be made again ({error}). If it is your own, import the "
+            "module that defines it first, where it is decorated with @lcss_tf.register_network "
+            "or @keras.saving.register_keras_serializable()."
+        ) from error
+
+
+def _known(registry: Registry, name: str, module: str | None) -> Any:
+    if name not in registry:
+        raise UsageError(
+            f"The {registry.kind} {name} is not registered. It was defined in {module}: import that "
+            "module first (on the command line --import=…)."
+        )
+    return registry[name]
+
+
+def _to_json(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, list | tuple):
+        return [_to_json(item, where) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _to_json(item, where) for key, item in value.items()}}
+    raise UsageError(
+        f"{where} is a {type(value).__name__}, which a saved model cannot hold. Pass numbers, "
+        "texts, lists or NumPy arrays, and build what else is needed in the constructor."
+    )
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    if isinstance(value, dict) and "array" in value:
+        return np.array(value["array"], value["dtype"])
+    if isinstance(value, dict):
+        return {key: _from_json(item) for key, item in value["dict"].items()}
+    return value
+
+
+__all__ = ["describe", "describe_network", "restore", "restore_network"]

@@ -1,0 +1,441 @@
+"""The training loop: steps, checkpoints, figures, and callbacks with a rhythm of their own."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from lcss_tf.data.pipeline import training_batches
+from lcss_tf.errors import UsageError
+from lcss_tf.plots.history import History
+from lcss_tf.training import memory
+from lcss_tf.training.checkpoints import Checkpoints
+from lcss_tf.training.interruption import Interrupted, StopRequest, within
+from lcss_tf.training.prior_check import report_prior
+from lcss_tf.training.progress import Clock, Meter, NonFiniteError, ProgressBar, Tolerance
+from lcss_tf.training.state import TrainState
+from lcss_tf.training.step import TrainStep
+from lcss_tf.training.summaries import Summaries
+from lcss_tf.training.workdir import check_same_model, only_process, write_description
+from lcss_tf.typing import DatasetLike, LossLike
+
+_VALIDATED = 1_024  # examples of the validation loss, at most
+_MEASURED_NUMBERS = 2**20  # numbers on which the moments of x_t are measured, at most
+
+
+@dataclass
+class Run:
+    """One training, as its callbacks see it.
+
+    Attributes:
+      state: the `TrainState`, which callbacks leave as it is.
+      data: the `Dataset`.
+      loss: the loss.
+      steps: steps in all.
+      batch_size: examples per step, over all replicas.
+      seed: of everything random.
+      workdir: where the run is kept; None: nowhere.
+      optimizer: a Keras optimiser.
+      validation: a `Dataset` whose held-out loss is measured; None: none.
+      checkpoints: of the run; None without a workdir.
+      summaries: of the run; without a workdir they go nowhere.
+      records: {name: bytes} of small files to write beside the checkpoints.
+    """
+
+    state: TrainState
+    data: DatasetLike
+    loss: LossLike
+    steps: int
+    batch_size: int
+    seed: int = 0
+    workdir: Path | None = None
+    optimizer: Any = None
+    validation: DatasetLike | None = None
+    checkpoints: Checkpoints | None = None
+    summaries: Summaries = field(default_factory=lambda: Summaries(None))
+    records: dict[str, bytes] = field(default_factory=dict)
+
+
+class Periodic(keras.callbacks.Callback):
+    """A callback that acts after every n-th step, and after the last.
+
+    A subclass defines `act`. It may look at `self.run`, the `Run`, and leaves its state alone.
+
+    Args:
+      every: n, in steps; 0: never.
+    """
+
+    run: Run
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        if every < 0:
+            raise UsageError(f"{type(self).__name__}.every must not be negative; got {every}.")
+        self.every = every
+
+    def begin(self, run: Run) -> None:
+        """Before the first step; raises UsageError for what cannot work."""
+        self.run = run
+
+    def act(self, step: int) -> None:
+        """Acts after `step` steps."""
+        raise NotImplementedError(f"{type(self).__name__} must define act(step).")
+
+
+class Trainer:
+    """How a model is trained, whatever the model is.
+
+    Args:
+      log_every: steps between figures: in the history, in TensorBoard and for Keras callbacks.
+      max_nonfinite: stop after so many non-finite steps in a row.
+      data_timeout_s: the longest wait for a batch, in seconds; 0: no limit.
+      make_step: (state, loss, batch_size, seed) -> the step; `TrainStep`, or a
+        ``functools.partial`` of it with other options.
+      make_checkpoints: (workdir, writes=…) -> `Checkpoints`; likewise.
+      check_prior: (sde, data, seed) -> `PriorCheck`; likewise. None: no check.
+      resume: "auto": resume a run of the same model; "force": of another model too.
+    """
+
+    def __init__(
+        self,
+        log_every: int = 50,
+        max_nonfinite: int = 20,
+        data_timeout_s: float = 600.0,
+        make_step: Callable = TrainStep,
+        make_checkpoints: Callable = Checkpoints,
+        check_prior: Callable | None = report_prior,
+        resume: str = "auto",
+    ) -> None:
+        if log_every < 1 or max_nonfinite < 1 or data_timeout_s < 0:
+            raise UsageError(
+                "Trainer expects log_every >= 1, max_nonfinite >= 1 and data_timeout_s >= 0; got "
+                f"{log_every}, {max_nonfinite} and {data_timeout_s}."
+            )
+        self.log_every = log_every
+        self.max_nonfinite = max_nonfinite
+        self.data_timeout_s = data_timeout_s
+        self.make_step, self.make_checkpoints = make_step, make_checkpoints
+        self.check_prior, self.resume = check_prior, resume
+
+    def train(self, run: Run, callbacks: Sequence[Any] = (), model: Any = None) -> History:
+        """Trains up to `run.steps` steps in all, resuming what the workdir holds.
+
+        Args:
+          run: what to train.
+          callbacks: Keras callbacks, and `Periodic` ones. Keras' are called at the rhythm of
+            `log_every`, which is an epoch to them.
+          model: what Keras callbacks know as their model; its `stop_training` ends the loop.
+
+        Raises:
+          UsageError: before any work, with the remedy.
+          NonFiniteError: too many non-finite steps in a row.
+          DataTimeoutError: the data hang.
+          MemoryError: the step does not fit; says what would.
+          SystemExit: on SIGTERM, SIGINT or SIGHUP, after saving.
+        """
+        check(run)
+        chief = run.state.distribution.is_chief
+        lock = only_process(run.workdir) if run.workdir and chief else contextlib.nullcontext()
+        with lock:
+            return self._train(run, callbacks, model)
+
+    def _train(self, run: Run, callbacks: Sequence[Any], model: Any) -> History:
+        state, chief = run.state, run.state.distribution.is_chief
+        tolerance = Tolerance()
+        restored = self._prepare(run, chief)
+        if state.step >= run.steps:
+            print(f"Trained already: step {state.step:,} of {run.steps:,} in {run.workdir}.")
+            return History.from_workdir(run.workdir) if run.workdir else History({})
+        # Everything is built, and checked, before the first step.
+        step = self.make_step(state, run.loss, run.batch_size, run.seed)
+        run.summaries = Summaries(run.workdir if chief else None, tolerance)
+        for callback in callbacks:
+            if hasattr(callback, "begin"):
+                callback.begin(run)
+        if run.workdir and chief:
+            run.records |= write_description(run.workdir, state.description)
+            for name, content in run.records.items():
+                if not (run.workdir / name).exists():
+                    (run.workdir / name).write_bytes(content)
+        if run.checkpoints:
+            run.checkpoints.keep_beside(run.records)
+        if chief and not restored and self.check_prior is not None:
+            self.check_prior(state.sde, run.data, run.seed, run.summaries)
+        batches = training_batches(
+            run.data, state.distribution, run.batch_size, run.seed, state.step, state.num_classes
+        )
+        loop = _Loop(self, run, step, within(batches, self.data_timeout_s), tolerance)
+        try:
+            return loop.run(callbacks, model)
+        except tf.errors.OpError as error:
+            if error.error_code == tf.errors.RESOURCE_EXHAUSTED or "RESOURCE_EXHAUST" in str(error):
+                raise MemoryError(memory.advice(run, self.make_step)) from error
+            raise
+        finally:
+            run.summaries.close()
+
+    def _prepare(self, run: Run, chief: bool) -> bool:
+        """Restores what the workdir holds, or measures the data; whether it was restored."""
+        state, path = run.state, None
+        state.attach(run.optimizer)
+        if run.workdir:
+            run.checkpoints = self.make_checkpoints(run.workdir, writes=chief)
+            if chief:
+                if self.resume != "force":
+                    check_same_model(run.workdir, state.description)
+                run.checkpoints.prepare(state)
+                path = run.checkpoints.restore(state)
+        if path is None and state.score.preconditioning.measured is None:
+            measure(run)
+        state.share(state.distribution)  # all workers begin with what the chief has
+        if path is not None:
+            print(f"Resuming from {path} at step {state.step:,}.")
+        return path is not None
+
+
+def check(run: Run) -> None:
+    """Raises UsageError if devices, data, loss and model do not go together."""
+    state = run.state
+    state.distribution.rows_per_replica(run.batch_size, "fit.batch_size")
+    if run.steps < 1:
+        raise UsageError(f"fit.steps must be at least 1; got {run.steps}.")
+    run.loss.check(state.sde)
+    run.data.require("train")
+    if state.num_classes is not None:
+        run.data.class_labels(state.num_classes)
+
+
+def measure(run: Run) -> None:
+    """Measures on the training data what the preconditioning and the SDE need to know."""
+    count = max(16, min(1024, _MEASURED_NUMBERS // int(np.prod(run.data.shape))))
+    examples = run.data.some_examples(count, "train", run.seed)
+    run.state.sde.prepare(examples)
+    run.state.score.preconditioning.prepare(run.state.sde, examples, run.seed)
+
+
+class _Loop:
+    """Runs training steps from the state's step to the end."""
+
+    def __init__(
+        self, trainer: Trainer, run: Run, step: Any, batches: Iterator, tolerance: Tolerance
+    ) -> None:
+        self._trainer, self._run, self._tolerance = trainer, run, tolerance
+        self._train_step, self._batches = step, batches
+        self._state, self._checkpoints = run.state, run.checkpoints
+        self._meter = Meter(run.state.sde, trainer.max_nonfinite, run.state.nonfinite_steps)
+        self._request = StopRequest()
+        self._before: Any = None  # the report of the step before
+        self._curves: dict[str, tuple[list, list]] = {}
+        self._validate = _validation(run) if run.validation is not None else None
+
+    def run(self, callbacks: Sequence[Any], model: Any) -> History:
+        """Trains up to the last step.
+
+        On a signal the running step is finished (a periodic callback is broken off), the state
+        saved, and SystemExit raised. If the data fail, the state is saved before the error goes on.
+        """
+        run, state, clock = self._run, self._state, Clock()
+        periodic = [c for c in callbacks if hasattr(c, "act")]
+        keras_callbacks = keras.callbacks.CallbackList(
+            [c for c in callbacks if not hasattr(c, "act")],
+            model=model, steps=run.steps, epochs=-(-run.steps // self._trainer.log_every),
+        )  # fmt: skip
+        show = self._tolerance
+        # Several workers must read their reports at the same step: an error then ends all.
+        alone = not self._train_step.many_workers
+        show("A callback's on_train_begin", keras_callbacks.on_train_begin)
+        with self._request, _Tolerant(ProgressBar, show, state.step, run) as bar:
+            while state.step < run.steps:
+                with self._saved_on_error():
+                    batch = clock.waiting(self._batches)
+                report = self._train_step(batch, state.step, self._request.asked)
+                self._meter.add(state.step, report)
+                state.step += 1
+                clock.step()
+                stopped = self._stops(report) or bool(getattr(model, "stop_training", False))
+                last = state.step == run.steps
+                pause = last or stopped
+                log = pause or state.step % self._trainer.log_every == 0
+                due = pause or (bar.due() if alone else log)
+                save = self._checkpoints is not None and (
+                    pause or state.step % self._checkpoints.every == 0
+                )
+                if due or log or save:
+                    self._drain(clock)
+                if log:
+                    self._log(clock, keras_callbacks)
+                if due:
+                    bar.show(state.step, self._meter.last_loss, clock.rate)
+                if save:
+                    self._save(must=pause)
+                if stopped and (self._request.asked or not getattr(model, "stop_training", False)):
+                    self._leave()
+                acted = self._act(periodic, pause)
+                if save or acted:
+                    clock.resume()
+                if stopped or getattr(model, "stop_training", False):
+                    break
+        show("A callback's on_train_end", keras_callbacks.on_train_end)
+        if self._tolerance.failures:
+            counts = ", ".join(f"{n} ({k} times)" for n, k in self._tolerance.failures.items())
+            logging.warning("What failed while training went on: %s.", counts)
+        return History({name: (s, v) for name, (s, v) in self._curves.items()})
+
+    def _stops(self, report: Any) -> bool:
+        """Whether to leave after this step because of a signal.
+
+        Workers must leave together: each tells its request in the step's sums, and all hear of
+        it one step later, when reading them holds nothing up.
+        """
+        if not self._train_step.many_workers:
+            return self._request.asked  # read once: the signal may come at any line
+        before, self._before = self._before, report
+        return before is not None and float(before.requests) > 0
+
+    def _act(self, periodic: Sequence[Any], pause: bool) -> bool:
+        """Calls the periodic callbacks that are due; returns whether any was."""
+        step = self._state.step
+        due = [c for c in periodic if c.every and (pause or step % c.every == 0)]
+        if not due:
+            return False
+        # Several workers act together, or not at all: there a request waits for the next step.
+        alone = not self._train_step.many_workers
+        quick = self._request.breaking() if alone else contextlib.nullcontext()
+        try:
+            with quick:
+                for callback in due:
+                    self._tolerance(type(callback).__name__, callback.act, step)
+        except Interrupted:
+            self._drain_only()
+            self._save(must=True)
+            self._leave()
+        return True
+
+    def _leave(self) -> NoReturn:
+        """As the signal would have ended the process, had nobody listened."""
+        if self._request.status == 128 + signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(self._request.status)
+
+    @contextlib.contextmanager
+    def _saved_on_error(self) -> Iterator[None]:
+        """If the data fail, the training state is still valid: it is saved first."""
+        try:
+            yield
+        except Exception:
+            self._drain_only()
+            if self._state.step:
+                self._save(must=False)
+            raise
+
+    def _save(self, must: bool) -> None:
+        """Saves; a disk that takes nothing ends training only if nothing comes after (`must`)."""
+        if self._checkpoints is None:
+            return
+        try:
+            self._checkpoints.save(self._state, patient=must)
+        except OSError as error:
+            if must:
+                raise
+            newest = self._checkpoints.paths()[-1:]
+            logging.warning(
+                "Step %d could not be saved (%s). Training goes on, and tries again in %d steps; "
+                "the newest checkpoint is %s.",
+                self._state.step, error, self._checkpoints.every,
+                newest[0].name if newest else "none",
+            )  # fmt: skip
+
+    def _drain(self, clock: Clock) -> None:
+        try:
+            self._drain_only()
+        except NonFiniteError:
+            self._log(clock, None)  # the count belongs in TensorBoard, above all now
+            raise
+
+    def _drain_only(self) -> None:
+        try:
+            self._meter.drain()
+        finally:
+            self._state.nonfinite_steps = self._meter.nonfinite_steps
+
+    def _log(self, clock: Clock, keras_callbacks: Any) -> None:
+        step, figures = self._state.step, self._meter.figures()
+        rate, waited = clock.lap()
+        if self._validate is not None:
+            figures["loss/validation"] = self._tolerance("The validation loss", self._validate)
+        figures["speed/steps_per_second"] = rate
+        figures["speed/images_per_second"] = rate * self._run.batch_size
+        figures["speed/input_wait_share"] = waited
+        figures["memory/resident_mib"] = memory.resident_mib()
+        figures = {name: value for name, value in figures.items() if value is not None}
+        self._run.summaries.scalars(figures, step)
+        logs = {_keras_name(name): value for name, value in figures.items()}
+        for name, value in logs.items():
+            steps, values = self._curves.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+        if keras_callbacks is None:
+            return
+        call, epoch = self._tolerance, (step - 1) // self._trainer.log_every
+        call("A callback's on_epoch_begin", keras_callbacks.on_epoch_begin, epoch)
+        call("A callback's on_train_batch_begin", keras_callbacks.on_train_batch_begin, step - 1)
+        call("A callback's on_train_batch_end", keras_callbacks.on_train_batch_end, step - 1, logs)
+        call("A callback's on_epoch_end", keras_callbacks.on_epoch_end, epoch, logs)
+
+
+def _keras_name(tag: str) -> str:
+    """The name that Keras callbacks and the history use for a TensorBoard tag."""
+    return {"loss/total": "loss", "loss/validation": "val_loss"}.get(tag, tag)
+
+
+def _validation(run: Run) -> Callable[[], float]:
+    """() -> the average's loss on held-out examples, under noise that is the same every time."""
+    data, state = run.validation, run.state
+    assert data is not None
+    count = max(16, min(_VALIDATED, _MEASURED_NUMBERS // int(np.prod(data.shape))))
+    x0 = tf.cast(data.some_examples(count, "train", run.seed), tf.float32)
+    options: dict[str, Any] = {}
+    if state.num_classes is not None:
+        indices = data.spread(count, "train")
+        options["labels"] = tf.constant(data.class_labels(state.num_classes)[indices], tf.int32)
+
+    @tf.function(autograph=False)
+    def loss() -> Any:
+        score_fn = state.score.score_fn(state.average, batch=int(x0.shape[0]), **options)
+        values = run.loss(score_fn, state.sde, x0, run.seed, int(x0.shape[0]))
+        return tf.reduce_mean(values.per_example)
+
+    return lambda: float(loss())
+
+
+class _Tolerant:
+    """The progress bar, whose failures end nothing."""
+
+    def __init__(self, make: Callable, tolerance: Tolerance, step: int, run: Run) -> None:
+        self._call = lambda function, *args: tolerance("The progress line", function, *args)
+        self._bar = make(step, run.steps, run.batch_size)
+
+    def __enter__(self) -> "_Tolerant":
+        self._call(self._bar.__enter__)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._call(self._bar.__exit__, *error)
+
+    def due(self) -> bool:
+        """See `ProgressBar.due`."""
+        return self._bar.due()
+
+    def show(self, *figures: Any) -> None:
+        """See `ProgressBar.show`."""
+        self._call(self._bar.show, *figures)
+
+
+__all__ = ["Periodic", "Run", "Trainer", "check", "measure"]
