@@ -1,77 +1,146 @@
 """(network, SDE, preconditioning) -> score_fn(x, t).
 
-Losses and samplers see the score function only. It takes x [N, ...] and times t
-[N] and returns the score ∇log p_t(x), float32, of the shape of x.
+Losses and samplers see the score function only. It takes x [B, ...] and times t [B] and returns
+the score ∇log p_t(x), float32, of the shape of x.
+
+A preconditioning says how the network's output becomes a score. In the words of EDM (Karras et
+al. 2022), written for the score:
+
+    S(x, t) = S_0(x, t) + c_out(x, t) F(c_in(t) (x − m_t), c_noise(t)),   c_noise = sde.noise_label
+
+with S_0 = −c_skip(t) (x − m_t) where x_t given x_0 is Gaussian.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import random
+from lcss_tf.arguments import Recorded
 from lcss_tf.errors import UsageError
 from lcss_tf.ops import like
 from lcss_tf.registry import PRECONDITIONINGS
+from lcss_tf.typing import Array, Network, ScoreFn, Seed, Tensor
+
+_PATH_STEPS = 256  # of the path along which moments are measured
+
+
+class Preconditioning(Recorded):
+    """Base of the preconditionings.
+
+    Attributes:
+      measured: what `prepare` measured on the data, arrays by name; None where it is missing. A
+        checkpoint keeps it.
+    """
+
+    measured: Mapping[str, Array] | None = {}
+
+    def prepare(self, sde: Any, x0: Tensor, seed: Seed = 0) -> None:
+        """Measures on examples x0 [B, ...] what it needs; by default nothing."""
+
+    def __call__(self, network: Network, sde: Any, x: Tensor, t: Tensor) -> Tensor:
+        """The score at x [B, ...] and t [B], of the shape of x, from network(x, c_noise)."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__.")
 
 
 @PRECONDITIONINGS.register("moments")
-class Moments:
-    """A score known beforehand from x_t's own mean m_t and variance v_t, plus the network.
+class Moments(Preconditioning):
+    """EDM's preconditioning from x_t's own mean m_t and variance v_t, for every SDE.
 
-    S(x, t) = S_0(x, t) + c(t)/s(t) · F((x − m_t)/√v_t, label(t)), s = noise_scale,
-    c = `sde.network_scale`, S_0 = `sde.reference_score`: on affine SDEs −(x − m_t)/v_t, so
-    that this is EDM's preconditioning (Karras et al. 2022) written for the score; on others
-    the prior's own score, made steeper where x_t is narrower. Where the noise grows with x, F sees
-    `sde.evened(x)` in place of x, and its output is divided by `sde.local_noise(x)`.
-    The moments of x_t are measured on the data once, by `prepare`, and live in the
-    checkpoint.
+    With s = noise_scale(t) and c_in = 1/√v_t:
+
+    - **Affine SDEs** (`has_marginal`): m_t and v_t from the data's mean and variance in closed
+      form, S_0 = −(x − m_t)/v_t, c_out = α_t √(v_0/v_t)/s.
+    - **All others**: m_t and v_t along one simulated path, S_0 the prior's own score, made steeper
+      where x_t is narrower, c_out = √(1 − r + 0.01)/s with r = s²/(variance of the prior). x_t
+      need not come to the prior at the rate of its noise, hence the 0.01.
+
+    Where the noise grows with x (`has_latent`), F sees γ(0) ψ(x) in place of x, in which the noise
+    does not, and c_out is divided by γ(x)/γ(0); ψ = `to_latent`, γ = `latent_slope`.
+
+    The moments are measured on the data once, by `prepare`.
     """
 
-    def __init__(self):
-        self.measured = None
+    measured = None
 
-    def prepare(self, sde, x0, seed=0):
+    def prepare(self, sde: Any, x0: Tensor, seed: Seed = 0) -> None:
         """Measures the moments from examples x0 [B, ...]."""
-        self.measured = {k: np.float32(v) for k, v in sde.measure_moments(x0, seed).items()}
+        if sde.has_marginal:
+            mean, variance = tf.nn.moments(tf.cast(x0, tf.float32), list(range(len(x0.shape))))
+            self.measured = {"mean": mean.numpy(), "variance": variance.numpy()}
+        else:
+            times, mean, variance = moments_along_path(sde, x0, seed)
+            self.measured = {"times": times, "mean": mean, "variance": variance}
 
-    def __call__(self, network, sde, x, t):
+    def __call__(self, network: Network, sde: Any, x: Tensor, t: Tensor) -> Tensor:
+        m_t, v_t = (like(moment, x) for moment in self.moments(sde, t))
+        s = like(sde.noise_scale(t), x)
+        slope = _relative_slope(sde, x)
+        c_in, c_out = tf.math.rsqrt(v_t), like(self._c(sde, t), x) / (s * slope)
+        output = network(c_in * (_evened(sde, x) - m_t), sde.noise_label(t))
+        return self.reference_score(sde, x, t) + c_out * output
+
+    def moments(self, sde: Any, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (m_t, v_t), each [B], of one dimension of x_t."""
+        measured = self._required()
+        if sde.has_marginal:
+            alpha_t, sigma_t = sde.marginal(t)
+            return alpha_t * measured["mean"], alpha_t**2 * measured["variance"] + sigma_t**2
+        return tuple(_at_time(sde, t, measured[name]) for name in ("mean", "variance"))
+
+    def reference_score(self, sde: Any, x: Tensor, t: Tensor) -> Tensor:
+        """S_0, the score that the network corrects, of the shape of x.
+
+        Without a marginal ∇log p_T(x) − κ_t (x − m_t), κ_t = max(0, 1/v_t − 1/v_T): the prior's
+        own score, as steep as x_t's variance asks. Samplers so start from the exact score, and in
+        the tails the probability flow never loses what holds it: a drift of |x|³ run backwards
+        leaves the data for good wherever the score falls short of the prior's.
+        """
+        m_t, v_t = (like(moment, x) for moment in self.moments(sde, t))
+        if sde.has_marginal:
+            return -(x - m_t) / v_t
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_prior = sde.prior_log_prob(x)
+        steepness = tf.maximum(1 / v_t - 1 / sde.prior_std() ** 2, 0.0)
+        return tape.gradient(log_prior, x) - steepness * (x - m_t)
+
+    def _c(self, sde: Any, t: Tensor) -> Tensor:
+        """c_out in units of the score's own scale 1/(s γ(x)/γ(0)), [B]."""
+        if sde.has_marginal:
+            _, v_t = self.moments(sde, t)
+            return sde.marginal(t)[0] * tf.sqrt(self._required()["variance"] / v_t)
+        share = tf.minimum((sde.noise_scale(t) / sde.prior_std()) ** 2, 1.0)
+        return tf.sqrt(1.0 - share + 0.01)
+
+    def _required(self) -> Mapping[str, Array]:
         if self.measured is None:
             raise UsageError(
-                "The preconditioning 'moments' does not know the data yet: call "
+                "The preconditioning 'moments' has not measured the data yet: call "
                 "prepare(sde, x0), or restore a checkpoint."
             )
-        m_t, v_t = sde.moments(t, self.measured)
-        scale = sde.network_scale(t, self.measured) / sde.noise_scale(t)
-        standardised = (sde.evened(x) - like(m_t, x)) * like(tf.math.rsqrt(v_t), x)
-        output = network(standardised, sde.noise_label(t))
-        correction = like(scale, x) / sde.local_noise(x) * output
-        return sde.reference_score(x, t, self.measured) + correction
-
-
-class _NothingMeasured:
-    """A preconditioning that needs to know nothing of the data."""
-
-    measured = {}
-
-    def prepare(self, sde, x0, seed=0):
-        """Nothing to do."""
+        return self.measured
 
 
 @PRECONDITIONINGS.register("noise")
-class Noise(_NothingMeasured):
-    """S(x, t) = −F(x, label(t))/noise_scale(t), as in score_sde's VP and sub-VP."""
+class Noise(Preconditioning):
+    """S(x, t) = −F(x, c_noise)/noise_scale(t), as in score_sde's VP and sub-VP."""
 
-    def __call__(self, network, sde, x, t):
+    def __call__(self, network: Network, sde: Any, x: Tensor, t: Tensor) -> Tensor:
         return -network(x, sde.noise_label(t)) / like(sde.noise_scale(t), x)
 
 
 @PRECONDITIONINGS.register("none")
-class NoPreconditioning(_NothingMeasured):
-    """S(x, t) = F(x, label(t)): the network is the score, as NCSN++ with `scale_by_sigma`."""
+class NoPreconditioning(Preconditioning):
+    """S(x, t) = F(x, c_noise): the network is the score, as NCSN++ with `scale_by_sigma`."""
 
-    def __call__(self, network, sde, x, t):
+    def __call__(self, network: Network, sde: Any, x: Tensor, t: Tensor) -> Tensor:
         return network(x, sde.noise_label(t))
 
 
-class ScoreModel:
+class Score:
     """A network read as the score of an SDE's marginals.
 
     Args:
@@ -79,11 +148,17 @@ class ScoreModel:
       preconditioning: an object of `PRECONDITIONINGS`.
     """
 
-    def __init__(self, sde, preconditioning):
+    def __init__(self, sde: Any, preconditioning: Callable[..., Tensor]) -> None:
         self.sde = sde
         self.preconditioning = preconditioning
 
-    def score_fn(self, network, seed=None, batch=None, labels=None):
+    def score_fn(
+        self,
+        network: Network,
+        seed: Seed | None = None,
+        batch: int | None = None,
+        labels: Tensor | None = None,
+    ) -> ScoreFn:
         """score_fn(x, t) of `network`.
 
         Args:
@@ -114,3 +189,68 @@ class ScoreModel:
             return self.preconditioning(call, self.sde, x, t)
 
         return score_fn
+
+
+def moments_along_path(
+    sde: Any, x0: Tensor, seed: Seed, num_steps: int = _PATH_STEPS
+) -> tuple[Array, Array, Array]:
+    """Mean and variance of x_t over examples and dimensions, by one simulation.
+
+    Returns:
+      times [num_steps + 1], t_i = T (i/num_steps)², dense near 0 where the
+      variance moves fastest; means and variances of the same shape.
+    """
+    times = sde.T * (np.arange(num_steps + 1) / num_steps) ** 2
+
+    @tf.function(jit_compile=True)
+    def run(x0, times):
+        def step(i, x, means, variances):
+            mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape))))
+            means = tf.tensor_scatter_nd_update(means, [[i]], [mean])
+            variances = tf.tensor_scatter_nd_update(variances, [[i]], [variance])
+            now, after = times[i], times[tf.minimum(i + 1, num_steps)]
+            ones = tf.ones([x.shape[0]])
+            x = sde.simulation_step(x, now * ones, after * ones, random.fold_in(seed, i))
+            return i + 1, x, means, variances
+
+        table = tf.zeros([num_steps + 1])
+        return tf.while_loop(
+            lambda i, *_: i <= num_steps,
+            step,
+            (tf.constant(0), x0, table, table),
+            maximum_iterations=num_steps + 1,
+        )[2:]
+
+    means, variances = run(tf.cast(x0, tf.float32), tf.constant(times, tf.float32))
+    return np.float32(times), means.numpy(), variances.numpy()
+
+
+def _at_time(sde: Any, t: Tensor, table: Array) -> Tensor:
+    """Linear interpolation at t [B] of a table [n] over the times of `moments_along_path`."""
+    last = tf.shape(table)[0] - 1
+    u = tf.sqrt(t / sde.T) * tf.cast(last, tf.float32)
+    left = tf.clip_by_value(tf.cast(u, tf.int32), 0, last - 1)
+    weight = u - tf.cast(left, tf.float32)
+    return (1 - weight) * tf.gather(table, left) + weight * tf.gather(table, left + 1)
+
+
+def _evened(sde: Any, x: Tensor) -> Tensor:
+    """γ(0) ψ(x), of the shape of x: a coordinate whose noise does not grow with x; near 0, x."""
+    return sde.latent_slope(tf.zeros([])) * sde.to_latent(x) if sde.has_latent else x
+
+
+def _relative_slope(sde: Any, x: Tensor) -> Tensor:
+    """γ(x)/γ(0), the noise at x over that at 0, broadcastable to x."""
+    if not sde.has_latent:
+        return tf.ones([])
+    return sde.latent_slope(x) / sde.latent_slope(tf.zeros([]))
+
+
+__all__ = [
+    "Moments",
+    "NoPreconditioning",
+    "Noise",
+    "Preconditioning",
+    "Score",
+    "moments_along_path",
+]

@@ -17,20 +17,22 @@ L-stable (Nørsett 1974; Hairer and Wanner, *Solving ODEs II*, IV.6): five tridi
 
 **Both.** Runs with h and Δt at 1, ½ and ⅓ of the coarsest are extrapolated (Richardson)
 in log p. A density is trusted outwards from its peak as long as the extrapolants of the two
-last orders agree. Farther out log p goes on from its value, slope and curvature at
+last orders agree. Farther out log p is continued from its value, slope and curvature at
 that edge: as a parabola where it is concave (a Gaussian tail), as −m log(1 + d/ρ) where it is
 convex (a power law).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from scipy.interpolate import PchipInterpolator
 from scipy.linalg import lapack
 
 from lcss_tf.errors import UsageError
-from lcss_tf.exact.coefficients import Coefficients
+from lcss_tf.typing import Array, SDELike
 
 _POLE = 0.2780538411364523  # γ: of these poles, the one of order 5 that is L-stable
 _SOLVES = 5
@@ -40,6 +42,7 @@ _FLOOR = math.log(1e-40)  # below the peak, where nothing is trusted
 _STIFF = 4.0  # cells that the drift crosses in one step, where fluxes become fitted ones
 _OPEN = math.log(1e-4)  # below the peak, where a grid's ends are not to be
 _BULK = math.log(1e-8)  # below the peak, as far as `Solution.error` looks
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)  # of a step's integrals
 
 
 class Grid(NamedTuple):
@@ -55,18 +58,20 @@ class Grid(NamedTuple):
     extent: float
     spacing: float
 
-    def points(self, refinement=1):
+    def points(self, refinement: int = 1) -> Array:
         """Even values of u, [n]; those of refinement 1 are every refinement-th of them."""
         end = self.to_u(self.extent)
         return np.linspace(-end, end, 2 * math.ceil(end / self.spacing) * refinement + 1)
 
-    def to_x(self, u):
+    def to_x(self, u: Array) -> Array:
+        """x at u."""
         return self.core * np.sinh(u / self.core)
 
-    def to_u(self, x):
+    def to_u(self, x: Array) -> Array:
+        """u at x."""
         return self.core * np.arcsinh(x / self.core)
 
-    def slope(self, u):
+    def slope(self, u: Array) -> Array:
         """dx/du."""
         return np.cosh(u / self.core)
 
@@ -85,13 +90,20 @@ class Solution(NamedTuple):
     """
 
     grid: Grid
-    log_p: np.ndarray
-    trusted: np.ndarray
-    error: np.ndarray
+    log_p: Array
+    trusted: Array
+    error: Array
     mass_drift: float
 
 
-def solve(sde, log_density, times, grid, time_step=0.1, refinements=(1, 2, 3)):
+def solve(
+    sde: SDELike,
+    log_density: Callable[[Array], Array],
+    times: Sequence[float],
+    grid: Grid,
+    time_step: float = 0.1,
+    refinements: Sequence[int] = (1, 2, 3),
+) -> Solution:
     """p_t at `times` of several densities at once.
 
     Args:
@@ -108,7 +120,7 @@ def solve(sde, log_density, times, grid, time_step=0.1, refinements=(1, 2, 3)):
       A `Solution`.
 
     Raises:
-      ValueError: times do not increase; drift or diffusion is not finite; a density
+      UsageError: times do not increase; drift or diffusion is not finite; a density
         reaches the grid's ends, or is too narrow for its spacing.
     """
     times = np.asarray(times, np.float64)
@@ -137,7 +149,7 @@ class Schedule:
         x, slope = grid.to_x(u), grid.slope(u)
         log_p = log_density(x)
         peaks = x[np.argmax(log_p, axis=0)]
-        # ∫p² = 1/(2√π s) for a Gaussian of deviation s.
+        # ∫p² = 1/(2√π s) for a Gaussian of standard deviation s.
         square = (slope * (u[1] - u[0])) @ np.exp(2 * log_p)
         width = np.min(1 / (2 * math.sqrt(math.pi) * square))
         t = (times[-1] or 1.0) * np.linspace(0, 1, _PACE_TIMES) ** 2
@@ -296,3 +308,71 @@ def _continue(grid, u, log_p, edge, side):
     else:
         tail = score * distance + 0.5 * min(curvature, 0.0) * distance**2
     log_p[beyond] = log_p[edge] + tail
+
+
+# Drift and diffusion as NumPy functions ---------------------------------------------------
+
+
+class Coefficients:
+    """f and g² of an SDE in NumPy: in float64 if the SDE takes it, else in float32.
+
+    Args:
+      sde: has `drift(x, t)` and `diffusion(x, t)`.
+      dimension: D of the points [B, D] at which it is asked.
+
+    Raises:
+      UsageError: it lacks one of them.
+    """
+
+    def __init__(self, sde: SDELike, dimension: int = 1) -> None:
+        self._name = type(sde).__name__
+        for method in ("drift", "diffusion"):
+            if not hasattr(sde, method):
+                raise UsageError(
+                    f"An SDE with `drift` and `diffusion` is expected; {self._name} "
+                    f"has no {method}."
+                )
+        try:
+            self._both = _traced(sde, dimension, tf.float64)
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError):
+            self._both = _traced(sde, dimension, tf.float32)
+
+    def at(self, x: Array, t: Array) -> tuple[Array, Array]:
+        """(f, g²), float64 [B, D], at x [B, D] and t [B].
+
+        Raises:
+          UsageError: one is not finite.
+        """
+        f, g = (value.numpy().astype(np.float64) for value in self._both(x, t))
+        if not (np.all(np.isfinite(f)) and np.all(np.isfinite(g))):
+            raise UsageError(
+                f"{self._name}: drift or diffusion is not finite somewhere in "
+                f"|x| <= {np.abs(x).max():g}, t in [{t.min():g}, {t.max():g}]. A smaller extent "
+                "may avoid it."
+            )
+        return f, g**2
+
+    def table(self, x: Array, t: Array) -> list[Array]:
+        """(f, g²) [q, n] at every pair of t [q] and x [n]."""
+        pair = self.at(np.tile(x, len(t))[:, None], np.repeat(t, len(x)))
+        return [value.reshape(len(t), len(x)) for value in pair]
+
+    def integrals(self, x: Array, s: float, t: float) -> tuple[Array, Array]:
+        """(∫f dt, ∫g² dt) [n] over [s, t], by Gauss–Legendre quadrature with 3 nodes."""
+        half = 0.5 * (t - s)
+        f, g_squared = self.table(x, s + half * (1 + _NODES))
+        return half * _WEIGHTS @ f, half * _WEIGHTS @ g_squared
+
+
+def _traced(sde, dimension, dtype):
+    points, times = tf.TensorSpec([None, dimension], dtype), tf.TensorSpec([None], dtype)
+
+    @tf.function(input_signature=[points, times])
+    def both(x, t):
+        return sde.drift(x, t), tf.broadcast_to(sde.diffusion(x, t), tf.shape(x))
+
+    both.get_concrete_function()  # a dtype that the SDE does not take shows here
+    return lambda x, t: both(tf.cast(x, dtype), tf.cast(t, dtype))
+
+
+__all__ = ["Coefficients", "Grid", "Solution", "solve"]

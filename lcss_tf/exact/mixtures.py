@@ -2,7 +2,7 @@
 
     p_t(x) = (1/K) Σ_k Π_d q_t(x_d | μ_kd)
 
-with q_t(· | μ) the law at time t of the 1-D SDE that starts from a component's density about
+with q_t(· | μ) the density at time t of the 1-D SDE that starts from a component's density about
 μ. So all that is needed are densities in one dimension:
 
 - a Gaussian component and a closed-form marginal: the data's own closed form;
@@ -11,6 +11,9 @@ with q_t(· | μ) the law at time t of the 1-D SDE that starts from a component'
 - else the Fokker–Planck equation, from every distinct coordinate of a mean.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from scipy.integrate import trapezoid
@@ -18,11 +21,11 @@ from scipy.interpolate import BSpline, make_interp_spline
 from scipy.special import logsumexp
 
 from lcss_tf.errors import UsageError
-from lcss_tf.exact.coefficients import Coefficients
-from lcss_tf.exact.fokker_planck import Grid, solve
+from lcss_tf.exact.fokker_planck import Coefficients, Grid, solve
+from lcss_tf.typing import Array, SDELike
 
 _FALL = 60.0  # nats below its peak, where a component's density ends
-_SPREAD = 12.0  # deviations of the noise to either side of the data
+_SPREAD = 12.0  # standard deviations of the noise to either side of the data
 _HEAVY = 300.0  # times the core: the extent where tails are heavy
 
 
@@ -49,10 +52,18 @@ class ExactMixture:
         at 0), so has the score, whose error near it is about 1e-3.
 
     Raises:
-      ValueError: data or an SDE that cannot be treated so, or a density that leaves the grid.
+      UsageError: data or an SDE that cannot be treated so, or a density that leaves the grid.
     """
 
-    def __init__(self, data, sde, times, spacing=0.15, time_step=0.1, extent=None):
+    def __init__(
+        self,
+        data: Any,
+        sde: SDELike,
+        times: Sequence[float],
+        spacing: float = 0.15,
+        time_step: float = 0.1,
+        extent: float | None = None,
+    ) -> None:
         self.times = np.asarray(times, np.float64)
         accuracy = (spacing, time_step, extent)
         if self.times.ndim != 1 or not len(times) or np.any(self.times < 0):
@@ -64,29 +75,29 @@ class ExactMixture:
             )
         has_marginal = getattr(sde, "has_marginal", False)
         if has_marginal and hasattr(data, "score"):
-            self._law = _ClosedForm(data, sde, self.times)
+            self._density = _ClosedForm(data, sde, self.times)
         elif not hasattr(data, "component_log_density"):
             raise UsageError(
                 "ExactMixture expects data with `component_log_density(u)`, the log density of a "
                 f"coordinate about its mean; {type(data).__name__} has none."
             )
         elif has_marginal:
-            self._law = _Mixed(data.means, _Smoothed(data, sde, self.times, accuracy))
+            self._density = _Mixed(data.means, _Smoothed(data, sde, self.times, accuracy))
         else:
-            self._law = _Mixed(data.means, _Solved(data, sde, self.times, accuracy))
-        self.error = self._law.error
+            self._density = _Mixed(data.means, _Solved(data, sde, self.times, accuracy))
+        self.error = self._density.error
 
-    def log_prob(self, x, i):
+    def log_prob(self, x: Array, i: int) -> Array:
         """log p_t(x) float64 [N] at t = times[i], for x [N, D]."""
-        return self._law.log_prob(np.asarray(x, np.float64), i)
+        return self._density.log_prob(np.asarray(x, np.float64), i)
 
-    def score(self, x, i):
+    def score(self, x: Array, i: int) -> Array:
         """∇ log p_t(x) float64 [N, D] at t = times[i], for x [N, D]."""
-        return self._law.score(np.asarray(x, np.float64), i)
+        return self._density.score(np.asarray(x, np.float64), i)
 
 
 class _ClosedForm:
-    """What the data know of themselves."""
+    """The closed form that the data set itself has."""
 
     def __init__(self, data, sde, times):
         self._data = data
@@ -101,18 +112,18 @@ class _ClosedForm:
 
 
 class _Mixed:
-    """A mixture of products of `law`'s densities."""
+    """A mixture of products of densities in one dimension."""
 
-    def __init__(self, means, law):
-        self._count, self._law = len(means), law
-        self.error = law.error
+    def __init__(self, means, density):
+        self._count, self._density = len(means), density
+        self.error = density.error
 
     def log_prob(self, x, i):
-        log_components, _ = self._law(x, i)
+        log_components, _ = self._density(x, i)
         return logsumexp(log_components, axis=1) - np.log(self._count)
 
     def score(self, x, i):
-        log_components, scores = self._law(x, i)
+        log_components, scores = self._density(x, i)
         weights = np.exp(log_components - logsumexp(log_components, axis=1, keepdims=True))
         return np.stack([np.sum(weights * score, axis=1) for score in scores], axis=1)
 
@@ -222,7 +233,7 @@ def _grid(data, sde, largest, end, accuracy):
 
 
 def _width_and_reach(data):
-    """s of ∫q² = 1/(2√π s), which is a Gaussian's deviation, and where q has fallen by `_FALL`."""
+    """s of ∫q² = 1/(2√π s), for a Gaussian its std, and where q has fallen by `_FALL`."""
     r = np.geomspace(1e-8, 1e8, 8_001)
     log_q = _component(data, np.stack([-r, r]))
     top = log_q.max()
@@ -233,7 +244,7 @@ def _width_and_reach(data):
 
 
 def _check_elementwise(sde, dimension, times):
-    """Raises ValueError unless each coordinate's drift and diffusion are its own affair."""
+    """Raises UsageError unless drift and diffusion act on each coordinate by itself."""
     x = np.random.RandomState(0).normal(size=(8, dimension))
     t = np.linspace(0.1, 0.9, 8) * max(times.max(), 1e-3)
     alone, together = Coefficients(sde), Coefficients(sde, dimension).at(x, t)
@@ -245,3 +256,6 @@ def _check_elementwise(sde, dimension, times):
                     f"of x_i and t; {type(sde).__name__}'s coordinate {d} of {dimension} differs "
                     "from what it is alone."
                 )
+
+
+__all__ = ["ExactMixture"]

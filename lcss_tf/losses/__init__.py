@@ -1,12 +1,8 @@
-"""Score-matching losses, one per file."""
+"""Score-matching losses: LCSS, and the classical ones to compare it with."""
 
-from lcss_tf.losses.base import Loss
-from lcss_tf.losses.dsm import DSMLoss
-from lcss_tf.losses.finite_difference import FDSSMLoss
-from lcss_tf.losses.implicit import ISMLoss
+from lcss_tf.losses.base import Loss, likelihood, noise_scale
+from lcss_tf.losses.classical import DSMLoss, FDSSMLoss, ISMLoss, SSMLoss
 from lcss_tf.losses.lcss import LCSSLoss
-from lcss_tf.losses.sliced import SSMLoss
-from lcss_tf.losses.weighting import likelihood, noise_scale
 
 __all__ = [
     "DSMLoss",

@@ -8,22 +8,65 @@ SDE, never a network, and is a pure function of its seed.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.losses.times import TIME_SAMPLINGS
 from lcss_tf.registry import WEIGHTINGS
+from lcss_tf.typing import ScoreFn, Seed, Shape, Tensor
+
+# The times of a batch -----------------------------------------------------------------------
+
+
+def stratified(seed: Seed, batch: int, global_batch: int) -> Tensor:
+    """One uniform draw in each of `global_batch` equal slices of [0, 1): [batch].
+
+    The seed's row says which slices are this replica's, so that all replicas
+    together cover all of them. Same expectation as independent draws, far less
+    variance.
+    """
+    seed = random.as_seed(seed)
+    first = seed[2] if seed.shape == (3,) else 0
+    slices = tf.cast(first + tf.range(batch), tf.float32)
+    return (slices + random.uniform(seed, (batch,))) / tf.cast(global_batch, tf.float32)
+
+
+def independent(seed: Seed, batch: int, global_batch: int) -> Tensor:
+    """Independent uniform draws over [0, 1): [batch]."""
+    del global_batch
+    return random.uniform(seed, (batch,))
+
+
+TIME_SAMPLINGS = {"stratified": stratified, "independent": independent}
+
+
+# The weighting λ(t) -------------------------------------------------------------------------
+
+
+@WEIGHTINGS.register
+def noise_scale(sde: Any, t: Tensor) -> Tensor:
+    """λ = s(t)² [B]: every time counts alike in units of its own noise. For sample quality."""
+    return sde.noise_scale(t) ** 2
+
+
+@WEIGHTINGS.register
+def likelihood(sde: Any, t: Tensor) -> Tensor:
+    """λ = g(0, t)² [B]: the weighted loss bounds the negative log-likelihood (Song et al. 2021)."""
+    return tf.reshape(sde.diffusion(tf.zeros_like(t)[:, None], t), [-1]) ** 2
+
+
+# The contract -------------------------------------------------------------------------------
 
 
 class LossValues(NamedTuple):
     """One batch's loss: per example [B], weighted and reduced; its terms likewise; the times."""
 
-    per_example: tf.Tensor
-    terms: dict
-    t: tf.Tensor
+    per_example: Tensor
+    terms: dict[str, Tensor]
+    t: Tensor
 
 
 class Loss:
@@ -36,12 +79,17 @@ class Loss:
         mean squared error of the noise prediction; "sum": the sum, that is J itself.
 
     Raises:
-      ValueError: an unknown name.
+      UsageError: an unknown name.
     """
 
-    differentiates_score = False  # whether it takes derivatives of the score by x
+    differentiates_score: bool = False  # whether it takes derivatives of the score by x
 
-    def __init__(self, weighting="noise_scale", time_sampling="stratified", reduction="mean"):
+    def __init__(
+        self,
+        weighting: str | Callable[[Any, Tensor], Tensor] = "noise_scale",
+        time_sampling: str = "stratified",
+        reduction: str = "mean",
+    ) -> None:
         if time_sampling not in TIME_SAMPLINGS:
             raise UsageError(
                 f"time_sampling must be one of {sorted(TIME_SAMPLINGS)}; got {time_sampling!r}."
@@ -52,33 +100,44 @@ class Loss:
         self.reduction = reduction
         self._draw_times = TIME_SAMPLINGS[time_sampling]
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.terms is Loss.terms and cls.per_example is Loss.per_example:
             raise TypeError(f"{cls.__name__} must define terms(...) or per_example(...).")
 
-    def check(self, sde):
-        """Raises ValueError if the SDE lacks something that this loss needs."""
+    def check(self, sde: Any) -> None:
+        """Raises UsageError if the SDE lacks something that this loss needs."""
 
-    def terms(self, score_fn, sde, x0, t, seed):
+    def terms(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
+    ) -> dict[str, Tensor]:
         """The additive terms of J by name, each [B]."""
         return {"loss": self.per_example(score_fn, sde, x0, t, seed)}
 
-    def per_example(self, score_fn, sde, x0, t, seed):
+    def per_example(self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
         """J [B], unweighted, summed over the data's dimensions."""
         return tf.add_n(list(self.terms(score_fn, sde, x0, t, seed).values()))
 
-    def sample_times(self, sde, seed, batch, global_batch=None):
+    def sample_times(
+        self, sde: Any, seed: Seed, batch: int, global_batch: int | None = None
+    ) -> Tensor:
         """Times in [t_min, T], [batch]."""
         u = self._draw_times(seed, batch, batch if global_batch is None else global_batch)
         return sde.t_min + (sde.T - sde.t_min) * u
 
-    def scale(self, sde, t, shape):
+    def scale(self, sde: Any, t: Tensor, shape: Shape) -> Tensor:
         """What J is multiplied by, [B]: λ(t), and 2/D for the reduction "mean"."""
         factor = 2.0 / math.prod(shape[1:]) if self.reduction == "mean" else 1.0
         return factor * self.weighting(sde, t)
 
-    def __call__(self, score_fn, sde, x0, seed, global_batch=None):
+    def __call__(
+        self,
+        score_fn: ScoreFn,
+        sde: Any,
+        x0: Tensor,
+        seed: Seed,
+        global_batch: int | None = None,
+    ) -> LossValues:
         """Draws times, evaluates, weights and reduces.
 
         Args:
@@ -96,3 +155,6 @@ class Loss:
         scale = self.scale(sde, t, x0.shape)
         terms = {name: scale * value for name, value in terms.items()}
         return LossValues(tf.add_n(list(terms.values())), terms, t)
+
+
+__all__ = ["TIME_SAMPLINGS", "Loss", "LossValues", "likelihood", "noise_scale"]

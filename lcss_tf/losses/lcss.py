@@ -1,23 +1,42 @@
 """LCSS: score matching without the Jacobian's trace (Osada et al., NeurIPS 2024).
 
 Implicit score matching minimises ½‖S‖² + tr ∇S. Stein's identity gives the trace,
-averaged over a Gaussian of deviation σ about x, from values of S alone:
+averaged over a Gaussian of standard deviation σ about x, from values of S alone:
 
     E_{x' ~ N(x, σ²I)}[tr ∇S(x')] = E_{x'}[S(x')·(x' − x)]/σ²
 
 so that neither a derivative nor the transition density is needed, and the SDE is free.
 """
 
+from typing import Any, NamedTuple
+
 import tensorflow as tf
 
 from lcss_tf import random, xla
+from lcss_tf.errors import UsageError
 from lcss_tf.losses.base import Loss
-from lcss_tf.losses.directions import DIRECTIONS
-from lcss_tf.losses.lcss_options import Plan, completed
-from lcss_tf.losses.points import in_one_pass
 from lcss_tf.ops import like, shape_of, sum_over_data
 from lcss_tf.registry import LOSSES
-from lcss_tf.sdes.kernels import GaussianKernel
+from lcss_tf.sdes.path import GaussianKernel
+from lcss_tf.typing import ScoreFn, Seed, Tensor
+
+DIRECTIONS = {"gaussian": random.normal, "sphere": random.sphere, "rademacher": random.rademacher}
+"""Random directions z with E zzᵀ = I, by name."""
+
+_RADIUS = {"path": None, "transition": 0.9, "gaussian": 0.1}
+_ESTIMATORS = ("plain", "control_variate", "antithetic")
+
+
+class Plan(NamedTuple):
+    """How the smoothed trace and the norm are estimated; see `LCSSLoss`. None: the default."""
+
+    smoothing: str | None
+    estimator: str | None
+    norm_at: str | None
+    radius: float | None
+    directions: str
+    num_directions: int
+    cap: float | None
 
 
 @LOSSES.register
@@ -36,7 +55,7 @@ class LCSSLoss(Loss):
         ElementwiseSDE. The minimiser is the exact score of the simulated x_t, by one
         evaluation, and no radius is to be chosen. On an affine SDE this is denoising
         score matching, as is "transition" at radius 1.
-      None: what the SDE says it is learnt by best, `sde.smoothing`: "path" where it exists,
+      None: the SDE's own choice, `sde.smoothing`: "path" where it exists,
         else "gaussian" with the control variate.
 
     estimator, for gaussian and transition smoothing:
@@ -61,25 +80,25 @@ class LCSSLoss(Loss):
       **options: of `Loss`.
 
     Raises:
-      ValueError: an unknown option, or a combination that estimates something else.
+      UsageError: an unknown option, or a combination that estimates something else.
     """
 
     def __init__(
         self,
-        smoothing=None,
-        estimator=None,
-        norm_at=None,
-        radius=None,
-        directions="gaussian",
-        num_directions=1,
-        cap=None,
-        **options,
-    ):
+        smoothing: str | None = None,
+        estimator: str | None = None,
+        norm_at: str | None = None,
+        radius: float | None = None,
+        directions: str = "gaussian",
+        num_directions: int = 1,
+        cap: float | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         asked = Plan(smoothing, estimator, norm_at, radius, directions, num_directions, cap)
         self._asked = completed(asked)
 
-    def plan(self, sde=None):
+    def plan(self, sde: Any = None) -> Plan:
         """The options with defaults filled in; where smoothing is None, by the SDE's choice."""
         asked = self._asked
         if asked.smoothing is not None:
@@ -88,12 +107,15 @@ class LCSSLoss(Loss):
             asked = asked._replace(estimator="control_variate")
         return completed(asked._replace(smoothing=sde.smoothing))
 
-    def check(self, sde):
+    def check(self, sde: Any) -> None:
+        """Raises UsageError if the SDE contradicts itself, or lacks the weights it would need."""
         sde.check()
         if self.plan(sde).smoothing == "path":
             sde.check_weights()
 
-    def terms(self, score_fn, sde, x0, t, seed):
+    def terms(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
+    ) -> dict[str, Tensor]:
         """norm = ½‖S‖² and trace, the smoothed trace's estimate, each [B]."""
         plan = self.plan(sde)
         path_seed, z_seed = random.fold_in(seed, "path"), random.fold_in(seed, "direction")
@@ -105,8 +127,10 @@ class LCSSLoss(Loss):
         kernel = _KERNELS[plan.smoothing](plan, sde, x0, t, path_seed)
         return self.terms_for_noise(score_fn, kernel, t, tf.stack(z), plan)
 
-    def terms_for_noise(self, score_fn, kernel, t, z, plan=None):
-        """`terms` for a given kernel (see `lcss_tf.sdes.kernels`) and directions z [K, B, ...]."""
+    def terms_for_noise(
+        self, score_fn: ScoreFn, kernel: Any, t: Tensor, z: Tensor, plan: Plan | None = None
+    ) -> dict[str, Tensor]:
+        """`terms` for a given kernel (see `lcss_tf.sdes.path`) and directions z [K, B, ...]."""
         plan = plan or self.plan()
         at_center = plan.norm_at == "center" or plan.estimator == "control_variate"
         directions = tf.unstack(z)
@@ -132,12 +156,134 @@ class LCSSLoss(Loss):
         return {"norm": norm, "trace": trace}
 
 
-def terms_by_weight(score, weight):
+# Options ------------------------------------------------------------------------------------
+
+
+def completed(plan: Plan) -> Plan:
+    """A checked plan, with the defaults that follow from its smoothing filled in.
+
+    Raises:
+      UsageError: an unknown option, or a combination that estimates something else.
+    """
+    _check_names(plan)
+    _check_numbers(plan)
+    if plan.smoothing is None:
+        return plan
+    gaussian = plan.smoothing == "gaussian"
+    plan = plan._replace(
+        estimator=plan.estimator or "plain",
+        norm_at=plan.norm_at or ("center" if gaussian else "perturbed"),
+        radius=_RADIUS[plan.smoothing] if plan.radius is None else plan.radius,
+    )
+    {"path": _check_path, "transition": _check_transition, "gaussian": _check_gaussian}[
+        plan.smoothing
+    ](plan)
+    return plan
+
+
+def _check_names(plan: Plan) -> None:
+    allowed = {
+        "smoothing": (None, *_RADIUS),
+        "estimator": (None, *_ESTIMATORS),
+        "norm_at": (None, "center", "perturbed"),
+        "directions": tuple(DIRECTIONS),
+    }
+    for name, known in allowed.items():
+        value = getattr(plan, name)
+        if value not in known:
+            raise UsageError(f"LCSSLoss.{name} must be one of {known}; got {value!r}.")
+
+
+def _check_numbers(plan: Plan) -> None:
+    too_small = [x for x in (plan.radius, plan.cap) if x is not None and x <= 0]
+    if too_small or plan.num_directions < 1:
+        raise UsageError(
+            "LCSSLoss expects radius > 0, cap > 0 and num_directions >= 1; got "
+            f"radius={plan.radius}, cap={plan.cap}, num_directions={plan.num_directions}."
+        )
+
+
+def _check_path(plan: Plan) -> None:
+    given = {
+        "estimator": plan.estimator != "plain",
+        "norm_at": plan.norm_at != "perturbed",
+        "radius": plan.radius is not None,
+        "directions": plan.directions != "gaussian",
+        "num_directions": plan.num_directions != 1,
+        "cap": plan.cap is not None,
+    }
+    wrong = [name for name, is_wrong in given.items() if is_wrong]
+    if wrong:
+        raise UsageError(
+            f"LCSSLoss: path smoothing takes all the noise of x_t's own path, at one evaluation, "
+            f"so it has no {', '.join(wrong)}. Leave them out, or set smoothing to 'transition' "
+            "or 'gaussian'."
+        )
+
+
+def _check_transition(plan: Plan) -> None:
+    if plan.norm_at == "center":
+        raise UsageError(
+            "LCSSLoss: transition smoothing takes the norm at x', which is distributed as "
+            "x_t; the centre is not. Use norm_at='perturbed', or smoothing='gaussian'."
+        )
+    if plan.radius > 1:
+        raise UsageError(
+            "LCSSLoss: transition smoothing expects radius <= 1 (the last step is a part of "
+            f"the noise in x_t); got {plan.radius}."
+        )
+    _check_perturbed(plan)
+
+
+def _check_gaussian(plan: Plan) -> None:
+    if plan.cap is not None:
+        raise UsageError(
+            f"LCSSLoss: cap={plan.cap} bounds the last step of smoothing='transition'; gaussian "
+            "smoothing has its radius alone."
+        )
+    if plan.norm_at == "perturbed":
+        _check_perturbed(plan)
+
+
+def _check_perturbed(plan: Plan) -> None:
+    if plan.directions != "gaussian":
+        raise UsageError(
+            f"LCSSLoss: directions={plan.directions!r} needs norm_at='center': with the norm at "
+            "x', norm and trace must average over the same Gaussian. Use directions='gaussian'."
+        )
+
+
+def check_directions(owner: str, directions: str, num_directions: int) -> None:
+    """Raises UsageError for an unknown name, or fewer than one direction."""
+    if directions not in DIRECTIONS:
+        raise UsageError(
+            f"{owner}.directions must be one of {tuple(DIRECTIONS)}; got {directions!r}."
+        )
+    if num_directions < 1:
+        raise UsageError(f"{owner} expects num_directions >= 1; got {num_directions}.")
+
+
+# Points and weights -------------------------------------------------------------------------
+
+
+def in_one_pass(score_fn: ScoreFn, points: list[Tensor], t: Tensor) -> list[Tensor]:
+    """Scores at several points [B, ...] of the same times t [B], by one call on all of them.
+
+    Returns a list of scores, each of the shape of its point.
+    """
+    copies = len(points)
+    if copies == 1:
+        return [score_fn(points[0], t)]
+    scores = score_fn(tf.concat(points, axis=0), tf.tile(t, [copies]))
+    return tf.split(scores, copies, axis=0)
+
+
+def terms_by_weight(score: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """norm = ½‖S‖² and trace = S·w for the Stein weight w of the point, each [B]."""
     return {"norm": 0.5 * sum_over_data(score**2), "trace": sum_over_data(score * weight)}
 
 
-def _last_step(plan, sde, x0, t, seed):
+def _last_step(plan: Plan, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Any:
     """The SDE's own last step, no larger than its kernel is trusted."""
     std = plan.radius * sde.noise_scale(t)
     cap = sde.kernel_cap if plan.cap is None else plan.cap
@@ -146,7 +292,7 @@ def _last_step(plan, sde, x0, t, seed):
     return sde.last_step(x0, t, std, seed)
 
 
-def _added_noise(plan, sde, x0, t, seed):
+def _added_noise(plan: Plan, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> GaussianKernel:
     """x' = x + σz about x ~ p_t."""
     x = xla.call(sde.sample_xt, x0, t, seed)
     return GaussianKernel(x, like(plan.radius * sde.noise_scale(t), x))
@@ -155,6 +301,9 @@ def _added_noise(plan, sde, x0, t, seed):
 _KERNELS = {"transition": _last_step, "gaussian": _added_noise}
 
 
-def _dot(a, b):
+def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner products over the data's axes: [K, B, ...] · [K, B, ...] -> [K, B]."""
     return tf.reduce_sum(a * b, axis=list(range(2, len(a.shape))))
+
+
+__all__ = ["DIRECTIONS", "LCSSLoss", "Plan", "check_directions", "completed", "in_one_pass"]

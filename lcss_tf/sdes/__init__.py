@@ -1,13 +1,9 @@
-"""Forward SDEs dx = f(x, t) dt + g(x, t) dw, one per file."""
+"""Forward SDEs dx = f(x, t) dt + g(x, t) dw, by kind."""
 
-from lcss_tf.sdes.affine import AffineSDE
+from lcss_tf.sdes.affine import VESDE, VPSDE, AffineSDE, SubVPSDE, VPFamily
 from lcss_tf.sdes.base import SDE
 from lcss_tf.sdes.elementwise import ElementwiseSDE
-from lcss_tf.sdes.generalized_normal import GeneralizedNormalSDE
-from lcss_tf.sdes.pearson import PearsonSDE
-from lcss_tf.sdes.subvp import SubVPSDE
-from lcss_tf.sdes.ve import VESDE
-from lcss_tf.sdes.vp import VPSDE
+from lcss_tf.sdes.heavy import GeneralizedNormalSDE, PearsonSDE
 
 __all__ = [
     "SDE",
@@ -17,5 +13,6 @@ __all__ = [
     "PearsonSDE",
     "SubVPSDE",
     "VESDE",
+    "VPFamily",
     "VPSDE",
 ]

@@ -2,26 +2,28 @@
 
     dx = f(x, t) dt + g(x, t) dw,   t in [t_min, T]
 
-An author writes four methods: `drift`, `diffusion`, `prior_sample` and
-`prior_log_prob`. Sampling x_t, the noise scale, the reverse drift, the last
-step's kernel and the moments for preconditioning then come from here, by
+An author writes four methods: `drift`, `diffusion`, `prior_sample` and `prior_log_prob`. Sampling
+x_t, the noise scale, the reverse drift and the last step's kernel then come from here, by
 simulation where there is no closed form. Nobody asks an SDE for its type.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
+from lcss_tf.arguments import Recorded
 from lcss_tf.errors import UsageError
 from lcss_tf.ops import like, shape_of, square_and_divergence
-from lcss_tf.sdes.kernels import GaussianKernel
-from lcss_tf.sdes.simulation import moments_along_path, simulate
+from lcss_tf.sdes.path import GaussianKernel, simulate
+from lcss_tf.typing import Array, Seed, Shape, Tensor
 
 _QUADRATURE_NODES, _QUADRATURE_WEIGHTS = np.polynomial.legendre.leggauss(16)
 _PRIOR_DRAWS = 16_384  # examples from which the prior's standard deviation is measured
 
 
-class SDE:
+class SDE(Recorded):
     """A forward SDE. Times t have shape [B]; data x have shape [B, ...].
 
     Class attributes, which a constructor may overwrite:
@@ -29,30 +31,41 @@ class SDE:
       t_min: smallest time seen in training.
       sampling_t_min: where samplers stop by default.
       has_marginal: whether `marginal` exists (see `AffineSDE`).
+      has_latent: whether `to_latent` and `latent_slope` exist (see `ElementwiseSDE`).
       smoothing: the smoothing by which LCSS learns this kind of SDE best; see `LCSSLoss`.
       kernel_cap: largest variance, in units of the prior's, over which `local_kernel` is
         trusted as one step.
+      measured: what `prepare` measured on the data, arrays by name; a checkpoint keeps it.
 
-    Args:
+    Args (every SDE takes these two keywords, whatever constructor its author writes):
       simulation_steps: steps from 0 to t, where x_t is simulated.
       simulation_spacing: ρ of their times t (k/N)^ρ; 1 gives equal steps, ½ equal shares of
         a noise whose g² grows like t.
 
     Raises:
-      ValueError: a number out of its range.
+      UsageError: a number out of its range.
     """
 
-    T = 1.0
-    t_min = 1e-5
-    sampling_t_min = 1e-3
-    simulation_steps = 200
-    simulation_spacing = 1.0
-    has_marginal = False
-    smoothing = "gaussian"
-    kernel_cap = 0.01
+    shared_options = ("simulation_steps", "simulation_spacing")
 
-    def __init__(self, simulation_steps=None, simulation_spacing=None):
-        # Class attributes hold the defaults: authors need not call this constructor.
+    T: float = 1.0
+    t_min: float = 1e-5
+    sampling_t_min: float = 1e-3
+    simulation_steps: int = 200
+    simulation_spacing: float = 1.0
+    has_marginal: bool = False
+    has_latent: bool = False
+    smoothing: str = "gaussian"
+    kernel_cap: float = 0.01
+    measured: Mapping[str, Array] = {}
+
+    def __init__(self) -> None:
+        """Nothing to do: class attributes hold the defaults, and authors need not call this."""
+
+    def apply_shared_options(
+        self, simulation_steps: int | None = None, simulation_spacing: float | None = None
+    ) -> dict:
+        """Sets the two options that every SDE takes; None leaves the class's own value."""
         if simulation_steps is not None:
             self.simulation_steps = simulation_steps
         if simulation_spacing is not None:
@@ -62,48 +75,60 @@ class SDE:
                 f"{type(self).__name__} expects simulation_steps >= 1 and simulation_spacing > 0; "
                 f"got {self.simulation_steps} and {self.simulation_spacing}."
             )
+        return {
+            "simulation_steps": self.simulation_steps,
+            "simulation_spacing": self.simulation_spacing,
+        }
 
     # What the author writes -------------------------------------------------------------
 
-    def drift(self, x, t):
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """f(x, t), of the shape of x."""
         raise NotImplementedError(f"{type(self).__name__} must define drift(x, t).")
 
-    def diffusion(self, x, t):
+    def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
         """g(x, t), broadcastable to x; [B, 1, ...] where it depends on t alone."""
         raise NotImplementedError(f"{type(self).__name__} must define diffusion(x, t).")
 
-    def prior_sample(self, shape, seed):
+    def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
         """x_T of `shape` [B, ...]; `seed` [2] as for ``tf.random.stateless_*``."""
         raise NotImplementedError(f"{type(self).__name__} must define prior_sample(shape, seed).")
 
-    def prior_log_prob(self, x):
+    def prior_log_prob(self, x: Tensor) -> Tensor:
         """log p_T(x) in nats, summed over the data's dimensions: [B]."""
         raise NotImplementedError(f"{type(self).__name__} must define prior_log_prob(x).")
 
-    # What follows -----------------------------------------------------------------------
+    # The data -----------------------------------------------------------------------------
 
-    def check(self):
-        """Raises ValueError if the author's methods contradict one another."""
+    def prepare(self, x0: Tensor, seed: Seed = 0) -> None:
+        """Measures on examples x0 [B, ...] what the SDE can use of them; see `measured`.
 
-    def simulation_step(self, x, s, t, seed):
+        Optional: every SDE works without. By default there is nothing to measure.
+        """
+
+    # Simulation ---------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises UsageError if the author's methods contradict one another."""
+
+    def simulation_step(self, x: Tensor, s: Tensor, t: Tensor, seed: Seed) -> Tensor:
         """x_t from x_s, s and t [B] close together: one Euler–Maruyama step."""
         h, z = like(t - s, x), random.normal(seed, shape_of(x))
         return x + self.drift(x, s) * h + self.diffusion(x, s) * tf.sqrt(h) * z
 
-    def sample_xt(self, x0, t, seed):
+    def sample_xt(self, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
         """Draws x_t given x_0 by `simulation_steps` Euler–Maruyama steps: weak order 1."""
         return simulate(self, x0, t, seed)
 
-    def sample_with_weight(self, x0, t, seed):
+    def sample_with_weight(self, x0: Tensor, t: Tensor, seed: Seed) -> tuple[Tensor, Tensor]:
         """(x_t, w): x_t given x_0, and the Stein weight w, of its shape, of all its noise.
 
         E[tr ∇S(x_t) | x_0] = E[S(x_t)·w | x_0] for every S. See `check_weights`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no sample_with_weight.")
 
-    def check_weights(self):
-        """Raises ValueError if there is no `sample_with_weight`.
+    def check_weights(self) -> None:
+        """Raises UsageError if there is no `sample_with_weight`.
 
         Here always: it takes an AffineSDE or an ElementwiseSDE.
         """
@@ -114,7 +139,9 @@ class SDE:
             "it from lcss_tf.ElementwiseSDE if its drift acts on each coordinate by itself."
         )
 
-    def noise_scale(self, t):
+    # Scales -------------------------------------------------------------------------------
+
+    def noise_scale(self, t: Tensor) -> Tensor:
         """s(t) [B]: the typical size of the noise in x_t.
 
         By default min(√∫₀ᵗ g(0, τ)² dτ, standard deviation of the prior), the
@@ -122,7 +149,7 @@ class SDE:
         """
         return tf.minimum(tf.sqrt(self.accumulated_noise(t)), self.prior_std())
 
-    def accumulated_noise(self, t):
+    def accumulated_noise(self, t: Tensor) -> Tensor:
         """∫₀ᵗ g(0, τ)² dτ [B]."""
         t = tf.convert_to_tensor(t, tf.float32)
         nodes = tf.constant((_QUADRATURE_NODES + 1) / 2, tf.float32)
@@ -133,7 +160,7 @@ class SDE:
         g = tf.reshape(g, [-1, weights.shape[0]])
         return t * tf.linalg.matvec(g**2, weights)
 
-    def prior_std(self):
+    def prior_std(self) -> float:
         """Standard deviation of one dimension of the prior, measured once."""
         if not hasattr(self, "_prior_std"):
             with tf.init_scope():
@@ -141,7 +168,15 @@ class SDE:
                 self._prior_std = float(tf.math.reduce_std(draws))
         return self._prior_std
 
-    def reverse_drift(self, x, t, score, probability_flow=False):
+    def noise_label(self, t: Tensor) -> Tensor:
+        """c_noise(t) [B], the time as the network sees it: 999 t/T, as in DDPM."""
+        return 999.0 * t / self.T
+
+    # Reverse time -------------------------------------------------------------------------
+
+    def reverse_drift(
+        self, x: Tensor, t: Tensor, score: Tensor, probability_flow: bool = False
+    ) -> Tensor:
         """Drift of the reverse-time SDE, or of the probability-flow ODE.
 
         f − ∂(g²) − g² ∇log p_t (Anderson 1982), with both correction terms
@@ -156,21 +191,28 @@ class SDE:
             correction += divergence
         return self.drift(x, t) - half * correction
 
-    def discretize(self, x, t, num_steps):
+    def discretize(self, x: Tensor, t: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
         """(f, G) of the recursion x_{i+1} = x_i + f + G z, with `num_steps` steps over [0, T]."""
         dt = self.T / num_steps
         return self.drift(x, t) * dt, self.diffusion(x, t) * np.float32(np.sqrt(dt))
 
-    def check_discretization(self, num_steps):
-        """Raises ValueError if `discretize` is not defined for so few steps."""
+    def check_discretization(self, num_steps: int) -> None:
+        """Raises UsageError if `discretize` is not defined for so few steps."""
 
-    def local_kernel(self, x_s, s, t):
+    def langevin_alpha(self, t: Tensor, num_steps: int) -> Tensor:
+        """The factor α of a Langevin corrector's step size, [B] (1 but for VP)."""
+        del num_steps
+        return tf.ones_like(t)
+
+    # The last step of a path --------------------------------------------------------------
+
+    def local_kernel(self, x_s: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, std) of x_t given x_s, for s shortly before t: one Euler step."""
         h = like(t - s, x_s)
         return x_s + self.drift(x_s, s) * h, self.diffusion(x_s, s) * tf.sqrt(h)
 
-    def earlier_time(self, t, std):
-        """s < t such that the local kernel from s to t has a deviation of about `std` [B].
+    def earlier_time(self, t: Tensor, std: Tensor) -> Tensor:
+        """s < t such that the local kernel from s to t has a standard deviation of about `std` [B].
 
         From g(0, t)² (t − s) = std², and no earlier than 0.
         """
@@ -178,29 +220,22 @@ class SDE:
         g = tf.reshape(self.diffusion(x, t), [-1])
         return tf.maximum(t - (std / g) ** 2, 0.0)
 
-    def last_step(self, x0, t, std, seed):
+    def last_step(self, x0: Tensor, t: Tensor, std: Tensor, seed: Seed) -> GaussianKernel:
         """The kernel of x_t given all of its path but a last Gaussian step of about `std` [B].
 
         Draws x_s given x_0 at s = `earlier_time(t, std)`, then asks `local_kernel`. See
-        `lcss_tf.sdes.kernels`.
+        `lcss_tf.sdes.path.GaussianKernel`.
         """
         s = self.earlier_time(t, std)
         return GaussianKernel(*self.local_kernel(self.sample_xt(x0, s, seed), s, t))
 
-    def noise_label(self, t):
-        """What the network is told of the time, [B]: 999 t/T, as in DDPM."""
-        return 999.0 * t / self.T
+    # What only some SDEs have -------------------------------------------------------------
 
-    def langevin_alpha(self, t, num_steps):
-        """The factor α of a Langevin corrector's step size, [B] (1 but for VP)."""
-        del num_steps
-        return tf.ones_like(t)
-
-    def marginal(self, t):
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha_t, sigma_t) of an affine SDE; other SDEs have none.
 
         Raises:
-          ValueError: always, here.
+          UsageError: always, here.
         """
         raise UsageError(
             f"{type(self).__name__} has no closed-form marginal (alpha_t, sigma_t): only an "
@@ -208,69 +243,7 @@ class SDE:
             "EulerMaruyama)."
         )
 
-    # Moments of x_t, for preconditioning ------------------------------------------------
-
-    def measure_moments(self, x0, seed):
-        """What `moments` needs to know of the data, measured once: a dict of arrays.
-
-        Here: mean and variance of x_t over examples and dimensions, along one
-        simulated path from the examples x0 [B, ...].
-        """
-        times, mean, variance = moments_along_path(self, x0, seed)
-        return {"times": times, "mean": mean, "variance": variance}
-
-    def moments(self, t, measured):
-        """Mean and variance (m_t, v_t), each [B], of one dimension of x_t."""
-        u = tf.sqrt(t / self.T) * tf.cast(tf.shape(measured["mean"])[0] - 1, tf.float32)
-        left = tf.clip_by_value(tf.cast(u, tf.int32), 0, tf.shape(measured["mean"])[0] - 2)
-        weight = u - tf.cast(left, tf.float32)
-
-        def interpolate(table):
-            return (1 - weight) * tf.gather(table, left) + weight * tf.gather(table, left + 1)
-
-        return interpolate(measured["mean"]), interpolate(measured["variance"])
-
-    def reference_score(self, x, t, measured):
-        """The score that the network corrects, of the shape of x.
-
-        ∇log p_T(x) − κ_t (x − m_t), κ_t = max(0, 1/v_t − 1/v_T): the prior's own score, made as
-        steep as x_t's variance asks. Samplers so start from the exact score, and in the tails
-        the probability flow never loses what holds it: a drift of |x|³ run backwards leaves
-        the data for good wherever the score falls short of the prior's.
-        """
-        m_t, v_t = (like(moment, x) for moment in self.moments(t, measured))
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            log_prior = self.prior_log_prob(x)
-        prior_score = tape.gradient(log_prior, x)
-        steepness = tf.maximum(1 / v_t - 1 / self.prior_std() ** 2, 0.0)
-        return prior_score - steepness * (x - m_t)
-
-    def evened(self, x):
-        """The coordinate, of the shape of x, in which the network sees x: x itself.
-
-        Where the noise grows with x, one in which it does not, and x itself near 0.
-        """
-        return x
-
-    def local_noise(self, x):
-        """The noise at x over that at 0, broadcastable to x: 1."""
-        return tf.ones([])
-
-    def mixed_share(self, t):
-        """r(t) = s²/v in [0, 1], v the prior's variance: how far x_t has come to the prior, [B]."""
-        return tf.minimum((self.noise_scale(t) / self.prior_std()) ** 2, 1.0)
-
-    def network_scale(self, t, measured):
-        """c(t) [B]: what the network's output is multiplied by, in units of the noise.
-
-        √(1 − r) as in the affine case, but never below 0.1: x_t need not come to the prior at
-        the rate of its noise.
-        """
-        del measured
-        return tf.sqrt(1.0 - self.mixed_share(t) + 0.01)
-
-    def broadcast_prior_sample(self, shape, seed):
+    def broadcast_prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
         """`prior_sample`, checked: the author's function must return the shape asked for."""
         x = tf.convert_to_tensor(self.prior_sample(shape, random.plain(seed)), tf.float32)
         if x.shape != tuple(shape):
@@ -281,4 +254,4 @@ class SDE:
         return x
 
 
-__all__ = ["SDE", "like", "shape_of"]
+__all__ = ["SDE"]

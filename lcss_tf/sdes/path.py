@@ -1,6 +1,13 @@
-"""Simulation of an elementwise SDE by split steps, and the Stein weight of a whole path.
+"""The path from x_0 to x_t: simulation, the times of its steps, and the Stein weights of its noise.
 
-In the latent coordinate a step from s to t is (Strang 1968; weak order 2)
+A **Stein weight** w of x given a past is −∇ log of x's conditional density: for every S,
+
+    E[tr ∇S(x)] = E[S(x)·w]
+
+**Of a last step** x' = mean + std z it is z/std: `GaussianKernel`, `LatentKernel`.
+
+**Of a whole elementwise path.** In the latent coordinate a step from s to t is (Strang 1968;
+weak order 2)
 
     half a flow,  y ← a y + std z,  half a flow
 
@@ -19,14 +26,73 @@ With P = ΣD², M = Σ(D_k z_k − ∂D_k/∂z_k), Q = Σ_k D_k ∂P/∂z_k:  w 
     y ← F(y)      :  P ← F'²P,      M ← F'M − F''P (old P),  Q ← F'³Q + 2 F'²F''P²
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.ops import like, shape_of
+from lcss_tf.typing import Seed, Tensor
 
 _CROWDING = 1.5  # of the steps towards the end: what went wrong early is forgotten
+
+
+# The kernel of the last step ----------------------------------------------------------------
+
+
+class GaussianKernel(NamedTuple):
+    """x' = mean + std z, w = z/std; std broadcastable to mean [B, ...]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def at(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(x', w), of the shape of z."""
+        return self.mean + self.std * z, z / self.std
+
+
+class LatentKernel(NamedTuple):
+    """y' = mean + std z in an SDE's latent coordinate, x' = `sde.from_latent(y')`."""
+
+    mean: Tensor
+    std: Tensor
+    sde: Any
+
+    def at(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(x', w), of the shape of z."""
+        x = self.sde.from_latent(self.mean + self.std * z)
+        return x, self.sde.weight_from_latent(x, z / self.std)
+
+
+# Simulation of any SDE ----------------------------------------------------------------------
+
+
+def simulate(sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
+    """x_t from x_0 by the SDE's `simulation_steps` steps over [0, t], each example its own t.
+
+    No gradient flows through it. Elementwise cost only.
+
+    Args:
+      sde: the SDE; its `simulation_step` is called.
+      x0: data, [B, ...].
+      t: times, [B].
+      seed: see `lcss_tf.random`.
+    """
+    num_steps, spacing = sde.simulation_steps, sde.simulation_spacing
+
+    def step(i, x):
+        k = tf.cast(i, tf.float32)
+        now, after = (t * (j / num_steps) ** spacing for j in (k, k + 1.0))
+        return i + 1, sde.simulation_step(x, now, after, random.fold_in(seed, i))
+
+    _, x_t = tf.while_loop(
+        lambda i, x: i < num_steps, step, (tf.constant(0), x0), maximum_iterations=num_steps
+    )
+    return tf.stop_gradient(x_t)
+
+
+# Simulation of an elementwise SDE -----------------------------------------------------------
 
 
 class Grid(NamedTuple):
@@ -36,24 +102,24 @@ class Grid(NamedTuple):
     t = 0.1 no more than twice as large (of 1e-5 to 1e-4, at 24 steps).
     """
 
-    start: tf.Tensor
-    end: tf.Tensor
+    start: Tensor
+    end: Tensor
     num_steps: int
     spacing: float
 
-    def time(self, k):
+    def time(self, k: Tensor) -> Tensor:
         """t_k [B] for a float tensor k."""
         left = tf.maximum(1.0 - k / self.num_steps, 0.0)
         fraction = (1.0 - left**_CROWDING) ** self.spacing
         return self.start + (self.end - self.start) * fraction
 
-    def middle(self, k):
+    def middle(self, k: Tensor) -> Tensor:
         """The middle of step k, [B]; beyond the last step its end."""
         middle = 0.5 * (self.time(k) + self.time(k + 1.0))
         return tf.where(k >= self.num_steps, self.end, middle)
 
 
-def sample(sde, y, grid, seed):
+def sample(sde: Any, y: Tensor, grid: Grid, seed: Seed) -> Tensor:
     """y_end given y_start, of the shape of y [B, ...]."""
     shape = shape_of(y)
     y = sde.flow(y, grid.start, grid.middle(tf.constant(0.0)))
@@ -68,7 +134,7 @@ def sample(sde, y, grid, seed):
     return _loop(grid, step, (y,))[0]
 
 
-def sample_with_weight(sde, y, grid, seed):
+def sample_with_weight(sde: Any, y: Tensor, grid: Grid, seed: Seed) -> tuple[Tensor, Tensor]:
     """(y_end, w), both of the shape of y [B, ...]; the same y_end as `sample`."""
     shape = shape_of(y)
     y = sde.flow(y, grid.start, grid.middle(tf.constant(0.0)))
@@ -89,10 +155,20 @@ def sample_with_weight(sde, y, grid, seed):
     return y, M / P + Q / P**2
 
 
-def _loop(grid, step, state):
+def _loop(grid: Grid, step: Callable, state: tuple) -> tuple:
     return tf.while_loop(
         lambda i, *_: i < grid.num_steps,
         step,
         (tf.constant(0), *state),
         maximum_iterations=grid.num_steps,
     )[1:]
+
+
+__all__ = [
+    "GaussianKernel",
+    "Grid",
+    "LatentKernel",
+    "sample",
+    "sample_with_weight",
+    "simulate",
+]

@@ -7,7 +7,7 @@ import tensorflow as tf
 import lcss_tf
 from lcss_tf import random
 from lcss_tf.losses import DSMLoss, LCSSLoss
-from lcss_tf.sdes.kernels import GaussianKernel
+from lcss_tf.sdes.path import GaussianKernel
 
 N, D = 200_000, 2
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import random
-from lcss_tf.score import ScoreModel
+from lcss_tf.score import Score
 
 BATCH, DIMENSION = 256, 4
 GAUSSIAN = {
@@ -25,7 +25,7 @@ def loss(request):
 
 @pytest.fixture
 def model():
-    return ScoreModel(lcss_tf.SDES["VPSDE"](), lcss_tf.PRECONDITIONINGS["noise"]())
+    return Score(lcss_tf.SDES["VPSDE"](), lcss_tf.PRECONDITIONINGS["noise"]())
 
 
 @pytest.fixture

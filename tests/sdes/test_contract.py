@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import config, random
-from lcss_tf.sdes.simulation import simulate
+from lcss_tf.sdes.path import simulate
 
 # The example's SDE, which has no closed form, keeps the contract too.
 config.import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
@@ -157,19 +158,6 @@ def test_last_step_composes(sde, x, t, radius):
     assert a.mean() == pytest.approx(b.mean(), abs=0.03)
 
 
-def test_measured_moments(sde):
-    """(m_t, v_t) of shifted data against a fresh simulation."""
-    x0 = 0.5 + 0.3 * random.normal(1, SHAPE)
-    measured = sde.measure_moments(x0, 2)
-    for time in (0.05, 0.5, 1.0):
-        t = tf.fill([SHAPE[0]], time * sde.T)
-        mean, variance = sde.moments(t, measured)
-        x_t = sde.sample_xt(x0, t, 3)
-        std = float(tf.sqrt(variance[0]))
-        assert float(tf.reduce_mean(x_t)) == pytest.approx(float(mean[0]), abs=0.03 * std)
-        assert float(tf.math.reduce_std(x_t)) == pytest.approx(std, rel=0.03)
-
-
 def test_reverse_drift_carries_the_divergence_of_state_dependent_noise():
     """For g(x) = √(1 + x²), ∂(g²) = 2x joins g² score, halved for the ODE."""
 
@@ -195,3 +183,66 @@ def test_reverse_drift_carries_the_divergence_of_state_dependent_noise():
 def test_impossible_parameters_are_refused(name, arguments):
     with pytest.raises(ValueError, match="expects .* got"):
         lcss_tf.SDES[name](**arguments)
+
+
+class Bare(lcss_tf.SDE):
+    """An SDE as an author writes it, without a constructor."""
+
+
+class Built(lcss_tf.SDE):
+    """With a constructor that knows nothing of simulation, and calls no other."""
+
+    def __init__(self, rate=2.0, *, name="built"):
+        self.rate, self.name = rate, name
+
+
+class Derived(Built):
+    """Whose own constructor calls its base's, by other arguments."""
+
+    simulation_steps = 30
+
+    def __init__(self, half_rate, **options):
+        super().__init__(2 * half_rate, **options)
+
+
+def test_every_sde_takes_the_options_of_simulation_and_remembers_its_arguments():
+    assert Bare(simulation_steps=50).simulation_steps == 50
+    assert Bare().arguments() == {"simulation_steps": 200, "simulation_spacing": 1.0}
+    built = Built(3.0, simulation_spacing=0.5)
+    assert (built.rate, built.simulation_spacing, built.simulation_steps) == (3.0, 0.5, 200)
+    assert built.arguments() == {
+        "rate": 3.0,
+        "name": "built",
+        "simulation_steps": 200,
+        "simulation_spacing": 0.5,
+    }
+    derived = Derived(1.0, name="x", simulation_steps=7)
+    assert derived.arguments() == {
+        "half_rate": 1.0,
+        "name": "x",
+        "simulation_steps": 7,
+        "simulation_spacing": 1.0,
+    }
+    assert (derived.rate, derived.simulation_steps) == (2.0, 7)
+    assert Derived(1.0).simulation_steps == 30
+    with pytest.raises(ValueError, match="simulation_steps >= 1"):
+        Built(simulation_steps=0)
+    with pytest.raises(TypeError, match="nonsense"):
+        Built(nonsense=1)
+
+
+def test_arguments_make_an_equal_sde(sde):
+    again = type(sde)(**sde.arguments())
+    assert again.arguments() == sde.arguments()
+    assert {"simulation_steps", "simulation_spacing"} <= set(sde.arguments())
+
+
+def test_gin_binds_the_options_of_simulation_of_an_sde_without_a_constructor():
+    lcss_tf.SDES.register("BareForGin")(Bare)
+    try:
+        gin.parse_config("BareForGin.simulation_steps = 50")
+        bound = gin.get_configurable("sdes.BareForGin")()
+        assert bound.simulation_steps == 50
+        assert bound.arguments()["simulation_steps"] == 50
+    finally:
+        lcss_tf.SDES._parts.pop("BareForGin")

@@ -9,7 +9,7 @@ from scipy.interpolate import CubicSpline
 import lcss_tf
 from lcss_tf import random
 from lcss_tf.sdes import SDE, ElementwiseSDE
-from lcss_tf.sdes.linearisation import phi1, phi2
+from lcss_tf.sdes.elementwise import phi1, phi2
 from lcss_tf.sdes.path import Grid
 
 ELEMENTWISE = ("GeneralizedNormalSDE", "PearsonSDE")

@@ -7,7 +7,7 @@ from scipy import stats
 
 import lcss_tf
 from lcss_tf import random
-from lcss_tf.encoding import decode, encode, interpolate
+from lcss_tf.inference.latents import decode, encode, interpolate
 from lcss_tf.samplers import DormandPrinceSolver
 
 

@@ -11,7 +11,7 @@ import lcss_tf
 from lcss_tf import random
 from lcss_tf.data import Scaling
 from lcss_tf.exact import ExactMixture
-from lcss_tf.likelihood import Likelihood, bits_per_dim
+from lcss_tf.inference.likelihood import Likelihood, bits_per_dim
 from lcss_tf.ops import like
 from lcss_tf.samplers import DormandPrinceSolver
 from tests.conftest import relative_error

@@ -1,8 +1,11 @@
-"""Examples to latents and back by the probability-flow ODE, and paths between latents.
+"""Latents of examples by the probability-flow ODE, examples of latents, and paths between latents.
 
-The ODE is an invertible map between the data and the prior. A latent x_T says all of an example;
-what lies between two latents, seen as the prior sees it, decodes to what lies between two examples.
+The ODE is an invertible map between the data and the prior: a latent x_T determines its example.
+Points between two latents, on an arc that suits the prior, decode to examples between two examples.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,53 +14,66 @@ from scipy import special
 from lcss_tf.errors import UsageError
 from lcss_tf.samplers.adaptive_ode import probability_flow
 from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
+from lcss_tf.typing import Array, ScoreFn, Tensor
 
 _POINTS = 20_001  # of the prior's tables
-_EXTENT = 1e3  # of the tables, in units of the prior's deviation
-_TOLERATED = 1e-3  # nats per dimension by which a product of laws may miss the prior
+_EXTENT = 1e3  # of the tables, in units of the prior's standard deviation
+_TOLERATED = 1e-3  # nats per dimension by which a product of densities may miss the prior
 
 
-def encode(score_fn, sde, x, solver=None, t_min=None):
+def encode(
+    score_fn: ScoreFn,
+    sde: Any,
+    x: Tensor,
+    solver: DormandPrinceSolver | None = None,
+    t_min: float | None = None,
+) -> tuple[Tensor, Tensor]:
     """Latents x_T [B, ...] of examples x [B, ...].
 
     Args:
       score_fn: the score, (x, t) -> [B, ...].
       sde: the SDE.
-      x: scaled as the score knows them.
+      x: in the units of the score, [B, ...].
       solver: a `DormandPrinceSolver`.
       t_min: the time of x; by default the SDE's `t_min`.
 
     Returns:
       (x_T, failure), the failure as in `Samples`; x_T is NaN where the ODE was not solved.
     """
-    return _carried(score_fn, sde, x, solver, (_start(sde, t_min), sde.T))
+    return _solved(score_fn, sde, x, solver, (_start(sde, t_min), sde.T))
 
 
-def decode(score_fn, sde, x_T, solver=None, t_min=None):
+def decode(
+    score_fn: ScoreFn,
+    sde: Any,
+    x_T: Tensor,
+    solver: DormandPrinceSolver | None = None,
+    t_min: float | None = None,
+) -> tuple[Tensor, Tensor]:
     """(Examples x [B, ...], failure) of latents x_T [B, ...]: the inverse of `encode`."""
-    return _carried(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
+    return _solved(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
 
 
 def _start(sde, t_min):
     return sde.t_min if t_min is None else t_min
 
 
-def _carried(score_fn, sde, x, solver, times):
+def _solved(score_fn, sde, x, solver, times):
     flow, solver = probability_flow(score_fn, sde), solver or DormandPrinceSolver()
     solution = solver.solve(lambda t, y: [flow(y[0], t)], [x], times[0], times[1:])
     finished = tf.reshape(solution.finished, [-1] + [1] * (len(x.shape) - 1))
     return tf.where(finished, solution.state[0], np.nan), solution.failure
 
 
-def interpolate(sde, first, second, fractions):
-    """Latents between pairs of latents, on the arc that the prior's own shape suggests.
+def interpolate(sde: Any, first: Array, second: Array, fractions: Sequence[float]) -> Array:
+    """Latents between pairs of latents, on an arc that suits the prior.
 
     In coordinates z in which the prior is N(0, I) the points lie on the great arc from z_1 to
     z_2, in the direction sin((1 − w)θ) z_1/‖z_1‖ + sin(wθ) z_2/‖z_2‖, θ the angle between them
-    (Shoemake 1985), and at the norm ‖z_1‖^(1−w) ‖z_2‖^w: a straight line would pass through where
-    the prior has next to no mass. For a Gaussian prior z
-    is x_T over its deviation; for another with independent, equal coordinates, the quantile of
-    N(0, 1) at which x_T is one of the prior.
+    (Shoemake 1985), and at the norm ‖z_1‖^(1−w) ‖z_2‖^w. A straight line would pass where the
+    prior has next to no mass. For a Gaussian prior z is x_T over its standard deviation. For
+    another with independent, identically distributed coordinates, z is the quantile of N(0, 1)
+    at x_T's level under the prior.
 
     Args:
       sde: the SDE.
@@ -68,7 +84,7 @@ def interpolate(sde, first, second, fractions):
       float32 array [F, B, ...]; exactly the latents given at 0 and 1.
 
     Raises:
-      ValueError: shapes that differ, or a prior whose coordinates are not independent and equal.
+      UsageError: shapes that differ, or a prior whose coordinates are not independent and equal.
     """
     first, second = (np.asarray(x, np.float64) for x in (first, second))
     if first.shape != second.shape:
@@ -77,7 +93,7 @@ def interpolate(sde, first, second, fractions):
         )
     normal = _NormalCoordinates(sde, first.shape[1:])
     pair = [normal.forward(x) for x in (first, second)]
-    # What the tables lose is put back, so that the ends are exactly what was given.
+    # The tables' rounding error is added back, so that both ends are exactly the latents given.
     lost = [x - normal.back(z) for x, z in zip((first, second), pair, strict=True)]
     points = [
         normal.back(_slerp(*pair, w)) + (1 - w) * lost[0] + w * lost[1]
@@ -120,7 +136,7 @@ class _NormalCoordinates:
         z = np.where(
             below < above, special.ndtri(below / below[-1]), -special.ndtri(above / above[0])
         )
-        finite = np.isfinite(z)  # far enough out the tables say nothing any more
+        finite = np.isfinite(z)  # far enough out the tables hold no information
         x, z = x[finite], z[finite]
         grows = np.append(True, np.diff(z) > 0)
         self._x, self._z = x[grows], z[grows]
@@ -156,3 +172,6 @@ def _continued(value, source, target):
     low = target[0] * value / source[0]
     high = target[-1] * value / source[-1]
     return np.where(value < source[0], low, np.where(value > source[-1], high, inside))
+
+
+__all__ = ["decode", "encode", "interpolate"]

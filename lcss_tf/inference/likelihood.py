@@ -5,23 +5,24 @@ alone, so that with x_T the point at which x arrives
 
     log p_0(x) = log p_T(x_T) + ∫₀ᵀ div f̃(x_t, t) dt.
 
-x_t and the integral are solved for together. It holds for every SDE: its prior and the term ∂(g²)
-of multiplicative noise come from the SDE itself.
+The solver integrates x_t and the divergence together. This holds for every SDE: the prior and the
+term ∂(g²) of multiplicative noise come from the SDE itself.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.losses.derivative import score_and_products, trace
-from lcss_tf.losses.directions import DIRECTIONS
+from lcss_tf.losses.classical import score_and_products, trace
+from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
 from lcss_tf.samplers.adaptive_ode import probability_flow
 from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
+from lcss_tf.typing import ScoreFn, Seed, Shape, Tensor
 
 DIVERGENCES = (*DIRECTIONS, "exact")
 _MOST_DIMENSIONS = 256  # of the exact trace
@@ -31,14 +32,14 @@ class LogLikelihood(NamedTuple):
     """What `Likelihood` returns.
 
     log_prob: log p_0(x) in nats [B], NaN where the ODE was not solved. latent: x_T [B, ...].
-    evaluations: int32 scalar, evaluations of the field with its divergence. failure: as in
-    `Samples`.
+    evaluations: int32 scalar, how often the field and its divergence were evaluated (NFE).
+    failure: as in `Samples`.
     """
 
-    log_prob: tf.Tensor
-    latent: tf.Tensor
-    evaluations: tf.Tensor
-    failure: tf.Tensor
+    log_prob: Tensor
+    latent: Tensor
+    evaluations: Tensor
+    failure: Tensor
 
 
 class Likelihood:
@@ -52,10 +53,16 @@ class Likelihood:
       t_min: the time of x; by default the SDE's `t_min`.
 
     Raises:
-      ValueError: another divergence, or num_probes < 1.
+      UsageError: another divergence, or num_probes < 1.
     """
 
-    def __init__(self, divergence="rademacher", num_probes=1, solver=None, t_min=None):
+    def __init__(
+        self,
+        divergence: str = "rademacher",
+        num_probes: int = 1,
+        solver: DormandPrinceSolver | None = None,
+        t_min: float | None = None,
+    ) -> None:
         if divergence not in DIVERGENCES:
             raise UsageError(f"divergence must be one of {DIVERGENCES}; got {divergence!r}.")
         if num_probes < 1:
@@ -64,8 +71,8 @@ class Likelihood:
         self.solver = solver or DormandPrinceSolver()
         self.t_min = t_min
 
-    def check(self, sde, example_shape):
-        """Raises ValueError if the times or the dimension are out of range."""
+    def check(self, sde: Any, example_shape: Shape) -> None:
+        """Raises UsageError if the times or the dimension are out of range."""
         start, dimension = self.start(sde), math.prod(example_shape)
         if not 0 <= start < sde.T:
             raise UsageError(
@@ -79,21 +86,24 @@ class Likelihood:
                 "'rademacher', with more probes if need be."
             )
 
-    def start(self, sde):
+    def start(self, sde: Any) -> float:
         """`t_min`, or the SDE's own."""
         return sde.t_min if self.t_min is None else self.t_min
 
-    def __call__(self, score_fn, sde, x, seed):
+    def __call__(self, score_fn: ScoreFn, sde: Any, x: Tensor, seed: Seed) -> LogLikelihood:
         """The `LogLikelihood` of x [B, ...]; the probes are drawn from `seed`.
 
-        With ``random.at_row(seed, row)`` an example's probe belongs to its place in all the data.
+        With ``random.at_row(seed, row)`` an example's probe depends on its index in the whole
+        data set, not on its batch.
         """
         if self.divergence == "exact":
             return self.with_probes(score_fn, sde, x, None)
         draw, seeds = DIRECTIONS[self.divergence], random.split(seed, self.num_probes)
         return self.with_probes(score_fn, sde, x, [draw(s, shape_of(x)) for s in seeds])
 
-    def with_probes(self, score_fn, sde, x, probes):
+    def with_probes(
+        self, score_fn: ScoreFn, sde: Any, x: Tensor, probes: list[Tensor] | None
+    ) -> LogLikelihood:
         """The `LogLikelihood` of x [B, ...] by given probes, a list of [B, ...]."""
         self.check(sde, x.shape[1:])
         flow = probability_flow(score_fn, sde)
@@ -107,8 +117,8 @@ class Likelihood:
         return LogLikelihood(log_prob, x_T, solution.evaluations, solution.failure)
 
 
-def bits_per_dim(log_prob, scaling, shape):
-    """Bits/dim of dequantised examples, from their log densities [B] in nats, in scaled units.
+def bits_per_dim(log_prob: Tensor, scaling: Any, shape: Shape) -> Tensor:
+    """Bits/dim of dequantised examples, from their log densities [B] in nats, in normalised units.
 
     −log p/(D ln 2) + `scaling.bits_offset`: on average no less than the bits/dim of the levels
     themselves (Theis et al. 2016).
@@ -140,3 +150,6 @@ def _exact(flow):
         return [flow(x, t), trace(flow, x, t, axes)]
 
     return rate
+
+
+__all__ = ["DIVERGENCES", "Likelihood", "LogLikelihood", "bits_per_dim"]

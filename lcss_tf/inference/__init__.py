@@ -1,0 +1,1 @@
+"""What a trained score is used for: samples, latents, likelihoods, inverse problems."""
