@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import encoding, images, xla
+from lcss_tf import images, xla
+from lcss_tf.inference import latents as encoding
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.experiment.inputs import read_examples
 from lcss_tf.experiment.recipe import restored

@@ -14,7 +14,7 @@ from lcss_tf import random, xla
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.experiment.recipe import restored
 from lcss_tf.files import write_bytes
-from lcss_tf.likelihood import Likelihood, bits_per_dim
+from lcss_tf.inference.likelihood import Likelihood, bits_per_dim
 from lcss_tf.samplers import DormandPrinceSolver
 from lcss_tf.training.distribution import replica_row
 
