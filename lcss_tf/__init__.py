@@ -1,61 +1,84 @@
 """lcss_tf: score-based diffusion models by local curvature smoothing with Stein's identity.
 
-Importing the package fills the registries; `SDES`, `NETWORKS`, `LOSSES`, ... list them.
+    import lcss_tf as lcss
+
+    model = lcss.ScoreModel(lcss.networks.MLP(width=128), lcss.sdes.VPSDE())
+    history = model.fit(x, steps=3_000, batch_size=256)
+    samples = model.sample(1_000)
+
+`ScoreModel` joins an SDE and a network. The registries `SDES`, `NETWORKS`, `LOSSES`, … list the
+parts; ``@lcss.register_sde`` and its siblings add to them. What is used is imported when it is used.
 """
 
-import importlib.util  # noqa: F401  gin's search paths expect it to be imported
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # Before TensorFlow is imported: its start-up notes hide the lines that people look for.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from lcss_tf import random  # isort: skip
-from lcss_tf.registry import (
-    CORRECTORS,
-    DATASETS,
-    EXTRACTORS,
-    LOSSES,
-    METHODS,
-    METRICS,
-    NETWORKS,
-    OPERATORS,
-    PRECONDITIONINGS,
-    PREDICTORS,
-    SAMPLERS,
-    SCHEDULES,
-    SDES,
-    WEIGHTINGS,
-    register_corrector,
-    register_dataset,
-    register_extractor,
-    register_loss,
-    register_method,
-    register_metric,
-    register_network,
-    register_operator,
-    register_preconditioning,
-    register_predictor,
-    register_sampler,
-    register_schedule,
-    register_sde,
-    register_weighting,
-)
-from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
+from lcss_tf._version import __version__  # noqa: E402
 
-from lcss_tf import (  # isort: skip
-    control,
-    data,
-    exact,
-    features,
-    layers,
-    losses,
-    metrics,
-    networks,
-    samplers,
-    score,
-)
+if TYPE_CHECKING:
+    from lcss_tf.model import ScoreModel
+    from lcss_tf.registry import (
+        CORRECTORS,
+        DATASETS,
+        EXTRACTORS,
+        LOSSES,
+        METHODS,
+        METRICS,
+        NETWORKS,
+        OPERATORS,
+        PRECONDITIONINGS,
+        PREDICTORS,
+        SAMPLERS,
+        SCHEDULES,
+        SDES,
+        WEIGHTINGS,
+        register_corrector,
+        register_dataset,
+        register_extractor,
+        register_loss,
+        register_method,
+        register_metric,
+        register_network,
+        register_operator,
+        register_preconditioning,
+        register_predictor,
+        register_sampler,
+        register_schedule,
+        register_sde,
+        register_weighting,
+    )
+    from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
 
-__version__ = "0.1.0"
+# Importing these fills the registries.
+_PARTS = ("sdes", "score", "networks", "losses", "samplers", "control", "data", "metrics")
+_MODULES = (
+    *_PARTS,
+    "callbacks",
+    "errors",
+    "exact",
+    "files",
+    "importers",
+    "inference",
+    "model",
+    "ops",
+    "plots",
+    "random",
+    "registry",
+    "training",
+    "typing",
+    "xla",
+)
+_HOMES = {
+    "ScoreModel": "model",
+    "SDE": "sdes",
+    "AffineSDE": "sdes",
+    "ElementwiseSDE": "sdes",
+    "UsageError": "errors",
+}
 
 __all__ = [
     "CORRECTORS",
@@ -69,20 +92,14 @@ __all__ = [
     "PRECONDITIONINGS",
     "PREDICTORS",
     "SAMPLERS",
+    "SCHEDULES",
     "SDE",
     "SDES",
-    "SCHEDULES",
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
-    "control",
-    "data",
-    "exact",
-    "features",
-    "layers",
-    "losses",
-    "metrics",
-    "networks",
+    "ScoreModel",
+    "__version__",
     "register_corrector",
     "register_dataset",
     "register_extractor",
@@ -94,10 +111,26 @@ __all__ = [
     "register_preconditioning",
     "register_predictor",
     "register_sampler",
-    "register_sde",
     "register_schedule",
+    "register_sde",
     "register_weighting",
-    "random",
-    "samplers",
-    "score",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on demand: ``lcss_tf.sdes``, ``lcss_tf.ScoreModel``, ``lcss_tf.SDES``."""
+    if name in _MODULES:
+        return importlib.import_module(f"lcss_tf.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"lcss_tf.{_HOMES[name]}"), name)
+    if name in __all__:
+        registry = importlib.import_module("lcss_tf.registry")
+        if name.isupper():  # a registry: it lists what its parts have registered
+            for part in _PARTS:
+                importlib.import_module(f"lcss_tf.{part}")
+        return getattr(registry, name)
+    raise AttributeError(f"module 'lcss_tf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

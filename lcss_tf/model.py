@@ -158,25 +158,34 @@ class ScoreModel:
         self.network = default_network(data.shape, num_classes)
         return True
 
-    def _prepare(self, info: DataInfo, seed: int = 0) -> TrainState:
-        """The state for examples of this kind; made anew where there is none."""
-        if self.info is not None and tuple(info.shape) != tuple(self.info.shape):
-            raise UsageError(
-                f"The model was trained on examples of shape {self.info.shape}; got "
-                f"{info.shape}. Make a new ScoreModel for other data."
-            )
+    def build(self, shape: Sequence[int], seed: int = 0) -> TrainState:
+        """Creates the weights for examples of this shape, drawn from `seed`; returns the state.
+
+        `fit` and `load` do so by themselves.
+
+        Raises:
+          UsageError: the model has been built for examples of another shape.
+        """
+        if self.network is None:
+            self.network = default_network(tuple(shape))
         if self._state is None:
+            score = Score(self.sde, self.preconditioning)
             self._state = TrainState(
-                Score(self.sde, self.preconditioning),
-                self.network,
-                info.shape,
-                self.distribution,
-                self.ema_decay,
-                seed,
+                score, self.network, shape, self.distribution, self.ema_decay, seed
             )
-        self.info = info
-        self._state.description = self.description()
+        elif tuple(shape) != self._state.shape:
+            raise UsageError(
+                f"The model has been built for examples of shape {self._state.shape}; got "
+                f"{tuple(shape)}. Make a new ScoreModel for other data."
+            )
         return self._state
+
+    def _prepare(self, info: DataInfo, seed: int = 0) -> TrainState:
+        """The state for such data."""
+        state = self.build(info.shape, seed)
+        self.info = info
+        state.description = self.description()
+        return state
 
     @property
     def distribution(self) -> Distribution:

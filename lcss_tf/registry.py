@@ -69,6 +69,14 @@ class Registry(Mapping):
             )
         return self._parts[key]
 
+    def name_of(self, part):
+        """The name under which a class is registered; None where it is not.
+
+        gin's wrappers of a class count as the class.
+        """
+        classes = getattr(part, "__mro__", (part,))
+        return next((n for c in classes for n, own in self._parts.items() if own is c), None)
+
     def __contains__(self, name):
         return self._find(name) is not None
 

@@ -140,7 +140,12 @@ RENAMED = {
     "restore.method": "posterior.method",
     "filling_error": "inpainting",
     "evaluate_likelihood": "likelihood",
-    "quality": "nfe_sweep",
+    "evaluate.poll_seconds": "Evaluation.poll_s",
+    "evaluate": "Evaluation",
+    "compare": "Comparison",
+    "benchmark": "Benchmark",
+    "input_benchmark": "InputBenchmark",
+    "quality": "NFESweep",
     "KernelDistance": "KID",
     "ClassScore": "InceptionScore",
 }

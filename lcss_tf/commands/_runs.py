@@ -27,7 +27,7 @@ _CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
 _VERSIONS = ("tensorflow", "keras", "numpy")
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
-_NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "evaluate.", "sample.")
+_NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.")
 
 
 def default_workdir(gin_file: str | Path) -> Path:

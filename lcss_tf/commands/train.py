@@ -19,8 +19,9 @@ import tensorflow as tf
 from absl import flags
 
 from lcss_tf.commands import _cli, _gin, _runs
-from lcss_tf.commands._processes import supervise
+from lcss_tf.commands._processes import own_command, supervise
 from lcss_tf.errors import UsageError
+from lcss_tf.losses import LCSSLoss
 from lcss_tf.model import ScoreModel
 from lcss_tf.training import loop, memory
 from lcss_tf.training.checkpoints import Checkpoints
@@ -50,7 +51,7 @@ flags.DEFINE_bool(
 def main(_: Sequence[str]) -> int | None:
     """The command."""
     if FLAGS.max_restarts:
-        command = [sys.executable, *sys.argv, "--max_restarts=0"]
+        command = [*own_command(), *sys.argv[1:], "--max_restarts=0"]
         return supervise(command, FLAGS.max_restarts)
     if FLAGS.deterministic or FLAGS.reproduce:
         tf.config.experimental.enable_op_determinism()
@@ -166,10 +167,8 @@ def dry_run(workdir: str | Path) -> dict[str, str]:
 
 def planned(model: ScoreModel, arguments: dict[str, Any]) -> loop.Run:
     """The `Run` that `ScoreModel.fit` would train, on data that need not be there."""
-    from lcss_tf.losses import LCSSLoss
-
     steps = arguments["steps"]
-    state = model.prepare(arguments["data"], arguments["seed"])
+    state = model.build(arguments["data"].shape, arguments["seed"])
     state.attach(arguments["optimizer"] or default_optimizer(steps))
     return loop.Run(
         state,

@@ -4,14 +4,16 @@ The ODE is an invertible map between the data and the prior: a latent x_T determ
 Points between two latents, on an arc that suits the prior, decode to examples between two examples.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from scipy import special
 
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import NotFiniteError, UsageError
+from lcss_tf.inference.runner import Runner
 from lcss_tf.samplers.adaptive_ode import probability_flow
 from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
 from lcss_tf.typing import Array, ScoreFn, Tensor
@@ -174,4 +176,65 @@ def _continued(value, source, target):
     return np.where(value < source[0], low, np.where(value > source[-1], high, inside))
 
 
-__all__ = ["decode", "encode", "interpolate"]
+class Latents:
+    """The probability-flow ODE under the average's weights, compiled, in both directions.
+
+    Args:
+      state: as of `Sampling`.
+      batch_size: examples at a time, over all replicas.
+      solver: a `DormandPrinceSolver`.
+    """
+
+    def __init__(
+        self, state: Any, batch_size: int = 64, solver: DormandPrinceSolver | None = None
+    ) -> None:
+        self._state, self._solver = state, solver or DormandPrinceSolver()
+        self._runners = {
+            way: Runner(
+                functools.partial(self._carry, way),
+                state.average,
+                state.distribution,
+                batch_size,
+                what="encode.batch_size",
+            )
+            for way in (encode, decode)
+        }
+
+    def encode(self, x: Array) -> Array:
+        """x_T, float32 [N, ...], of normalised examples x [N, ...].
+
+        Raises:
+          NotFiniteError: the ODE could not be solved; says where.
+        """
+        return self._run(encode, x)
+
+    def decode(self, x_T: Array) -> Array:
+        """Normalised examples [N, ...] of latents x_T [N, ...]: the inverse of `encode`."""
+        return self._run(decode, x_T)
+
+    def _run(self, way: Callable, x: Array) -> Array:
+        x, runner, parts = np.asarray(x, np.float32), self._runners[way], []
+        if x.shape[1:] != tuple(self._state.shape):
+            raise UsageError(
+                f"Expected examples of shape {tuple(self._state.shape)}; got {x.shape[1:]}."
+            )
+        for part in runner.parts(len(x)):
+            carried, failures = runner({"x": x[part]}, 0, part.start)
+            bad = int((~np.isfinite(carried.reshape(len(carried), -1))).any(axis=1).sum())
+            if bad:
+                failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, np.nan]])
+                raise NotFiniteError(
+                    f"{bad} of the examples {part.start} to {part.stop - 1} were not carried along "
+                    f"the ODE: {self._solver.explain(failure)}"
+                )
+            parts.append(carried)
+        return np.concatenate(parts)
+
+    def _carry(self, way: Callable, inputs: dict, seed: Any) -> tuple:
+        del seed
+        score_fn = self._state.score.score_fn(self._state.average)
+        carried, failure = way(score_fn, self._state.sde, inputs["x"], self._solver)
+        return carried, failure[None]
+
+
+__all__ = ["Latents", "decode", "encode", "interpolate"]

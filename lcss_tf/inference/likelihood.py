@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import NotFiniteError, UsageError
+from lcss_tf.inference.runner import Runner
 from lcss_tf.losses.classical import score_and_products, trace
 from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
@@ -31,14 +32,16 @@ _MOST_DIMENSIONS = 256  # of the exact trace
 class LogLikelihood(NamedTuple):
     """What `Likelihood` returns.
 
-    log_prob: log p_0(x) in nats [B], NaN where the ODE was not solved. latent: x_T [B, ...].
-    evaluations: int32 scalar, how often the field and its divergence were evaluated (NFE).
-    failure: as in `Samples`.
+    log_prob: log p_0(x) in nats [B], NaN where the ODE was not solved. error: the standard error
+    of the divergence's estimate over the probes [B]: 0 where it is exact, NaN of a single probe.
+    latent: x_T [B, ...]. nfe: int32 scalar, how often the field and its divergence were
+    evaluated. failure: as in `Samples`.
     """
 
     log_prob: Tensor
+    error: Tensor
     latent: Tensor
-    evaluations: Tensor
+    nfe: Tensor
     failure: Tensor
 
 
@@ -108,13 +111,26 @@ class Likelihood:
         self.check(sde, x.shape[1:])
         flow = probability_flow(score_fn, sde)
         rate = _exact(flow) if self.divergence == "exact" else _hutchinson(flow, probes)
-        state = [x, tf.zeros(shape_of(x)[:1], x.dtype)]
+        columns = 1 if self.divergence == "exact" else len(probes or ())
+        state = [x, tf.zeros((shape_of(x)[0], columns), x.dtype)]
         solution = self.solver.solve(
             lambda t, state: rate(state[0], t), state, self.start(sde), [sde.T]
         )
-        x_T, integral = solution.state
-        log_prob = tf.where(solution.finished, sde.prior_log_prob(x_T) + integral, np.nan)
-        return LogLikelihood(log_prob, x_T, solution.evaluations, solution.failure)
+        x_T, integrals = solution.state
+        log_prob = sde.prior_log_prob(x_T) + tf.reduce_mean(integrals, axis=1)
+        log_prob = tf.where(solution.finished, log_prob, np.nan)
+        return LogLikelihood(
+            log_prob, self._error(integrals), x_T, solution.nfe, solution.failure
+        )
+
+    def _error(self, integrals: Tensor) -> Tensor:
+        """[B] from the integrals by each probe [B, P]."""
+        count = integrals.shape[1]
+        if self.divergence == "exact":
+            return tf.zeros_like(integrals[:, 0])
+        if count == 1:
+            return tf.fill(tf.shape(integrals[:, 0]), tf.constant(np.nan, integrals.dtype))
+        return tf.math.reduce_std(integrals, axis=1) / math.sqrt(count - 1)
 
 
 def bits_per_dim(log_prob: Tensor, scaling: Any, shape: Shape) -> Tensor:
@@ -132,24 +148,116 @@ def bits_per_dim(log_prob: Tensor, scaling: Any, shape: Shape) -> Tensor:
 
 
 def _hutchinson(flow, probes):
-    """(x, t) -> [f̃, the mean over probes of vᵀ ∇f̃ v]."""
+    """(x, t) -> [f̃, vᵀ ∇f̃ v for each probe [B, P]]."""
 
     def rate(x, t):
         field, products = score_and_products(flow, x, t, probes)
         pairs = zip(probes, products, strict=True)
-        return [field, tf.add_n([sum_over_data(v * p) for v, p in pairs]) / len(probes)]
+        return [field, tf.stack([sum_over_data(v * p) for v, p in pairs], axis=1)]
 
     return rate
 
 
 def _exact(flow):
-    """(x, t) -> [f̃, tr ∇f̃]."""
+    """(x, t) -> [f̃, tr ∇f̃ [B, 1]]."""
 
     def rate(x, t):
         axes = tf.range(math.prod(x.shape[1:]))
-        return [flow(x, t), trace(flow, x, t, axes)]
+        return [flow(x, t), trace(flow, x, t, axes)[:, None]]
 
     return rate
 
 
-__all__ = ["DIVERGENCES", "Likelihood", "LogLikelihood", "bits_per_dim"]
+class Nats(NamedTuple):
+    """What `LikelihoodRunner` returns, of N examples: in the data's units, dequantised.
+
+    nats: log p(x) [N]. error: of the divergence's estimate [N], see `LogLikelihood`. log_prob: nats
+    of the normalised examples [N]. nfe: of each example [N].
+    """
+
+    nats: np.ndarray
+    error: np.ndarray
+    log_prob: np.ndarray
+    nfe: np.ndarray
+
+
+class LikelihoodRunner:
+    """A compiled likelihood under the average's weights, on all replicas.
+
+    Images of bytes are dequantised: each level becomes uniform on its width. What is drawn for an
+    example depends on (seed, its index) alone, not on batches or replicas.
+
+    Args:
+      state: as of `Sampling`.
+      likelihood: a `Likelihood`.
+      info: the `DataInfo`.
+      batch_size: examples at a time, over all replicas.
+
+    Raises:
+      UsageError: the likelihood does not fit the SDE or the dimension, or images do not say how
+        many levels they have.
+    """
+
+    def __init__(self, state: Any, likelihood: Likelihood, info: Any, batch_size: int = 64) -> None:
+        likelihood.check(state.sde, state.shape)
+        if info.kind == "image" and info.scaling.levels is None and info.scaling.is_bytes:
+            raise UsageError(
+                f"The likelihood needs dequantised images, and {info.name} does not say how many "
+                "levels its pixels have. Give its scaling some: Scaling.for_images(levels=256)."
+            )
+        self._state, self._likelihood, self._info = state, likelihood, info
+        self._dequantises = info.scaling.levels is not None
+        self._runner = Runner(
+            self._solve, state.average, state.distribution, batch_size, what="log_prob.batch_size"
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Examples at a time."""
+        return self._runner.batch_size
+
+    def __call__(self, x: Any, seed: Seed = 0, first: int = 0) -> Nats:
+        """`Nats` of normalised examples x [N, ...]; `first` is the index of the first of them.
+
+        Raises:
+          NotFiniteError: the ODE could not be solved; says where.
+        """
+        seed, parts = random.seed_for(seed, "likelihood"), []
+        x = np.asarray(x, np.float32)
+        for part in self._runner.parts(len(x)):
+            start = first + part.start
+            log_prob, error, nfe, failures = self._runner({"x": x[part]}, seed, start)
+            bad = int((~np.isfinite(log_prob)).sum())
+            if bad:
+                failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, math.nan]])
+                raise NotFiniteError(
+                    f"The likelihood of {bad} of the examples {start} to "
+                    f"{start + len(log_prob) - 1} is not finite: "
+                    f"{self._likelihood.solver.explain(failure)}"
+                )
+            parts.append((log_prob, error, np.full(len(log_prob), np.max(nfe))))
+        log_prob, error, nfe = (np.concatenate(column) for column in zip(*parts, strict=True))
+        scaling = self._info.scaling
+        # One level is one unit of dequantised images; other data keep their own units.
+        unit = scaling.level_width if self._dequantises else scaling.slope
+        nats = log_prob + math.prod(self._info.shape) * math.log(unit)
+        return Nats(nats, error, log_prob, nfe)
+
+    def _solve(self, inputs: dict, seed: Seed) -> tuple:
+        x, scaling = inputs["x"], self._info.scaling
+        if self._dequantises:
+            x = scaling.dequantise(x, random.uniform(random.fold_in(seed, "level"), x.shape))
+        score_fn = self._state.score.score_fn(self._state.average)
+        result = self._likelihood(score_fn, self._state.sde, x, random.fold_in(seed, "probe"))
+        nfe = tf.cast(result.nfe, tf.float32)
+        return result.log_prob, result.error, nfe[None], result.failure[None]
+
+
+__all__ = [
+    "DIVERGENCES",
+    "Likelihood",
+    "LikelihoodRunner",
+    "LogLikelihood",
+    "Nats",
+    "bits_per_dim",
+]

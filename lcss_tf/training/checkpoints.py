@@ -237,7 +237,7 @@ def step_of(path: Path) -> int | None:
 
 
 def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint: ``meta``, ``<group>/<path>`` and ``measured/<name>``."""
+    """The arrays of a checkpoint: ``meta``, ``<group>/<path>``, and what was measured."""
     meta = {
         "format": FORMAT,
         "lcss_tf": __version__,
@@ -250,6 +250,8 @@ def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
         arrays |= {f"{group}/{path}": np.asarray(v.numpy()) for path, v in variables.items()}
     for name, value in (state.score.preconditioning.measured or {}).items():
         arrays[f"measured/{name}"] = value
+    for name, value in state.sde.measured.items():
+        arrays[f"sde/{name}"] = value
     return arrays
 
 
@@ -273,7 +275,7 @@ def read(path: str | Path, variables: Mapping[str, Mapping[str, Any]]) -> dict[s
     """
     with np.load(path, allow_pickle=False) as archive:
         arrays: dict[str, Any] = {"meta": _meta(archive)}
-        arrays["measured"] = _group(archive, "measured")
+        arrays |= {name: _group(archive, name) for name in ("measured", "sde")}
         for group, targets in variables.items():
             stored = {key for key in archive.files if key.startswith(f"{group}/")}
             wanted = {f"{group}/{path}" for path in targets}
@@ -322,6 +324,8 @@ def assign(state: TrainState, arrays: Mapping[str, Any]) -> None:
                 variable.assign(arrays[group][path])
     if arrays["measured"]:
         state.score.preconditioning.measured = arrays["measured"]
+    if arrays["sde"]:
+        state.sde.measured = arrays["sde"]
     state.step = arrays["meta"]["step"]
     state.nonfinite_steps = arrays["meta"]["nonfinite_steps"]
 

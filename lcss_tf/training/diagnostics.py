@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import gin
 import numpy as np
 import tensorflow as tf
 
@@ -38,33 +37,31 @@ class BucketDiagnostics(NamedTuple):
         }
 
 
-@gin.configurable("diagnostics", denylist=["model", "loss"])
 class GradientDiagnostics:
     """Measures a loss's gradient at given weights.
 
     Args:
-      model: a `ScoreModel`.
+      score: a `Score`.
       loss: a `Loss`.
       num_draws: independent draws of noise and times for each bucket.
       batch_size: examples.
       num_buckets: equal parts of [t_min, T].
       exact_up_to: largest dimension of the data for which the bias is measured.
-      every: steps between measurements during training; 0: never.
 
     Raises:
       ValueError: num_draws < 2, or another number below 1.
     """
 
     def __init__(
-        self, model, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64, every=0
+        self, score, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64
     ):
         if num_draws < 2 or batch_size < 1 or num_buckets < 1:
             raise UsageError(
-                "diagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; got "
+                "GradientDiagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; got "
                 f"{num_draws}, {batch_size} and {num_buckets}."
             )
-        self.batch_size, self.every = batch_size, every
-        self._model, self._loss = model, loss
+        self.batch_size = batch_size
+        self._score, self._loss = score, loss
         self._num_draws, self._num_buckets = num_draws, num_buckets
         self._exact_up_to = exact_up_to
         self._exact = ISMLoss(loss.weighting, reduction=loss.reduction)
@@ -72,7 +69,7 @@ class GradientDiagnostics:
 
     def measure(self, network, x0, seed):
         """`BucketDiagnostics` at the weights of `network`, on examples x0 [B, ...]."""
-        sde = self._model.sde
+        sde = self._score.sde
         edges = np.linspace(sde.t_min, sde.T, self._num_buckets + 1)
         exact = self._exact if math.prod(x0.shape[1:]) <= self._exact_up_to else None
         rows = [
@@ -124,9 +121,9 @@ class GradientDiagnostics:
                 batch = x0.shape[0]
                 u = (tf.range(batch, dtype=tf.float32) + random.uniform(seed, (batch,))) / batch
                 t = edges[0] + (edges[1] - edges[0]) * u
-                sde = self._model.sde
+                sde = self._score.sde
                 with tf.GradientTape() as tape:
-                    score_fn = self._model.score_fn(network)
+                    score_fn = self._score.score_fn(network)
                     terms = loss.terms(score_fn, sde, x0, t, random.fold_in(seed, "noise"))
                     per_example = loss.scale(sde, t, x0.shape) * tf.add_n(list(terms.values()))
                     value = tf.reduce_mean(per_example)

@@ -101,6 +101,9 @@ class Trainer:
       make_checkpoints: (workdir, writes=…) -> `Checkpoints`; likewise.
       check_prior: (sde, data, seed) -> `PriorCheck`; likewise. None: no check.
       resume: "auto": resume a run of the same model; "force": of another model too.
+
+    Attributes:
+      show_progress: whether a line shows where the training stands.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Trainer:
         self.data_timeout_s = data_timeout_s
         self.make_step, self.make_checkpoints = make_step, make_checkpoints
         self.check_prior, self.resume = check_prior, resume
+        self.show_progress = True
 
     def train(self, run: Run, callbacks: Sequence[Any] = (), model: Any = None) -> History:
         """Trains up to `run.steps` steps in all, resuming what the workdir holds.
@@ -251,7 +255,7 @@ class _Loop:
         # Several workers must read their reports at the same step: an error then ends all.
         alone = not self._train_step.many_workers
         show("A callback's on_train_begin", keras_callbacks.on_train_begin)
-        with self._request, _Tolerant(ProgressBar, show, state.step, run) as bar:
+        with self._request, _Tolerant(self._make_bar(), show) as bar:
             while state.step < run.steps:
                 with self._saved_on_error():
                     batch = clock.waiting(self._batches)
@@ -287,6 +291,12 @@ class _Loop:
             counts = ", ".join(f"{n} ({k} times)" for n, k in self._tolerance.failures.items())
             logging.warning("What failed while training went on: %s.", counts)
         return History({name: (s, v) for name, (s, v) in self._curves.items()})
+
+    def _make_bar(self) -> Any:
+        run = self._run
+        if not self._trainer.show_progress:
+            return None
+        return ProgressBar(run.state.step, run.steps, run.batch_size)
 
     def _stops(self, report: Any) -> bool:
         """Whether to leave after this step because of a signal.
@@ -416,26 +426,29 @@ def _validation(run: Run) -> Callable[[], float]:
 
 
 class _Tolerant:
-    """The progress bar, whose failures end nothing."""
+    """The progress bar, or none; its failures end nothing."""
 
-    def __init__(self, make: Callable, tolerance: Tolerance, step: int, run: Run) -> None:
+    def __init__(self, bar: ProgressBar | None, tolerance: Tolerance) -> None:
         self._call = lambda function, *args: tolerance("The progress line", function, *args)
-        self._bar = make(step, run.steps, run.batch_size)
+        self._bar = bar
 
     def __enter__(self) -> "_Tolerant":
-        self._call(self._bar.__enter__)
+        if self._bar is not None:
+            self._call(self._bar.__enter__)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._call(self._bar.__exit__, *error)
+        if self._bar is not None:
+            self._call(self._bar.__exit__, *error)
 
     def due(self) -> bool:
         """See `ProgressBar.due`."""
-        return self._bar.due()
+        return self._bar is not None and self._bar.due()
 
     def show(self, *figures: Any) -> None:
         """See `ProgressBar.show`."""
-        self._call(self._bar.show, *figures)
+        if self._bar is not None:
+            self._call(self._bar.show, *figures)
 
 
 __all__ = ["Periodic", "Run", "Trainer", "check", "measure"]

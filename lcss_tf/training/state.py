@@ -114,15 +114,17 @@ class TrainState:
         if distribution.num_workers == 1:
             return
         variables = [v for group in self.variables().values() for v in group.values()]
-        measured = self.score.preconditioning.measured or {}
+        owners = [self.score.preconditioning, self.sde]
+        keys = [(owner, k) for owner in owners for k in sorted(owner.measured or {})]
         counts = np.int64([self.step, self.nonfinite_steps])
-        values = [v.numpy() for v in variables] + [measured[k] for k in sorted(measured)] + [counts]
+        values = [v.numpy() for v in variables] + [o.measured[k] for o, k in keys] + [counts]
         values = distribution.from_chief(values)
         for variable, value in zip(variables, values, strict=False):
             variable.assign(value)
-        moments = values[len(variables) : -1]
-        if measured:
-            self.score.preconditioning.measured = dict(zip(sorted(measured), moments, strict=True))
+        for owner, _ in keys:
+            owner.measured = dict(owner.measured)
+        for (owner, key), value in zip(keys, values[len(variables) : -1], strict=True):
+            owner.measured[key] = value
         self.step, self.nonfinite_steps = values[-1].tolist()
 
 

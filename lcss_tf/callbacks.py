@@ -1,0 +1,204 @@
+"""What is done at a rhythm while a model trains: pictures, diagnostics, a watched metric.
+
+They are Keras callbacks: pass them to `ScoreModel.fit`.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from lcss_tf import files, plots
+from lcss_tf.errors import NotFiniteError
+from lcss_tf.inference.sampling import Sampling
+from lcss_tf.metrics import MetricSuite, References, default_metrics
+from lcss_tf.training.diagnostics import GradientDiagnostics
+from lcss_tf.training.loop import Periodic, Run
+
+_SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
+_TABLE_FACTOR = 32  # points of a vector or a row for each image of a grid
+
+
+class Pictures(Periodic):
+    """Draws samples: PNGs in ``<workdir>/samples``, and in TensorBoard.
+
+    Args:
+      every: steps between pictures; 0: none.
+      num_samples: samples in an image grid; vectors and tables get 32 times as many points.
+      seed: of the samples, the same every time, so that pictures can be compared.
+      sampling: arguments of `Sampling`: sampler, batch_size, guidance, jit_compile.
+    """
+
+    def __init__(
+        self,
+        every: int = 5_000,
+        num_samples: int = 64,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(every)
+        self._num_samples, self._seed = num_samples, seed
+        self._options = dict(sampling or {})
+
+    def begin(self, run: Run) -> None:
+        """See `Periodic`."""
+        super().begin(run)
+        if not self.every:
+            return
+        self._draw = Sampling(run.state, **self._options)
+        many = run.data.kind in ("table", "vector")
+        self._count = self._num_samples * (_TABLE_FACTOR if many else 1)
+        self._real: Any = None
+
+    def act(self, step: int) -> None:
+        """Draws the pictures."""
+        summaries = self.run.summaries
+        try:
+            pictures = self._pictures()
+        except NotFiniteError as error:  # young weights: training goes on
+            logging.warning("No pictures at step %d: %s", step, error)
+            return
+        for name, picture in pictures.items():
+            summaries.picture(f"samples/{name}", picture, step, f"samples/{name}_{step:09d}.png")
+        summaries.flush()
+
+    def _pictures(self) -> dict[str, Any]:
+        data = self.run.data
+        info, plane = data.info(), data.kind == "vector" and tuple(data.shape) == (2,)
+        if data.kind == "vector" and not plane:
+            return {}
+        drawn = self._draw(self._count, self._seed, progress=False)
+        samples = info.unscale(drawn.x)
+        if plane:
+            return self._of_the_plane(samples, getattr(data, "log_density", None))
+        return plots.views(samples, info, self._real_examples(info))
+
+    def _real_examples(self, info: Any) -> Any:
+        """As many training examples as samples; the same every time."""
+        if info.kind == "image":
+            return None  # grids of images show samples alone
+        if self._real is None:
+            self._real = info.unscale(self.run.data.some_examples(self._count, "train"))
+        return self._real
+
+    def _of_the_plane(self, samples: Any, log_density: Callable | None) -> dict[str, Any]:
+        state = self.run.state
+        if log_density is None:
+            return plots.views(samples, self.run.data.info())
+        pictures = {"density": plots.density_and_samples(samples, log_density)}
+        score_fn = state.score.score_fn(state.average)
+        points = plots.grid_points()
+        for t in _SCORE_TIMES:
+            times = tf.fill([len(points)], tf.constant(t * state.sde.T, tf.float32))
+            score = score_fn(tf.constant(points), times).numpy()
+            title = f"score at t = {t * state.sde.T:.2f}"
+            pictures[f"score_t{t:.2f}"] = plots.score_field(points, score, log_density, title=title)
+        return pictures
+
+
+class Diagnostics(Periodic):
+    """Measures the variance and the bias of the loss's gradient; see `GradientDiagnostics`.
+
+    Args:
+      every: steps between measurements; 0: never.
+      make: (score, loss) -> `GradientDiagnostics`, or a ``functools.partial`` of it.
+    """
+
+    def __init__(self, every: int = 0, make: Callable = GradientDiagnostics) -> None:
+        super().__init__(every)
+        self._make = make
+
+    def begin(self, run: Run) -> None:
+        """See `Periodic`."""
+        super().begin(run)
+        if self.every:
+            self._diagnostics = self._make(run.state.score, run.loss)
+
+    def act(self, step: int) -> None:
+        """Writes ``gradient_variance_by_t/…`` and, for small data, ``gradient_bias_by_t/…``."""
+        run, count = self.run, self._diagnostics.batch_size
+        x0 = tf.convert_to_tensor(run.data.some_examples(count, "train", run.seed))
+        run.summaries.scalars(
+            self._diagnostics.scalars(run.state.network, x0, run.seed), step
+        )
+
+
+class Watch(Periodic):
+    """Measures a few samples, and keeps the best state so far.
+
+    The samples come from one seed every time, so that the curve shows the weights and not the
+    draw. The best checkpoint, ``checkpoints/best.npz``, is kept whatever `Checkpoints.keep` is;
+    what it scored is in ``best.json`` beside it, and outlives a restart.
+
+    Args:
+      every: steps between measurements; 0: never.
+      metric: an object of `METRICS` with few samples, which its name shows; by default the main
+        one of `default_metrics`. Less is better, unless `more_is_better`.
+      more_is_better: of a metric such as `InceptionScore`.
+      seed: of the samples.
+      sampling: arguments of `Sampling`: sampler, batch_size, guidance, jit_compile.
+      references: (data, seed) -> `References`, or a ``functools.partial`` of it.
+    """
+
+    def __init__(
+        self,
+        every: int = 0,
+        metric: Any = None,
+        more_is_better: bool = False,
+        seed: int = 2,
+        sampling: Mapping[str, Any] | None = None,
+        references: Callable = References,
+    ) -> None:
+        super().__init__(every)
+        self._metric, self._seed = metric, seed
+        self._sign = -1.0 if more_is_better else 1.0
+        self._options, self._make_references = dict(sampling or {}), references
+
+    def begin(self, run: Run) -> None:
+        """See `Periodic`."""
+        super().begin(run)
+        if not self.every:
+            return
+        metric = self._metric or default_metrics(run.data.info())[0]
+        self._suite = MetricSuite([metric], self._make_references(run.data, run.seed))
+        self._draw = Sampling(run.state, **self._options)
+
+    def act(self, step: int) -> None:
+        """Measures, logs ``watch/<name>``, and keeps the state if it is the best."""
+        run = self.run
+        try:
+            drawn = self._draw(self._suite.num_samples, self._seed, progress=False)
+        except NotFiniteError as error:  # young weights: training goes on
+            logging.warning("Nothing is watched at step %d: %s", step, error)
+            return
+        values = self._suite.measure([run.data.info().unscale(drawn.x)])
+        finite = {f"watch/{n}": float(v.value) for n, v in values.items() if np.isfinite(v.value)}
+        run.summaries.scalars(finite, step)
+        self._keep_if_best(step, *next(iter(values.items())))
+
+    def best(self) -> dict | None:
+        """{"metric", "value", "error", "step"} of the best so far; None before the first."""
+        checkpoints = self.run.checkpoints
+        if checkpoints is None or not checkpoints.best_path.is_file():
+            return None
+        return files.read_json(checkpoints.best_path.with_suffix(".json"))
+
+    def _keep_if_best(self, step: int, name: str, found: Any) -> None:
+        checkpoints, best = self.run.checkpoints, self.best()
+        if checkpoints is None or not self.run.state.distribution.is_chief:
+            return
+        # What another metric measured says nothing about this one.
+        before = best["value"] if best and best["metric"] == name else self._sign * math.inf
+        if not np.isfinite(found.value) or self._sign * found.value >= self._sign * before:
+            return
+        checkpoints.write(checkpoints.best_path, self.run.state)
+        record = {"metric": name, "step": step, "value": float(found.value)}
+        record["error"] = float(found.error) if np.isfinite(found.error) else None
+        files.write_text(checkpoints.best_path.with_suffix(".json"), json.dumps(record, indent=2))
+
+
+__all__ = ["Diagnostics", "Pictures", "Watch"]

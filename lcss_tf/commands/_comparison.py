@@ -1,0 +1,430 @@
+"""Losses side by side: one seed, data, network and budget; quality, seconds, memory."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tqdm.auto import tqdm
+
+from lcss_tf import files, plots, random
+from lcss_tf.commands import _gin
+from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
+from lcss_tf.exact import ExactMixture
+from lcss_tf.inference import Sampling
+from lcss_tf.metrics import MetricSuite, References
+from lcss_tf.model import ScoreModel
+from lcss_tf.ops import like
+from lcss_tf.training import Checkpoints, Periodic, Run
+from lcss_tf.training.memory import PeakMemory
+from lcss_tf.training.optimizers import default_optimizer
+
+RESULT, DIAGNOSIS = "result.json", "diagnosis.json"
+_PROGRESS = "progress.json"
+_BLOCK = 10  # steps between two looks at the clock
+_SAVE_S = 60.0  # training seconds between checkpoints
+_FOREVER = 10**9  # steps: the budgets end the training
+_POINTS = 4_096  # at which the score is compared, at each time
+_HELD_OUT_NUMBERS = 2**21  # numbers of held-out data at each time, at most
+_PICTURED = 64  # images in a grid
+_SEED = 20_240  # of the evaluator's own draws: the same for every loss
+
+
+@gin.configurable
+@dataclass
+class Comparison:
+    """Losses that are trained alike: data, network, batch, steps and seed are those of `fit`.
+
+    Each is trained until both budgets are spent, `fit.steps` and `seconds`, and
+    evaluated at both: at equal steps and at equal wall clock.
+
+    Args:
+      losses: objects of `LOSSES` by the names they go under in the tables.
+      seconds: training seconds of the equal wall clock; compilation, evaluation and
+        checkpoints do not count.
+      sdes: SDEs by name of a loss, where it is not `ScoreModel.sde`.
+      times: at which the score is compared, fractions of T.
+      metric: an object of `METRICS`, measured on samples at both budgets; None: none.
+      samplers: objects of `SAMPLERS` by name; by default the one bound to `sample`.
+      sample_repeats: sets of samples over which the metric is averaged.
+      curve_points: how often the score is compared on the way.
+      metrics: further objects of `METRICS`.
+      seeds: train every loss once with each, in place of `fit.seed`; the tables then have means
+        over seeds with standard errors.
+    """
+
+    losses: dict = gin.REQUIRED
+    seconds: float = gin.REQUIRED
+    sdes: dict = None
+    times: tuple = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+    metric: object = None
+    samplers: dict = None
+    sample_repeats: int = 1
+    curve_points: int = 8
+    metrics: tuple = ()
+    seeds: tuple = ()
+
+    def __post_init__(self) -> None:
+        self.sdes = self.sdes or {}
+        self.samplers = self.samplers or {"samples": None}
+        strangers = sorted(set(self.sdes) - set(self.losses))
+        if strangers or not self.losses:
+            raise UsageError(
+                f"Comparison.sdes has keys {strangers} that Comparison.losses has not; the losses are "
+                f"{sorted(self.losses)}."
+            )
+        if self.seconds < 0 or not all(0 < t <= 1 for t in self.times):
+            raise UsageError(
+                "Comparison expects seconds >= 0 and times in (0, 1]; got "
+                f"seconds={self.seconds}, times={self.times}."
+            )
+        slugs = {slug(name) for name in self.entries}
+        if len(slugs) < len(self.entries):
+            raise UsageError(
+                f"Comparison.losses: {sorted(self.entries)} become the folders {sorted(slugs)}; use "
+                "names that differ in letters or digits, and seeds that differ."
+            )
+
+    @property
+    def all_metrics(self) -> list:
+        """`metric` and `metrics`."""
+        return [m for m in (self.metric, *self.metrics) if m is not None]
+
+    @property
+    def entries(self) -> dict[str, tuple[str, int | None]]:
+        """{name: (loss, seed)} of all that is trained; seed None: `fit.seed`."""
+        if not self.seeds:
+            return {name: (name, None) for name in self.losses}
+        # By seeds first: a comparison that is stopped early has whole rounds.
+        return {f"{loss} (seed {s})": (loss, s) for s in self.seeds for loss in self.losses}
+
+    def build(self, name: str) -> tuple[ScoreModel, dict[str, Any]]:
+        """(a fresh model, the arguments of its `fit`) of one run.
+
+        Raises:
+          UnknownNameError: there is no such run.
+        """
+        if name not in self.entries:
+            raise UnknownNameError(f"No run named {name!r} in Comparison: {sorted(self.entries)}.")
+        loss, seed = self.entries[name]
+        given = {"sde": self.sdes[loss]} if loss in self.sdes else {}
+        model = _gin.ScoreModel(distribution=_gin.Distribution(), **given)
+        arguments = _gin.fit() | {"loss": self.losses[loss]}
+        return model, arguments | ({} if seed is None else {"seed": seed})
+
+    def check(self) -> None:
+        """Raises UsageError, before any work, for a loss that cannot train on its SDE."""
+        for loss, made in self.losses.items():
+            sde = self.sdes.get(loss) or _gin.ScoreModel().sde
+            try:
+                made.check(sde)
+            except UsageError as error:
+                raise UsageError(f"Comparison.losses[{loss!r}]: {error}") from error
+
+
+def slug(name: str) -> str:
+    """The folder of a run: its name in small letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def entry_workdir(workdir: str | Path, name: str) -> Path:
+    """Where one loss is trained."""
+    return Path(workdir) / slug(name)
+
+
+def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
+    """Trains and evaluates one run of a comparison in its own folder, and resumes by itself.
+
+    Writes ``result.json``.
+    """
+    memory = PeakMemory()
+    model, arguments = comparison.build(name)
+    arguments["optimizer"] = arguments["optimizer"] or default_optimizer(arguments["steps"])
+    budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
+    trainer = _gin.Trainer(
+        make_step=_gin.TrainStep, make_checkpoints=budgets.make_checkpoints, check_prior=None
+    )
+    trainer.show_progress = False
+    directory = entry_workdir(workdir, name)
+    with budgets:
+        model.fit(
+            **(arguments | {"steps": _FOREVER}),
+            workdir=directory,
+            callbacks=[budgets],
+            trainer=trainer,
+        )
+    files.write_json(directory / RESULT, budgets.result())
+
+
+class _Recorded(Checkpoints):
+    """Checkpoints that keep the comparison's record of their step beside them."""
+
+    def __init__(self, workdir: str | Path, record: dict, writes: bool = True) -> None:
+        super().__init__(workdir, every=_FOREVER, keep=2, writes=writes)
+        self._record, self._path = record, Path(workdir) / _PROGRESS
+
+    def write(self, path: Path, state: Any) -> Path:
+        """The record first: whichever checkpoint is restored finds its own."""
+        records = files.read_json(self._path) or {}
+        records[str(state.step)] = self._record
+        kept = dict(sorted(records.items(), key=lambda item: int(item[0]))[-4:])
+        files.write_json(self._path, kept, indent=None)
+        return super().write(path, state)
+
+
+class _Budgets(Periodic):
+    """Ends a training when both budgets are spent; times it, and evaluates it on the way.
+
+    Args:
+      comparison: the `Comparison`.
+      name: of the run.
+      steps: the budget of steps.
+      model: the model that is trained.
+      memory: started before anything was built.
+    """
+
+    def __init__(
+        self, comparison: Comparison, name: str, steps: int, model: ScoreModel, memory: PeakMemory
+    ) -> None:
+        super().__init__(_BLOCK)
+        self._comparison, self._name, self._steps = comparison, name, steps
+        self._trained, self._memory = model, memory
+        self.record: dict[str, Any] = {
+            "seconds": 0.0, "block_ms": [], "curve": [], "budgets": {}, "peak_mib": 0.0
+        }  # fmt: skip
+        self._since: float | None = None  # the first block compiles: it is not timed
+        self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
+
+    def __enter__(self) -> "_Budgets":
+        layout = "{desc} |{bar}| {percentage:3.0f}% {postfix} [{elapsed}, {remaining} left]"
+        often = 0.25 if sys.stderr.isatty() else 20.0  # seconds between two looks of the line
+        self._bar = tqdm(
+            total=1.0, desc=self._name, bar_format=layout, dynamic_ncols=True, mininterval=often
+        )
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+    def make_checkpoints(self, workdir: str | Path, writes: bool = True) -> Checkpoints:
+        """As `Trainer` wants it."""
+        return _Recorded(workdir, self.record, writes)
+
+    def begin(self, run: Run) -> None:
+        """See `Periodic`."""
+        super().begin(run)
+        if run.state.step:
+            records = files.read_json(run.workdir / _PROGRESS) or {}
+            self.record.update(records.get(str(run.state.step), {}))
+        self._saved_s = self.record["seconds"]
+        self._evaluator = Evaluator(self._comparison, self._trained, run.data, run.seed)
+        if self._done():
+            self._trained.stop_training = True
+
+    def act(self, step: int) -> None:
+        """After every block of steps."""
+        int(self.run.state.optimizer.iterations.numpy())  # waits for the step
+        now, record = time.perf_counter(), self.record
+        if self._since is None:
+            self._memory.restart()
+        else:
+            record["seconds"] += now - self._since
+            record["block_ms"].append(round(1e3 * (now - self._since) / _BLOCK, 4))
+            record["peak_mib"] = max(record["peak_mib"], self._memory.peak())
+        fraction = min(step / self._steps, self._share(), 1.0)
+        self._bar.set_postfix_str(f"{self.ms_per_step():.1f} ms/step", refresh=False)
+        self._bar.update(fraction - self._bar.n)
+        self._evaluate_if_due(step)
+        if record["seconds"] - self._saved_s > _SAVE_S:
+            self.run.checkpoints.save(self.run.state)
+            self._saved_s = record["seconds"]
+        if self._done():
+            self._trained.stop_training = True
+        self._since = time.perf_counter()
+
+    def ms_per_step(self) -> float:
+        """Median over blocks."""
+        return float(np.median(self.record["block_ms"])) if self.record["block_ms"] else 0.0
+
+    def result(self) -> dict[str, Any]:
+        """What ``result.json`` holds."""
+        run = self.run
+        return {
+            "name": self._name,
+            "loss": type(run.loss).__name__,
+            "sde": type(run.state.sde).__name__,
+            "parameters": run.state.num_parameters(),
+            "batch_size": run.batch_size,
+            "ms_per_step": self.ms_per_step(),
+            **{key: self.record[key] for key in ("peak_mib", "curve", "budgets")},
+        }
+
+    def _done(self) -> bool:
+        return {"steps", "seconds"} <= set(self.record["budgets"])
+
+    def _share(self) -> float:
+        budget = self._comparison.seconds
+        return self.record["seconds"] / budget if budget else 1.0
+
+    def _evaluate_if_due(self, step: int) -> None:
+        record, directory = self.record, self.run.workdir
+        reached = {"steps": step >= self._steps, "seconds": self._share() >= 1.0}
+        new = [n for n, is_reached in reached.items() if is_reached and n not in record["budgets"]]
+        done = len(record["curve"])
+        share = self._share() if self._comparison.seconds else min(step / self._steps, 1.0)
+        on_curve = done < len(self._marks) and share >= self._marks[done]
+        if not new and not on_curve:
+            return
+        place = {"step": step, "seconds": record["seconds"]}
+        values = self._evaluator.score_errors()
+        while done < len(self._marks) and share >= self._marks[done]:
+            done += 1
+        record["curve"] += [place | values] * (done - len(record["curve"]))
+        if new:
+            samples, pictures = self._evaluator.sample_metrics()
+            for name in new:
+                record["budgets"][name] = place | values | samples
+                for sampler, picture in pictures.items():
+                    plots.write_png(directory / f"equal_{name}_{slug(sampler)}.png", picture)
+            self.run.checkpoints.save(self.run.state)
+        self._memory.restart()  # the evaluator's memory is not the loss's
+
+
+class Evaluator:
+    """How good the average's score is: against the truth, on held-out data, by its samples.
+
+    Args:
+      comparison: the `Comparison`.
+      model: the model, prepared.
+      data: its `Dataset`.
+      seed: of the run.
+    """
+
+    def __init__(self, comparison: Comparison, model: ScoreModel, data: Any, seed: int) -> None:
+        self._comparison, self._data, self._seed = comparison, data, seed
+        self._info, sde = model.info, model.sde
+        self._times = [float(t * sde.T) for t in comparison.times]
+        self._score = tf.function(model.score_fn, jit_compile=True)
+        self._errors: Callable = lambda score: {}
+        if hasattr(data, "means"):  # a mixture
+            self._errors = _against_truth(data, sde, self._times)
+        elif sde.has_marginal:
+            self._errors = _held_out(data, sde, self._times, seed)
+        self._draws = {
+            name: Sampling(model.state, **(_gin.sample() | ({"sampler": s} if s else {})))
+            for name, s in comparison.samplers.items()
+            if comparison.all_metrics
+        }
+
+    def score_errors(self) -> dict[str, float]:
+        """Errors by time: {"score_error@0.1": …} or {"epsilon_mse@0.1": …}, and their mean."""
+        errors = self._errors(self._score)
+        if errors:
+            kind = next(iter(errors)).split("@")[0]
+            errors[f"{kind}_mean"] = float(np.mean(list(errors.values())))
+        return errors
+
+    def sample_metrics(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """The metrics of samples from each sampler and of real examples, and pictures of samples.
+
+        Means over repeats; pictures are uint8 images by sampler.
+        """
+        draws: dict[str, list[float]] = {}
+        pictures: dict[str, Any] = {}
+        for name in self._draws:
+            for k in range(self._comparison.sample_repeats):
+                for key, value in self._one_draw(name, k, pictures).items():
+                    draws.setdefault(key, []).append(value)
+        return {name: float(np.mean(values)) for name, values in draws.items()}, pictures
+
+    def _one_draw(self, name: str, k: int, pictures: dict[str, Any]) -> dict[str, float]:
+        metrics = self._comparison.all_metrics
+        try:
+            count = max(metric.num_samples for metric in metrics)
+            drawn = self._draws[name](count, _SEED + k, progress=False)
+        except NotFiniteError as error:  # young weights: the comparison goes on
+            logging.warning("%s: %s", name, error)
+            return {f"{metric.name} ({name})": float("nan") for metric in metrics}
+        samples = self._info.unscale(drawn.x)
+        picture = plots.main_view(samples, self._info, most=_PICTURED) if k == 0 else None
+        if picture is not None:
+            pictures[name] = picture
+        values: dict[str, float] = {}
+        for metric in metrics:
+            # Data that are drawn, not read, are drawn anew for every repeat.
+            suite = MetricSuite([metric], References(self._data, self._seed + k, store=False))
+            found = suite.measure([samples[: metric.num_samples]])
+            values |= {f"{key} ({name})": v.value for key, v in found.items()}
+            values |= {f"{key} (real)": v.value for key, v in suite.real_values.items()}
+        return values
+
+
+def _against_truth(data: Any, sde: Any, times: Sequence[float]) -> Callable:
+    """score -> E‖S − s*‖²/E‖s*‖² at each time, at points drawn from p_t."""
+    exact = ExactMixture(data, sde, times)
+    x0 = data.examples(np.arange(_POINTS), "test", _SEED)
+    draw = tf.function(sde.sample_xt, jit_compile=True)
+    points, truths = [], []
+    for i, t in enumerate(times):
+        x = draw(x0, tf.fill([_POINTS], t), random.seed_for(_SEED, "points", i))
+        points.append(x)
+        truths.append(np.asarray(exact.score(x.numpy(), i)))
+
+    def errors(score):
+        figures = {}
+        for t, x, truth in zip(times, points, truths, strict=True):
+            gap = score(x, tf.fill([_POINTS], t)).numpy() - truth
+            figures[f"score_error@{t:g}"] = float(np.sum(gap**2) / np.sum(truth**2))
+        return figures
+
+    return errors
+
+
+def _held_out(data: Any, sde: Any, times: Sequence[float], seed: int) -> Callable:
+    """score -> E‖σ_t S(x_t, t) + z‖²/D at each time, on held-out data under fixed noise."""
+    size = data.size("test") or _POINTS
+    per_pass = max(1, _HELD_OUT_NUMBERS // (size * int(np.prod(data.shape))))
+    repeats = min(16, per_pass)
+    x0 = tf.cast(data.some_examples(size, "test", seed), tf.float32)
+
+    def errors(score):
+        figures = {}
+        for i, t in enumerate(times):
+            t_batch, squares = tf.fill([size], t), []
+            sigma_t = like(sde.marginal(t_batch)[1], x0)
+            for k in range(repeats):
+                z = random.normal(random.seed_for(_SEED, "held out", i, k), x0.shape)
+                gap = sigma_t * score(sde.perturb(x0, t_batch, z), t_batch) + z
+                squares.append(float(tf.reduce_mean(gap**2)))
+            figures[f"epsilon_mse@{t:g}"] = float(np.mean(squares))
+        return figures
+
+    return errors
+
+
+def diagnose_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
+    """Measures one loss's gradient at the average's weights of the comparison's first run.
+
+    The same weights, examples and times for every loss on that run's SDE; a loss on another SDE
+    is measured at its own weights, whose network answers to that SDE. Writes ``diagnosis.json``.
+
+    Raises:
+      CheckpointError: the comparison has not run.
+    """
+    model, arguments = comparison.build(name)
+    loss = comparison.entries[name][0]
+    weights_of = name if loss in comparison.sdes else next(iter(comparison.entries))
+    trained = ScoreModel.load(entry_workdir(workdir, weights_of), distribution=model.distribution)
+    state, data, seed = trained.state, arguments["data"], arguments["seed"]
+    diagnostics = _gin.GradientDiagnostics(state.score, arguments["loss"])
+    x0 = tf.convert_to_tensor(data.some_examples(diagnostics.batch_size, "train", seed))
+    measured = diagnostics.measure(state.average, x0, seed)
+    result = {"name": name, "buckets": measured.buckets, "figures": measured.figures()}
+    files.write_json(entry_workdir(workdir, name) / DIAGNOSIS, result)

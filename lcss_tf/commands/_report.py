@@ -1,0 +1,151 @@
+"""The report of a run, ``report.html``: figures, pictures, neighbours, loss by t, configuration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+
+from lcss_tf import files, plots
+from lcss_tf.metrics import MetricSuite, find_neighbours
+from lcss_tf.model import ScoreModel
+from lcss_tf.plots import History, charts
+from lcss_tf.reports import data_uri, write_html
+
+_REAL = 64  # images in a grid
+_POINTS = 1_024  # vectors in a scatter plot
+_LOSS = "loss_by_t/"
+
+
+def write_report(
+    workdir: Path,
+    model: ScoreModel,
+    arguments: dict[str, Any],
+    suite: MetricSuite,
+    results: Sequence[dict],
+) -> Path:
+    """Writes ``<workdir>/report.html`` of the evaluations so far; returns its path.
+
+    Args:
+      workdir: the run's directory.
+      model: the model.
+      arguments: of its `fit`.
+      suite: the metrics, with the real data.
+      results: of `Results.all`, at least one; the last is the one shown.
+    """
+    result, info, references = results[-1], model.info, suite.references
+    data = arguments["data"]
+    place = workdir / "evaluation" / f"step_{result['step']:09d}"
+    samples = (files.read_arrays(place / "samples.npz") or {}).get("samples")
+    shown = "test" if references.split == "test" or references.has_other_split else "train"
+    most = _REAL if info.kind == "image" else _POINTS
+    real = references.examples(min(most, data.size(shown) or most), shown)
+    view = lambda x: data_uri(None if x is None else plots.main_view(x, info, most=_REAL))
+    context = {
+        "title": f"{workdir.name}: evaluation",
+        "name": workdir.name,
+        "summary": _summary(model, arguments),
+        "step": result["step"],
+        "figures": result["figures"],
+        "real_split": result["real_split"],
+        "counts": result["counts"],
+        "history": _history(results),
+        "samples": view(samples),
+        "real": view(real),
+        "neighbours": _neighbours(samples, references, info),
+        "loss_by_t": _loss_by_t(workdir),
+        "quality": _quality(workdir / "quality"),
+        "likelihood": _likelihood(workdir / "likelihood.json"),
+        "evaluation": gin.operative_config_str(),
+        "configuration": _text(workdir / "operative_config.gin"),
+        "versions": _versions(workdir),
+    }
+    return write_html(workdir / "report.html", "evaluation.html", **context)
+
+
+def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
+    parts = {
+        "data": arguments["data"].name,
+        "SDE": type(model.sde).__name__,
+        "loss": type(arguments["loss"]).__name__,
+        "network": f"{type(model.network).__name__} of {model.state.num_parameters():,} parameters",
+        "batch": arguments["batch_size"],
+        "trained steps": f"{model.step:,} of {arguments['steps']:,}",
+    }
+    return ", ".join(f"{key} {value}" for key, value in parts.items())
+
+
+def _history(results: Sequence[dict]) -> str | None:
+    """The first metric over steps, where there are several."""
+    name = next(iter(results[-1]["figures"]))
+    shown = [r for r in results if name in r["figures"]]
+    if len(shown) < 2:
+        return None
+    rows = [r["figures"][name] for r in shown]
+    values, errors = (np.array([row[key] for row in rows], float) for key in ("value", "error"))
+    series = {name: (np.array([r["step"] for r in shown]), values, errors)}
+    return data_uri(charts.over_steps(series, name))
+
+
+def _neighbours(samples: Any, references: Any, info: Any) -> dict | None:
+    if samples is None or not references.has_other_split:
+        return None
+    found = find_neighbours(samples, references)
+    if found is None:
+        return None
+    groups = {
+        "samples": found.samples,
+        "training examples, to another one": found.training,
+        "held-out examples": found.held_out,
+    }
+    picture = None
+    if info.kind == "image":
+        flat = found.pictured.reshape(-1, *found.pictured.shape[2:])
+        picture = plots.grid(flat, columns=found.pictured.shape[1])
+    return {
+        "share": found.share_memorised(),
+        "count": len(found.samples),
+        "rows": [(name, float(np.median(d)), float(d.min())) for name, d in groups.items()],
+        "picture": data_uri(picture),
+        "chart": data_uri(charts.distances(groups)),
+    }
+
+
+def _loss_by_t(workdir: Path) -> str | None:
+    """From what training logged; None where nothing was."""
+    history = History.from_workdir(workdir)
+    names = [name for name in history.names if name.startswith(_LOSS)]
+    tags = sorted(names, key=lambda tag: float(tag.removeprefix(_LOSS).split("-")[0]))
+    if not tags:
+        return None
+    curves = {tag.removeprefix(_LOSS): history.curve(tag) for tag in tags}
+    return data_uri(charts.loss_by_time(curves))
+
+
+def _quality(directory: Path) -> dict | None:
+    """What ``lcss quality`` measured, if it has run: ``quality.json`` and its picture."""
+    result = files.read_json(directory / "quality.json")
+    if result is None or not (directory / "quality.png").is_file():
+        return None
+    keys = ("sampler", "nfe", "distance", "std")
+    rows = [{key: row.get(key) for key in keys} for row in result["rows"]]
+    picture = plots.read_png(directory / "quality.png")
+    return {"metric": result["metric"], "rows": rows, "picture": data_uri(picture)}
+
+
+def _likelihood(path: Path) -> dict | None:
+    """The figures of ``lcss evaluate --likelihood``, if it has run."""
+    content = files.read_json(path)
+    figures = (content or {}).get("figures", {})
+    return {key: value for key, value in figures.items() if np.ndim(value) == 0} or None
+
+
+def _versions(workdir: Path) -> dict:
+    run = files.read_json(workdir / "run.json") or {}
+    flat = {key: run[key] for key in ("lcss_tf", "python") if key in run}
+    return flat | run.get("versions", {})
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""

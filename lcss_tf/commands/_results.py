@@ -1,0 +1,110 @@
+"""Results of evaluations on the disk: JSON for each checkpoint, CSV of all, TensorBoard."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lcss_tf import files
+from lcss_tf.metrics import MetricValue
+from lcss_tf.training.summaries import Summaries
+
+_RESULT = "result.json"
+
+
+class Results:
+    """What was measured of one run, under ``<workdir>/evaluation``.
+
+    Args:
+      workdir: the run's directory.
+      writes: whether this process writes; of several workers the chief alone does.
+    """
+
+    def __init__(self, workdir: str | Path, writes: bool = True) -> None:
+        self._workdir, self._writes = Path(workdir), writes
+        self.directory = self._workdir / "evaluation"
+
+    def place(self, step: int) -> Path:
+        """The folder of one checkpoint's results."""
+        return self.directory / f"step_{step:09d}"
+
+    def finished(self, step: int, key: str) -> dict | None:
+        """The result at a step, if it was measured under this key; otherwise None."""
+        result = files.read_json(self.place(step) / _RESULT)
+        return result if result and result.get("key") == key else None
+
+    def all(self) -> list[dict]:
+        """Every finished result, by rising step; what an interrupted run left is not among them."""
+        paths = sorted(self.directory.glob(f"step_*/{_RESULT}"))
+        return [result for path in paths if (result := files.read_json(path))]
+
+    def write(self, result: dict) -> dict[str, Any]:
+        """Writes a result, and the files made of all of them.
+
+        Args:
+          result: {"step", "key", "figures": {name: {"value", "error", "real"}}, …}.
+
+        Returns:
+          The flat figures that are written to ``<workdir>/metrics.json`` too.
+        """
+        if not self._writes:
+            return self.publish(result)
+        summaries = Summaries(self.directory)
+        for kind, key in (("evaluate", "value"), ("evaluate_error", "error")):
+            values = {f"{kind}/{name}": row[key] for name, row in result["figures"].items()}
+            finite = {name: value for name, value in values.items() if value is not None}
+            summaries.scalars(finite, result["step"])
+        summaries.close()
+        files.write_json(self.place(result["step"]) / _RESULT, result, indent=2)
+        return self.publish(result)
+
+    def publish(self, result: dict) -> dict[str, Any]:
+        """Writes ``metrics.json`` of one result and ``metrics.csv`` of all; returns the former."""
+        flat = {"step": result["step"]}
+        for name, row in result["figures"].items():
+            flat[name] = row["value"]
+            flat[f"{name}_error"] = row["error"]
+            if row["real"] is not None:
+                flat[f"{name}_of_{result['real_split']}_data"] = row["real"]
+        flat |= result["counts"]
+        if not self._writes:
+            return flat
+        files.write_json(self._workdir / "metrics.json", flat, indent=2)
+        rows = [
+            [one["step"], name, row["value"], row["error"], row["real"]]
+            for one in self.all()
+            for name, row in one["figures"].items()
+        ]
+        table = files.csv_table(["step", "metric", "value", "error", "real"], rows)
+        files.write_text(self._workdir / "metrics.csv", table)
+        return flat
+
+
+def rows(
+    values: Mapping[str, MetricValue], real: Mapping[str, MetricValue]
+) -> dict[str, dict[str, float | None]]:
+    """{name: {"value", "error", "real"}}; NaN becomes None, which JSON has."""
+    number = lambda value: float(value) if math.isfinite(value) else None
+    return {
+        name: {
+            "value": number(found.value),
+            "error": number(found.error),
+            "real": number(real[name].value) if name in real else None,
+        }
+        for name, found in values.items()
+    }
+
+
+def figures_text(flat: Mapping[str, Any]) -> str:
+    """The flat figures for people: a line each, errors behind their values."""
+    lines = []
+    for name, value in flat.items():
+        if name.endswith("_error"):
+            continue
+        try:
+            text = f"{value:,}" if value == int(value) else f"{value:,.4g}"
+        except (TypeError, ValueError):
+            text = str(value)
+        error = flat.get(f"{name}_error")
+        lines.append(f"{name:<42}{text}" + (f" ± {error:.2g}" if error else ""))
+    return "\n".join(lines)

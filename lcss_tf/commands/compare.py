@@ -1,0 +1,149 @@
+"""Trains losses side by side.
+
+python bin/compare.py --gin_file=gin/compare_losses.gin
+
+Or puts finished runs side by side:  python bin/compare.py --report runs/a runs/b
+"""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from lcss_tf.commands import _cli, _runs
+from lcss_tf.commands import _gin
+from lcss_tf.commands._comparison import (
+    DIAGNOSIS,
+    RESULT,
+    Comparison,
+    diagnose_entry,
+    entry_workdir,
+    train_entry,
+)
+from lcss_tf.commands._comparison_report import (
+    report_finished,
+    write_diagnosis,
+    write_seeds,
+    write_tables,
+)
+from lcss_tf.commands._processes import Forwarding, exit_status
+from lcss_tf.errors import UsageError
+from lcss_tf.training.workdir import only_process
+
+FLAGS = flags.FlagValues()
+_cli.gin_flags(FLAGS, "fit.steps=1_000")
+_cli.workdir_flag(FLAGS, "Its directory; runs/<gin file> by default.")
+flags.DEFINE_bool(
+    "diagnose", False,
+    "After the comparison: gradient variance and bias of every loss by time.", flag_values=FLAGS,
+)  # fmt: skip
+_cli.resume_flag(FLAGS)
+flags.DEFINE_string(
+    "entry", None, "One run of the workdir's comparison alone.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "report", False, "Finished runs side by side: --report runs/a runs/b", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "out", None, "The report's file; comparison.html beside the first run.", flag_values=FLAGS
+)
+
+
+class EntryError(UsageError):
+    """The process of one run failed."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    if FLAGS.report:
+        print(f"Read the report:  {report_finished(arguments, FLAGS.out)}")
+        return
+    if FLAGS.gin_file is None and FLAGS.workdir is None:
+        raise UsageError("Give --gin_file, or the --workdir of a comparison to resume.")
+    workdir = FLAGS.workdir or _runs.default_workdir(FLAGS.gin_file)
+    imports = FLAGS["import"].value
+    if FLAGS.gin_file is None:
+        imports = _runs.load_configuration(workdir, FLAGS.gin_bindings)
+    else:
+        _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
+    if FLAGS.entry:
+        (diagnose_entry if FLAGS.diagnose else train_entry)(Comparison(), FLAGS.entry, workdir)
+        return
+    with only_process(workdir):
+        paths = compare(workdir, imports, FLAGS.resume)
+        if FLAGS.diagnose:
+            paths += diagnose(workdir)
+    print("Written:", *paths, sep="\n  ")
+    print(f"Compare curves and figures:  tensorboard --logdir {workdir}")
+
+
+def compare(
+    workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto"
+) -> list[Path]:
+    """Trains and evaluates every loss that is not finished yet, and reports on all of them.
+
+    A process for each: its peak memory is then its own, and nothing that one leaves in memory
+    slows the next.
+
+    Args:
+      workdir: the comparison's directory; made if it is not there.
+      imports: users' modules, recorded for the processes.
+      resume: "auto", or "force": resume although the configuration differs.
+
+    Returns:
+      The paths of what was written.
+
+    Raises:
+      ConfigError, UsageError: before any work, with the remedy.
+      EntryError: a run's process failed.
+    """
+    comparison = Comparison()
+    comparison.check()
+    _runs.check_configuration(workdir, force=resume == "force")
+    _runs.write_records(workdir, _runs.records(imports))
+    for i, name in enumerate(comparison.entries):
+        if (entry_workdir(workdir, name) / RESULT).is_file():
+            print(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
+            continue
+        print(f"[{i + 1}/{len(comparison.entries)}] {name}", flush=True)
+        _in_process(workdir, "--entry", name)
+    paths = write_tables(workdir, list(comparison.entries))
+    if comparison.seeds:
+        paths = write_seeds(workdir, comparison.entries) + paths
+    print(Path(paths[0]).read_text())
+    return paths
+
+
+def diagnose(workdir: str | Path) -> list[Path]:
+    """Gradient variance and bias of every loss, at the weights of the first.
+
+    The comparison must have run. Returns the paths of what was written.
+    """
+    comparison = Comparison()
+    for name in comparison.entries:
+        if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
+            print(f"Diagnosing {name}", flush=True)
+            _in_process(workdir, "--entry", name, "--diagnose")
+    paths = write_diagnosis(workdir, list(comparison.entries))
+    print(Path(paths[0]).read_text())
+    return paths
+
+
+def _in_process(workdir: str | Path, *arguments: str) -> None:
+    devices = [f"--gin_bindings={binding}" for binding in _runs.device_bindings()]
+    command = [sys.executable, "-m", "lcss_tf", "compare", f"--workdir={workdir}"]
+    command += [*devices, *arguments]
+    with Forwarding() as forwarding:
+        process = forwarding.start(command)
+        status = exit_status(process.wait())
+    if forwarding.asked:
+        with contextlib.suppress(OSError):
+            print("\nStopped; the same command resumes.", file=sys.stderr)
+        raise SystemExit(status or 143)
+    if status:
+        raise EntryError(
+            f"{' '.join(command)} ended with status {status}; its message is above. Finished "
+            "losses are kept: the same command resumes with this one."
+        )

@@ -1,0 +1,314 @@
+"""Measures a run's samples.
+
+python bin/evaluate.py --workdir=runs/lcss_digits
+
+With --likelihood: the bits/dim of held-out images, or nats of other data; no samples.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+from absl import flags, logging
+from tqdm.auto import tqdm
+
+from lcss_tf import files, plots, random
+from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands._likelihood import likelihood, report
+from lcss_tf.commands._report import write_report
+from lcss_tf.commands._results import Results, figures_text, rows
+from lcss_tf.errors import NotFiniteError
+from lcss_tf.metrics import Features, MetricSuite, default_metrics
+from lcss_tf.model import ScoreModel
+from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, step_of
+
+FLAGS = flags.FlagValues()
+_cli.workdir_flag(FLAGS, "The run's directory.", required=True)
+flags.DEFINE_boolean("likelihood", False, "Held-out likelihood, not samples.", flag_values=FLAGS)
+_cli.bindings_flag(FLAGS, "Evaluation.seed=2")
+flags.DEFINE_string(
+    "checkpoint", "newest", "newest, best, all, a step as 4000, or a range as 1000-4000.",
+    flag_values=FLAGS,
+)  # fmt: skip
+_cli.strategy_flag(FLAGS)
+flags.DEFINE_bool(
+    "follow", False, "Evaluate checkpoints as training writes them.", flag_values=FLAGS
+)
+flags.DEFINE_bool("stats_only", False, "Only the statistics of real data.", flag_values=FLAGS)
+
+_PATIENCE_S = 5.0  # between two looks for the first checkpoint
+_BEST = -1  # stands for the step of the best checkpoint
+_KEPT = 1_024  # samples that stay on the disk, for pictures and neighbours
+_SHARD = 1_024  # samples in a file, about
+
+
+def main(_: Sequence[str]) -> None:
+    """The command."""
+    workdir = FLAGS.workdir
+    _runs.load_configuration(workdir, _cli.bindings(FLAGS))
+    while FLAGS.follow and not Checkpoints(workdir).paths():
+        time.sleep(_PATIENCE_S)
+    if FLAGS.likelihood:
+        print(report(likelihood(_runs.load_model(workdir), workdir)))
+        return
+    evaluation = Evaluation(workdir)
+    if FLAGS.stats_only:
+        for i, path in enumerate(evaluation.suite.reference_paths):
+            print(f"reference {i:<32}{path}")
+        return
+    figures = evaluation.follow() if FLAGS.follow else evaluation.run(FLAGS.checkpoint)
+    print(figures_text(figures))
+    samples = Path(workdir) / "samples"
+    grid = samples / "final_grid.png"
+    print(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
+    print(f"Read the report:       {workdir}/report.html")
+    print(f"Follow the training:   tensorboard --logdir {workdir}")
+    print(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
+
+
+@gin.configurable(denylist=["workdir"])
+class Evaluation:
+    """Measures samples of a run's checkpoints; its configuration must be loaded.
+
+    The same figures of real examples of the other split stand beside them: what a perfect model
+    would score. Writes ``metrics.json`` (of the last checkpoint evaluated), ``metrics.csv`` (of
+    all), ``report.html``, TensorBoard scalars at the checkpoints' steps and, under ``evaluation``,
+    one folder a checkpoint. A checkpoint that is evaluated already under the same configuration is
+    not evaluated again, and one that was interrupted resumes after its last finished shard.
+
+    Args:
+      workdir: the run's directory.
+      metric: an object of `METRICS`.
+      metrics: several; with neither, `default_metrics` of the data.
+      seed: of the samples.
+      poll_s: seconds between two looks for new checkpoints, when following.
+      report: whether to write ``<workdir>/report.html``.
+
+    Raises:
+      UsageError: a metric does not fit the data.
+    """
+
+    def __init__(
+        self,
+        workdir: str | Path,
+        metric: Any = None,
+        metrics: Sequence[Any] | None = None,
+        seed: int = 1,
+        poll_s: float = 10.0,
+        report: bool = True,
+    ) -> None:
+        self._workdir, self._seed = Path(workdir), seed
+        self._poll_s, self._report = poll_s, report
+        self.model = _runs.load_model(workdir)
+        self.arguments = _gin.fit()
+        data = self.arguments["data"]
+        self._distribution = self.model.distribution
+        self._chief = self._distribution.is_chief
+        chosen = list(metrics or []) + ([metric] if metric else [])
+        references = _gin.References(data, self.arguments["seed"])
+        self.suite = MetricSuite(chosen or default_metrics(data.info()), references, progress=True)
+        self._draw = self.model.sampling(**_gin.sample())
+        self._checkpoints, self._results = Checkpoints(workdir), Results(workdir, self._chief)
+
+    def run(self, checkpoint: str = "newest") -> dict[str, Any]:
+        """Evaluates checkpoints that are not evaluated yet; returns the figures of the last.
+
+        With several, one that cannot be used is left out with a warning.
+        """
+        return self._each(self._agreed(lambda: self._checkpoints.chosen(checkpoint)))
+
+    def follow(self) -> dict[str, Any]:
+        """Evaluates checkpoints as they appear, until that of the last step."""
+        seen: set[Path] = set()
+        result = None
+        while True:
+            for path in self._agreed(
+                lambda: [p for p in self._checkpoints.paths() if p not in seen]
+            ):
+                seen.add(path)
+                try:
+                    result = self._each([path])
+                except CheckpointError as error:  # training removed it meanwhile
+                    logging.warning("%s is left out: %s", path.name, error)
+                except NotFiniteError as error:  # young weights
+                    logging.warning("%s: %s", path.name, error)
+            if any((step_of(path) or 0) >= self.arguments["steps"] for path in seen):
+                if result is None:
+                    raise CheckpointError(f"No checkpoint of {self._workdir} could be evaluated.")
+                return result
+            time.sleep(self._poll_s)
+
+    def _each(self, paths: Sequence[Path]) -> dict[str, Any]:
+        done = None
+        for path in paths:
+            try:
+                done = self._one(path)
+            except (CheckpointError, NotFiniteError) as error:
+                if len(paths) == 1:
+                    raise
+                logging.warning("%s is left out: %s", path.name, error)
+        if done is None:
+            raise CheckpointError(f"None of {len(paths)} checkpoints could be evaluated.")
+        figures = self._results.publish(done)
+        if self._report and self._chief:
+            write_report(self._workdir, self.model, self.arguments, self.suite, self._results.all())
+        return figures
+
+    def _one(self, path: Path) -> dict:
+        """The result of one checkpoint: found, or measured."""
+        key, suite = self._load(path), self.suite
+        step = self.model.step
+        found = self._results.finished(step, key)
+        if found:
+            print(f"Step {step:,} is evaluated already.")
+            return found
+        print(f"Evaluating step {step:,}.", flush=True)
+        real = rows(suite.real_values, {})
+        place = self._results.place(step)
+        shards = _Shards(place / f"shards_{key[:12]}", self._draw, self.model, self._seed)
+        kept: list = []
+
+        def features() -> Iterator[dict[str, Features]]:
+            for samples, outputs in shards.features(suite):
+                if sum(map(len, kept)) < _KEPT:
+                    kept.append(samples[: _KEPT - sum(map(len, kept))])
+                yield outputs
+
+        values = suite.measure_features(features())
+        if self._chief:
+            self._write_samples(place, np.concatenate(kept))
+        result = {
+            "step": step,
+            "key": key,
+            "figures": rows(values, suite.real_values),
+            "real_split": suite.real_split if real else None,
+            "counts": suite.counts,
+            "references": [str(path) for path in suite.reference_paths],
+        }
+        self._distribution.meet()  # the shards are read by all workers, and go now
+        self._results.write(result)
+        if self._chief:
+            for left in place.glob("shards_*"):  # also of a run that was interrupted
+                shutil.rmtree(left, ignore_errors=True)
+        return result
+
+    def _load(self, path: Path) -> str:
+        """Loads a checkpoint, on all workers what the chief has read; returns the result's key.
+
+        Raises:
+          CheckpointError: the chief cannot read it.
+        """
+        measured = [f"{m.name} {m.extractor.identity()}" for m in self.suite.metrics]
+        key, problem = "", None
+        if self._chief:
+            try:
+                key = files.text_hash(_runs.parsed_config(), files.sha256(path), *measured)
+                self._checkpoints.load(self.model.state, path)
+            except CheckpointError as error:
+                problem = error
+            except OSError as error:  # training removed it meanwhile
+                problem = CheckpointError(f"Checkpoint {path} cannot be read: {error}")
+        told = np.int32([problem is None, *bytes.fromhex(key or "00" * 32)])
+        readable, *digits = self._distribution.from_chief([told])[0].tolist()
+        if problem is not None:
+            raise problem
+        if not readable:
+            raise CheckpointError(f"{path} cannot be used; the chief says why.")
+        self.model.state.share(self._distribution)
+        return bytes(digits).hex()
+
+    def _agreed(self, choose: Any) -> list[Path]:
+        """What the chief chooses of the checkpoints, a list of paths, on all workers."""
+        paths = choose() if self._chief else []
+        count = int(self._distribution.from_chief([np.int64(len(paths))])[0])
+        steps = np.full(count, _BEST)
+        known = [step_of(path) for path in paths]
+        steps[: len(paths)] = [_BEST if step is None else step for step in known]
+        steps = self._distribution.from_chief([steps])[0].tolist() if count else []
+        place = lambda s: self._checkpoints.best_path if s == _BEST else self._checkpoints.at(s)
+        return [place(step) for step in steps]
+
+    def _write_samples(self, place: Path, samples: np.ndarray) -> None:
+        files.write_arrays(place / "samples.npz", {"samples": samples})
+        picture = plots.main_view(samples, self.model.info, most=64)
+        if picture is not None:
+            plots.write_png(place / "grid.png", picture)
+            plots.write_png(self._workdir / "samples" / "final_grid.png", picture)
+        else:
+            path = self._workdir / "samples" / "final_samples.npz"
+            files.write_arrays(path, {"samples": samples})
+
+
+class _Shards:
+    """Draws samples shard by shard, each from a seed of its own, and reads them back.
+
+    Memory holds one shard at a time. A file that is missing or damaged is made again, to the same
+    bits; features of extractors that are costly are kept in it too.
+    """
+
+    def __init__(self, directory: Path, draw: Any, model: ScoreModel, seed: int) -> None:
+        self._directory, self._draw, self._model = directory, draw, model
+        self._seed, self._writes = seed, model.distribution.is_chief
+        self.size = -(-_SHARD // draw.batch_size) * draw.batch_size
+
+    def features(self, suite: MetricSuite) -> Iterator[tuple[np.ndarray, dict[str, Features]]]:
+        """Yields (samples [B, ...] in the data's own units, their features by extractor).
+
+        Raises:
+          NotFiniteError: samples are not finite.
+        """
+        count = suite.num_samples
+        with tqdm(total=count, unit=" samples", desc="samples") as bar:
+            for start in range(0, count, self.size):
+                size = min(self.size, count - start)
+                arrays = self._shard(start // self.size, size)
+                found, new = {}, {}
+                for identity, extractor in suite.extractors.items():
+                    features = _stored(arrays, identity, size)
+                    if features is None:
+                        features = extractor(arrays["samples"])
+                        new |= _arrays(features, identity) if extractor.costly else {}
+                    found[identity] = features
+                if new and self._writes:
+                    files.write_arrays(self._path(start // self.size), arrays | new)
+                yield arrays["samples"], found
+                bar.update(size)
+
+    def _shard(self, index: int, size: int) -> dict[str, np.ndarray]:
+        """The arrays of a shard with at least `size` samples, cut to these."""
+        arrays = files.read_arrays(self._path(index))
+        if arrays is None or len(arrays.get("samples", ())) < size:
+            # Shard 0 has the samples that `ScoreModel.sample` gives for the seed itself.
+            seed = random.seed_for(self._seed, "shard", index) if index else self._seed
+            drawn = self._draw(size, seed, progress=False)
+            arrays = {"samples": self._model.info.unscale(drawn.x)}
+            if self._writes:
+                files.write_arrays(self._path(index), arrays)
+        return {key: value[:size] for key, value in arrays.items()}
+
+    def _path(self, index: int) -> Path:
+        return self._directory / f"shard_{index:05d}.npz"
+
+
+def _keys(identity: str) -> tuple[str, str]:
+    key = files.text_hash(identity)[:16]
+    return f"features_{key}", f"logits_{key}"
+
+
+def _stored(arrays: dict, identity: str, size: int) -> Features | None:
+    features, logits = (arrays.get(key) for key in _keys(identity))
+    if features is None or len(features) < size:
+        return None
+    return Features(features, logits)
+
+
+def _arrays(features: Features, identity: str) -> dict[str, np.ndarray]:
+    pairs = zip(_keys(identity), features, strict=True)
+    return {key: value for key, value in pairs if value is not None}
+
+
+__all__ = ["Evaluation", "main"]

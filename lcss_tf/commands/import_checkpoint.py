@@ -1,0 +1,80 @@
+r"""Makes a published score_sde checkpoint a run.
+
+python bin/import_checkpoint.py --source=checkpoint_8.pth \
+    --gin_file=gin/score_sde/cifar10_ncsnpp_ve.gin --workdir=runs/imported
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands.train import build, planned
+from lcss_tf.importers import score_sde
+from lcss_tf.model import ScoreModel
+from lcss_tf.training.checkpoints import Checkpoints
+from lcss_tf.training.workdir import write_description
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("source", None, "The .pth file.", flag_values=FLAGS, required=True)
+_cli.gin_flags(FLAGS)
+_cli.workdir_flag(FLAGS, "The run to make.", required=True)
+
+
+def main(_: Sequence[str]) -> None:
+    """The command."""
+    imports = FLAGS["import"].value
+    if FLAGS.gin_file is None:
+        raise _gin.ConfigError("Give --gin_file: it describes the checkpoint's network and SDE.")
+    _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
+    path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)
+    print(f"Imported {model.state.num_parameters():,} parameters at step {model.step:,}: {path}")
+    print(f"Draw samples:  python bin/sample.py --workdir={FLAGS.workdir} --num_samples=64")
+    print(f"Evaluate:      python bin/evaluate.py --workdir={FLAGS.workdir}")
+    print(
+        f"Fine-tune:     python bin/train.py --gin_file={FLAGS.gin_file} "
+        f"--workdir={FLAGS.workdir} --resume=force "
+        f"--gin_bindings='fit.steps={model.step + 10_000}'"
+    )
+
+
+def import_checkpoint(
+    source: str | Path, workdir: str | Path, imports: Sequence[str] = ()
+) -> tuple[Path, ScoreModel]:
+    """Writes a workdir that holds a score_sde checkpoint's weights, average and optimiser.
+
+    The gin file read before describes the network, the SDE, and what training resumes with. The
+    run stands at the checkpoint's step: `fit.steps` beyond it fine-tunes.
+
+    Args:
+      source: the .pth file.
+      workdir: the run's directory; it must not hold a run.
+      imports: users' modules, recorded with the run.
+
+    Returns:
+      The path of the checkpoint written, and the model.
+
+    Raises:
+      ConfigError: the workdir holds checkpoints, or the preconditioning cannot be the file's.
+      UsageError: the file is refused, or does not fit the network; nothing is written then.
+    """
+    content = score_sde.read_checkpoint(source)
+    checkpoints = Checkpoints(workdir)
+    if checkpoints.paths():
+        raise _gin.ConfigError(
+            f"{workdir} holds checkpoints already. Choose another --workdir for the import."
+        )
+    model, arguments = build()
+    state = planned(model, arguments).state
+    if state.score.preconditioning.measured is None:
+        raise _gin.ConfigError(
+            "A network of score_sde knows nothing of the data's moments, and "
+            f"{type(state.score.preconditioning).__name__} is bound: bind "
+            "ScoreModel.preconditioning = 'noise' (its VP and sub-VP models) or 'none' (VE)."
+        )
+    state.step = score_sde.fill(content, state.network, state.average, state.optimizer)
+    _runs.write_records(workdir, _runs.records(imports))
+    write_description(workdir, state.description)
+    _runs.write_operative(workdir)
+    return checkpoints.save(state), model

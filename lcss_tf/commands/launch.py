@@ -1,0 +1,33 @@
+"""Several workers on this machine, for trying out what runs on many hosts (docs/distributed.md).
+
+python bin/launch.py --workers=2 bin/train.py --strategy=multi_worker --gin_file=gin/lcss_digits.gin
+lcss launch --workers=2 train --strategy=multi_worker --gin_file=lcss_digits.gin
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from lcss_tf.commands._processes import launch
+from lcss_tf.commands.main import COMMANDS
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_integer("workers", 2, "How many processes.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "logs", "runs/worker_logs", "Where the others than the first write.", flag_values=FLAGS
+)
+
+
+def parse(words: list[str]) -> list[str]:
+    """What stands before the command is for this one; the rest is the command's."""
+    own = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    FLAGS(["launch", *words[:own]])
+    return words[own:]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    command = list(arguments)
+    if command and command[0] in COMMANDS:
+        command = ["-m", "lcss_tf", *command]
+    return launch(command, FLAGS.workers, FLAGS.logs)

@@ -1,0 +1,322 @@
+"""Samplers against their number of function evaluations (NFE), by a metric of their samples.
+
+python bin/quality.py --workdir=runs/lcss_digits
+
+Or on data whose score is known: python bin/quality.py --gin_file=gin/quality/mixture64.gin
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+from absl import flags, logging
+
+from lcss_tf import files, plots
+from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.errors import NotFiniteError, UsageError
+from lcss_tf.inference import Sampling
+from lcss_tf.metrics import default_metrics, measure
+from lcss_tf.plots import charts
+from lcss_tf.score import Score
+
+_SEED = 30_001  # of the samples: the same x_T for every sampler
+_REAL = "real examples"
+
+FLAGS = flags.FlagValues()
+_cli.workdir_flag(
+    FLAGS, "A run, whose checkpoint is sampled; without one there, where to write."
+)
+flags.DEFINE_string(
+    "gin_file", "quality/samplers.gin",
+    "What is measured; with data of known score, no run.", flag_values=FLAGS,
+)  # fmt: skip
+_cli.bindings_flag(FLAGS, "NFESweep.budgets=(10, 20)", "the file's")
+
+
+def main(_: Sequence[str]) -> None:
+    """The command."""
+    workdir, gin_file = FLAGS.workdir, FLAGS.gin_file
+    if workdir is not None and _runs.is_run(workdir):
+        found = _gin.find_config(gin_file).resolve()
+        _runs.load_configuration(workdir, [f"include '{found}'", *FLAGS.gin_bindings])
+    elif FLAGS["gin_file"].present:
+        _gin.load(gin_file, FLAGS.gin_bindings)
+        workdir = workdir or _runs.default_workdir(gin_file)
+    else:
+        raise UsageError(
+            f"There is no run in {workdir}. Give the --workdir of one, or a --gin_file with "
+            "data of known score: gin/quality/mixture64.gin."
+        )
+    paths = nfe_sweep(workdir)
+    print(f"\n{paths[0].read_text()}")
+    print("Written:", *paths, sep="\n  ")
+
+
+@gin.configurable
+@dataclass
+class NFESweep:
+    """Samplers against NFE: on a run's checkpoint, or on data whose score is known.
+
+    Args:
+      samplers: by the names of the table, what makes a sampler of `num_steps`: in gin
+        ``{"DDIM": @samplers.DDIM}``, without brackets.
+      budgets: NFE of a sample; each sampler takes as many steps as fit.
+      adaptive: by name, what makes a sampler of `rtol` and `atol` that chooses its steps itself.
+      tolerances: both of them at once, of each of the adaptive; its NFE is measured.
+      references: samplers that are run as they are bound, by name:
+        ``@reference/samplers.EulerMaruyama()``. Lines across the plot.
+      metric: an object of `METRICS`; by default the main one of `default_metrics`.
+      repeats: sets of samples over which the metric is averaged.
+      sde, data: an affine SDE and data with a closed-form score; None: the run's checkpoint.
+
+    Raises:
+      UsageError: nothing to measure, or one of sde and data alone.
+    """
+
+    samplers: dict = gin.REQUIRED
+    budgets: tuple = (5, 10, 20, 40, 80, 160)
+    adaptive: dict = None
+    tolerances: tuple = (1e-1, 1e-2, 1e-3, 1e-5)
+    references: dict = None
+    metric: object = None
+    repeats: int = 1
+    sde: object = None
+    data: object = None
+
+    def __post_init__(self) -> None:
+        self.references = self.references or {}
+        self.adaptive = self.adaptive or {}
+        if self.repeats < 1 or not self.budgets or min(self.budgets) < 1:
+            raise UsageError(
+                "NFESweep expects repeats >= 1 and budgets of at least one evaluation; got "
+                f"repeats={self.repeats}, budgets={self.budgets}."
+            )
+        if (self.sde is None) != (self.data is None):
+            raise UsageError(
+                "NFESweep.sde and NFESweep.data go together (an exact score), or both are left out "
+                "(a run's checkpoint)."
+            )
+
+    def within(self, name: str, budget: int) -> Any:
+        """The sampler of that name with the most steps that the budget allows, or None."""
+        make = self.samplers[name]
+        first = make(num_steps=1).nfe()
+        if first is None:
+            raise UsageError(
+                f"{name} chooses its evaluations by itself and keeps to no budget: list it among "
+                "NFESweep.adaptive."
+            )
+        per_step = make(num_steps=2).nfe() - first
+        return make(num_steps=1 + (budget - first) // per_step) if budget >= first else None
+
+
+def nfe_sweep(workdir: str | Path) -> list[Path]:
+    """Measures, and writes ``quality.md``, ``quality.json`` and ``quality.png``.
+
+    Run the same command again to resume: what was measured under the same configuration stays.
+
+    Args:
+      workdir: the run's, or, with an exact score, where to write. They lie in its
+        folder ``quality``.
+
+    Returns:
+      Their paths, the table first.
+    """
+    plan, directory = NFESweep(), Path(workdir) / "quality"
+    if plan.sde is None:
+        model, arguments = _runs.load_model(workdir), _gin.fit()
+        state, info, step = model.state, model.info, model.step
+        data, seed = arguments["data"], arguments["seed"]
+    else:
+        data, seed, step = plan.data, 0, 0
+        info = data.info()
+        state = ExactState(data, plan.sde, _gin.Distribution())
+    metric = plan.metric or default_metrics(info)[0]
+    measure = _Measure(state, info, data, metric, seed, plan.repeats)
+    result: dict[str, Any] = {"metric": metric.name, "real": None, "rows": [], "refused": {}}
+    result["configuration"] = [zlib.crc32(_runs.parsed_config().encode()), step]
+    result["repeats"] = plan.repeats
+    paths = [directory / f"quality.{suffix}" for suffix in ("md", "json", "png")]
+    before = _finished(paths[1], result["configuration"])
+    for name, sampler, given in _cases(plan, state.sde, result["refused"]):
+        key = {"sampler": name, "budget": None, "tolerance": None} | given
+        row = before.get(tuple(key.values()))
+        known = row is not None
+        if row is None:
+            row = measure(sampler) | key
+        result["rows"].append(row)
+        result["real"] = result["real"] or row["real"]
+        print(f"{name:<32}{_count(row):>8} NFE   {_text(row)}", flush=True)
+        if not known:
+            files.write_json(paths[1], result)
+    files.write_json(paths[1], result)
+    files.write_text(paths[0], table(result))
+    plots.write_png(paths[2], picture(result))
+    return paths
+
+
+def _finished(path: Path, configuration: list) -> dict:
+    """Rows of an earlier run under this configuration, by (sampler, budget, tolerance)."""
+    result = files.read_json(path)
+    if result is None or result["configuration"] != configuration:
+        return {}
+    key = lambda row: (row["sampler"], row["budget"], row["tolerance"])
+    return {key(row): row for row in result["rows"]}
+
+
+def _cases(plan: NFESweep, sde: Any, refused: dict) -> Iterator[tuple[str, Any, dict]]:
+    """(name, sampler, {"budget" or "tolerance": …}) of all that the SDE allows.
+
+    Why not, by name, goes to `refused`.
+    """
+    for name, sampler in plan.references.items():
+        sampler.check(sde)
+        yield name, sampler, {}
+    for name in plan.samplers:
+        for budget in plan.budgets:
+            sampler = plan.within(name, budget)
+            if sampler is None:
+                continue
+            try:
+                sampler.check(sde)
+            except ValueError as error:  # VP's discrete processes need many steps, say
+                refused[name] = str(error)
+                continue
+            yield name, sampler, {"budget": budget}
+    for name, make in plan.adaptive.items():
+        for tolerance in plan.tolerances:
+            yield name, make(rtol=tolerance, atol=tolerance), {"tolerance": tolerance}
+
+
+class _Measure:
+    """sampler -> {"steps", "nfe", "distance", "std", "real"}; None where it fails.
+
+    The distance and its standard deviation over the repeats, and the distance of real examples.
+    Steps of a sampler that chooses them are None, and its NFE the mean over batches and repeats.
+    """
+
+    def __init__(
+        self, state: Any, info: Any, data: Any, metric: Any, seed: int, repeats: int
+    ) -> None:
+        self._state, self._info, self._data = state, info, data
+        self._metric, self._seed, self._repeats = metric, seed, repeats
+
+    def __call__(self, sampler: Any) -> dict[str, Any]:
+        name = self._metric.name
+        draw = Sampling(self._state, **(_gin.sample() | {"sampler": sampler}))
+        known = sampler.nfe()
+        distances, real, nfe = [], [], []
+        for k in range(self._repeats):
+            try:
+                drawn = draw(self._metric.num_samples, _SEED + k, progress=False)
+            except NotFiniteError as error:
+                logging.warning("%s", error)
+                real.clear()
+                break
+            nfe.append(drawn.nfe)
+            # Data that are drawn, not read, are drawn anew for every repeat.
+            samples = self._info.unscale(drawn.x)
+            found, of_real = measure(samples, self._data, [self._metric], self._seed + k)
+            distances.append(found[name].value)
+            real.append(of_real[name].value)
+        return {
+            "steps": None if known is None else sampler.num_steps,
+            "nfe": float(np.mean(nfe)) if known is None and real else known,
+            "distance": float(np.mean(distances)) if real else None,
+            "std": float(np.std(distances)) if real else None,
+            "real": float(np.mean(real)) if real else None,
+        }
+
+
+class ExactState:
+    """The exact score of known data, where a trained state stands: samplers alone are measured.
+
+    Args:
+      data: has `score(x, alpha_t, sigma_t)`, ∇log p_t in the graph; a `Mixture`, say.
+      sde: an affine SDE.
+      distribution: a `Distribution`.
+
+    Raises:
+      UsageError: there is no such closed form.
+    """
+
+    average = None
+    num_classes = None
+
+    def __init__(self, data: Any, sde: Any, distribution: Any) -> None:
+        if not sde.has_marginal or not hasattr(data, "score"):
+            raise UsageError(
+                "An exact score takes data with score(x, alpha_t, sigma_t), such as "
+                f"GaussianMixture, on an affine SDE; got {type(data).__name__} on "
+                f"{type(sde).__name__}."
+            )
+
+        def score(network: Any, sde: Any, x: Any, t: Any) -> Any:
+            del network
+            return data.score(x, *sde.marginal(t))
+
+        self.score, self.sde = Score(sde, score), sde
+        self.shape, self.distribution = tuple(data.shape), distribution
+
+
+def table(result: dict) -> str:
+    """Markdown: samplers by budget, and the references."""
+    rows = result["rows"]
+    budgets = sorted({row["budget"] for row in rows if row["budget"]})
+    lines = []
+    for name in dict.fromkeys(row["sampler"] for row in rows if row["budget"]):
+        at = {row["budget"]: row for row in rows if row["sampler"] == name}
+        lines.append([name, *[_text(at.get(budget)) for budget in budgets]])
+    header = ["sampler, by NFE", *[f"{budget:,}" for budget in budgets]]
+    blocks = [files.markdown_table(header, lines)] if budgets else []
+    lines = []
+    for row in rows:
+        if row["budget"] is None:
+            tolerance = row["tolerance"] and f", tolerance {row['tolerance']:g}"
+            lines.append([row["sampler"] + (tolerance or ""), _count(row), _text(row)])
+    if result["real"] is not None:
+        lines.append([_REAL, "", _text({"distance": result["real"]})])
+    blocks.append(files.markdown_table(["without a budget", "NFE", result["metric"]], lines))
+    return "\n\n".join([*blocks, *_spread(result)]) + "\n"
+
+
+def picture(result: dict) -> np.ndarray:
+    """The same as a plot, uint8 [H, W, 3]."""
+    rows, curves, levels = result["rows"], {}, {}
+    for row in rows:
+        if row["budget"] is None and row["distance"] is None:
+            continue
+        if row["budget"] is None and row["tolerance"] is None:
+            levels[row["sampler"]] = row["distance"]
+            continue
+        places, distances = curves.setdefault(row["sampler"], ([], []))
+        places.append(row["nfe"])
+        distances.append(np.nan if row["distance"] is None else row["distance"])
+    if result["real"] is not None:
+        levels[_REAL] = result["real"]
+    return charts.against_nfe(curves, levels, result["metric"])
+
+
+def _spread(result: dict) -> list[str]:
+    """A line on how far one set's distance lies from the mean, or none."""
+    n = result.get("repeats", 1)
+    good = [row for row in result["rows"] if row["distance"]]
+    if n < 2 or not good:
+        return []
+    shares = [row["std"] / row["distance"] for row in good]
+    share = float(np.median(shares)) * np.sqrt(n / (n - 1))
+    return [f"Means over {n} sets of samples; one set's standard deviation is {share:.1%} of it."]
+
+
+def _count(row: dict) -> str:
+    return "unknown" if row["nfe"] is None else f"{row['evaluations']:,.0f}"
+
+
+def _text(row: dict | None) -> str:
+    if row is None:
+        return ""
+    return "not finite" if row["distance"] is None else f"{row['distance']:.3g}"

@@ -1,0 +1,283 @@
+"""Samples from a run.
+
+python bin/sample.py --workdir=runs/lcss_digits --num_samples=64
+
+Inpainting and more (docs/control.md):
+python bin/sample.py --workdir=runs/lcss_digits --task=inpaint --mask=half --input=test
+"""
+
+import functools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from lcss_tf import files, plots
+from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands._inputs import read_examples, read_inputs
+from lcss_tf.control import AveragePooling, Greyscale, Mask
+from lcss_tf.errors import UsageError
+from lcss_tf.inference import interpolate
+from lcss_tf.model import ScoreModel
+from lcss_tf.typing import Array
+
+TRAJECTORY_STEPS = 32  # states beside the samples
+_HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
+_GAP = 10  # pixels between what is given and what is drawn
+
+FLAGS = flags.FlagValues()
+_cli.workdir_flag(FLAGS, "The run's directory.", required=True)
+_TASKS = ("sample", "encode", "interpolate", "inpaint", "colourise", "superresolve")
+flags.DEFINE_enum("task", "sample", _TASKS, "What to do.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "num_samples", None, "How many samples, 64 by default; of a task, for each input, 4.",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_string(
+    "out", None, "Where to write; <workdir>/samples/... by default.", flag_values=FLAGS
+)
+flags.DEFINE_integer("seed", 0, "Seed of the samples.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "label", None, "The class of all samples, of a network with classes.", flag_values=FLAGS
+)
+flags.DEFINE_float(
+    "guidance", None, "Classifier-free: 1 is none, more is stronger.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "trajectory", False, "Also a GIF and a picture of the trajectory.", flag_values=FLAGS
+)
+flags.DEFINE_multi_string(
+    "input", [], "Of a task: files in the data's shape, or 'test' for held-out examples.",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_string(
+    "mask", "half", "half, box, random, or a file: white is known.", flag_values=FLAGS
+)
+flags.DEFINE_integer("factor", 2, "Of super-resolution.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "noise_std", 0.0, "Of the noise in the input; in normalised units.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "checkpoint", "newest", "newest, best, or a step as 4000.", flag_values=FLAGS
+)
+_cli.strategy_flag(FLAGS)
+_cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
+
+
+def main(_: Sequence[str]) -> None:
+    """The command."""
+    guidance = [] if FLAGS.guidance is None else [f"sample.guidance = {FLAGS.guidance}"]
+    _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
+    model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
+    count, task = FLAGS.num_samples, FLAGS.task
+    if task != "sample" and FLAGS.trajectory:
+        raise UsageError("--trajectory draws the way of free samples: leave --task out.")
+    if task == "sample":
+        count = 64 if count is None else count
+        out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
+        paths = sample(model, out, count, FLAGS.seed, FLAGS.label, FLAGS.trajectory)
+    elif task == "encode":
+        out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
+        paths = encode(model, out, read_examples(FLAGS.input, model.info, _data))
+    elif task == "interpolate":
+        out = output_path(FLAGS.out, FLAGS.workdir, "interpolation", model)
+        x = read_examples(FLAGS.input, model.info, _data)
+        paths = interpolation(model, out, x, 9 if count is None else count)
+    else:
+        operator = {
+            "inpaint": lambda: Mask(FLAGS.mask),
+            "colourise": Greyscale,
+            "superresolve": lambda: AveragePooling(FLAGS.factor),
+        }[task]()
+        name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
+        out = output_path(FLAGS.out, FLAGS.workdir, name, model)
+        given = read_inputs(
+            FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed
+        )
+        draw = functools.partial(
+            posterior, model, out, operator, noise_std=FLAGS.noise_std, label=FLAGS.label
+        )
+        paths = draw(given.observed, given.truth, 4 if count is None else count, FLAGS.seed)
+    for path in paths:
+        print(f"Wrote {path}")
+
+
+def _data() -> Any:
+    """The run's data; they need not be there unless held-out examples are asked for."""
+    return _gin.fit()["data"]
+
+
+def sample(
+    model: ScoreModel,
+    out: Path,
+    num_samples: int = 64,
+    seed: int = 0,
+    label: int | None = None,
+    trajectory: bool = False,
+) -> list[Path]:
+    """Writes samples: an array in the data's own units, and the picture that says most of them.
+
+    Args:
+      model: the model.
+      out: a path without suffix.
+      num_samples: how many.
+      seed: of the samples.
+      label: their class, of a network with classes; None: all classes in turn, a column each.
+      trajectory: also write the way from noise to them, as a GIF and as a picture.
+
+    Returns:
+      The paths written.
+    """
+    info, state = model.info, model.state
+    if trajectory:
+        plots.check_trajectory(info)
+    draw = model.sampling(**_gin.sample())
+    steps = min(TRAJECTORY_STEPS, draw.sampler.num_steps) if trajectory else 0
+    drawn = draw(num_samples, seed, label, steps)
+    samples = info.unscale(drawn.x)
+    path = out.with_name(out.name + ".npz")
+    written = [files.write_arrays(path, {"samples": samples, "step": state.step, "seed": seed})]
+    turns = state.num_classes if label is None else None
+    written += _picture(out, samples, info, columns=turns)
+    if trajectory:
+        times = draw.sampler.trajectory_times(state.sde, steps)
+        log_density = getattr(_data(), "log_density", None)
+        written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
+    return written
+
+
+def encode(model: ScoreModel, out: Path, x: Array) -> list[Path]:
+    """Writes the latents of normalised examples, and the examples that these decode to.
+
+    ``<out>.npz`` holds ``latents`` and, in the data's own units, ``examples`` and ``decoded``; of
+    images ``<out>.png`` shows the examples above what their latents decode to.
+    """
+    info = model.info
+    examples = info.unscale(x)
+    latents = model.encode(examples)
+    decoded = model.decode(latents)
+    arrays = {"latents": latents, "examples": examples, "decoded": decoded, "step": model.step}
+    rows = np.concatenate([examples, decoded])
+    return _written(out, arrays, rows, info, columns=len(x))
+
+
+def interpolation(model: ScoreModel, out: Path, x: Array, count: int = 9) -> list[Path]:
+    """Writes ways from each example to the next, on the arc between their latents.
+
+    ``<out>.npz`` holds ``samples`` [pairs, count, ...] in the data's own units; of images
+    ``<out>.png`` has a row for each pair. The ends are the examples themselves, decoded.
+
+    Raises:
+      UsageError: fewer than two examples, or fewer than two points.
+    """
+    if len(x) < 2 or count < 2:
+        raise UsageError(
+            "An interpolation takes two examples or more (--input=test:2, or files) and "
+            f"--num_samples of two or more; got {len(x)} and {count}."
+        )
+    info = model.info
+    latents = model.encode(info.unscale(x))
+    ways = interpolate(model.sde, latents[:-1], latents[1:], np.linspace(0.0, 1.0, count))
+    ways = np.moveaxis(ways, 1, 0)
+    decoded = model.decode(ways.reshape(-1, *model.state.shape))
+    samples = decoded.reshape(*ways.shape[:2], *decoded.shape[1:])
+    return _written(out, {"samples": samples, "step": model.step}, decoded, info, columns=count)
+
+
+def posterior(
+    model: ScoreModel,
+    out: Path,
+    operator: Any,
+    observed: Array,
+    truth: Array | None = None,
+    num_samples: int = 4,
+    seed: int = 0,
+    noise_std: float = 0.0,
+    label: int | None = None,
+) -> list[Path]:
+    """Writes samples given normalised observations.
+
+    ``<out>.npz`` holds ``samples`` [N, num_samples, ...], ``observed`` and, where it is known,
+    ``truth``, in the data's own units; of images ``<out>.png`` has a row for each input: truth,
+    what is observed, and the samples.
+    """
+    info = model.info
+    given = model.posterior(info.unscale(observed), operator, noise_std, **_gin.posterior())
+    samples = given.sample(num_samples, seed, label)
+    arrays = {
+        "samples": samples,
+        "observed": info.unscale(observed),
+        "step": model.step,
+        "seed": seed,
+    }
+    if truth is not None:
+        arrays["truth"] = info.unscale(truth)
+    written = [files.write_arrays(out.with_name(out.name + ".npz"), arrays)]
+    if info.kind != "image":
+        flat = samples.reshape(-1, *samples.shape[2:])
+        return written + _picture(out, flat, info)
+    picture = rows_of(arrays.get("truth"), shown(observed, operator, info), samples)
+    return [*written, plots.write_png(out.with_name(out.name + ".png"), picture)]
+
+
+def output_path(out: str | None, workdir: str | Path, name: str, model: ScoreModel) -> Path:
+    """The path, without a suffix, of what is written: `out`, or ``<workdir>/samples/<name>``.
+
+    Of several workers the chief alone writes there, the others to a folder that ends with them.
+    """
+    if not model.distribution.is_chief:
+        return Path(_discarded().name) / name
+    path = Path(out) if out else Path(workdir) / "samples" / name
+    return path.with_suffix("") if path.suffix in (".png", ".npz", ".gif") else path
+
+
+def shown(observed: Array, operator: Any, info: Any) -> Array:
+    """Observations of images as uint8 RGB images of the data's size."""
+    pictures = _rgb(info.unscale(operator.shown(observed, info.shape)))
+    known = operator.known(info.shape)
+    if known is not None:
+        pictures = np.where(known.any(axis=-1, keepdims=True), pictures, np.uint8(_HIDDEN))
+    return pictures
+
+
+def rows_of(truth: Array | None, observed: Array, samples: Array) -> Array:
+    """Two grids side by side with a row for each input: what is given, and what is drawn."""
+    given = _grid([observed] if truth is None else [_rgb(truth), observed])
+    drawn = _grid([_rgb(samples[:, i]) for i in range(samples.shape[1])])
+    gap = np.full((len(given), _GAP, 3), 255, np.uint8)
+    return np.concatenate([given, gap, drawn], axis=1)
+
+
+def _grid(columns: Sequence[Array]) -> Array:
+    cells = np.stack(columns, axis=1)
+    return plots.grid(cells.reshape(-1, *cells.shape[2:]), columns=cells.shape[1])
+
+
+def _rgb(pictures: Array) -> Array:
+    if pictures.ndim == 3:  # grey images that came without a channel axis
+        pictures = pictures[..., None]
+    channels = pictures.shape[-1]
+    return np.repeat(pictures, 3, axis=-1) if channels == 1 else pictures[..., :3]
+
+
+def _written(out: Path, arrays: dict, pictures: Array, info: Any, columns: int) -> list[Path]:
+    written = [files.write_arrays(out.with_name(out.name + ".npz"), arrays)]
+    return written + (_picture(out, pictures, info, columns) if info.kind == "image" else [])
+
+
+def _picture(out: Path, samples: Array, info: Any, columns: int | None = None) -> list[Path]:
+    """Writes the picture that says most of the samples; [its path], or [] where there is none."""
+    picture = plots.main_view(samples, info, columns=columns)
+    if picture is None:
+        return []
+    return [plots.write_png(out.with_name(out.name + ".png"), picture)]
+
+
+@functools.cache
+def _discarded() -> Any:
+    return tempfile.TemporaryDirectory()
+
+
