@@ -1,7 +1,8 @@
 # make demo      trains LCSS on the built-in digits and shows what it learned
 # make test      the fast tests
 # make test-all  all tests
-# make lint      ruff
+# make lint      ruff and its formatter, mypy
+# make format    what the formatter would change
 #
 # Each makes the environment .venv first, once.
 
@@ -13,11 +14,11 @@ WORKDIR := runs/lcss_digits
 # Processes of the tests; each takes up to 3 GiB.
 JOBS ?= 2
 
-.PHONY: demo test test-all lint setup clean
+.PHONY: demo test test-all lint format setup clean
 
 setup: $(READY)
 
-$(READY): setup.py
+$(READY): pyproject.toml setup.py
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f'lcss_tf needs Python 3.10 to 3.12; {sys.executable} is %d.%d. Use: make PYTHON=python3.11' % v)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
@@ -35,6 +36,11 @@ test-all: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
 
 clean:
 	rm -rf $(VENV) build *.egg-info

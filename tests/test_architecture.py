@@ -1,4 +1,4 @@
-"""The house: imports point one way, files stay short, one module knows tf.distribute."""
+"""The house: imports point one way, gin stays on the doorstep, one module knows tf.distribute."""
 
 import ast
 from pathlib import Path
@@ -8,58 +8,91 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lcss_tf"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# From the ground up: a module imports from its own layer's package or from below.
+# From the ground up: a module imports from its own folder or from below.
 LAYERS = [
-    {"registry", "rng", "xla", "memory", "provenance"},
-    {"sdes", "layers", "data", "images", "plots"},
-    {"networks", "score", "films", "panels"},
-    {"losses", "samplers", "exact", "importers"},
-    {"likelihood", "encoding", "control"},
+    {"_version", "errors", "typing", "arguments", "files"},
+    {"registry", "xla"},
+    {"random"},
+    {"ops"},
+    {"sdes", "plots"},
+    {"losses", "networks", "samplers", "data"},
+    {"score", "control", "exact", "importers", "metrics", "reports", "serialization"},
     {"training"},
-    {"features"},
-    {"metrics", "report", "preparing"},
-    {"config", "experiment"},
-    {"compare", "benchmark"},
-    {"launching"},
-    {"cli"},
+    {"inference"},
+    {"callbacks"},
+    {"model"},
+    {"commands"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
-def room(path):
-    """The subpackage or module of a file: lcss_tf/sdes/vp.py -> sdes."""
+def folder(path):
+    """The subpackage or module of a file: lcss_tf/sdes/affine.py -> sdes."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path):
-    """Rooms of the package that a file imports from."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "lcss_tf":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lcss_tf."):
-            yield node.module.split(".")[1]
-        elif isinstance(node, ast.Import):
+def module(path):
+    """lcss_tf/sdes/affine.py -> lcss_tf.sdes.affine; a package's __init__ is the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def imported(path):
+    """Modules of the package that a file imports when it is itself imported."""
+    tree = ast.parse(path.read_text())
+    for node in _at_import(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lcss_tf"):
             for alias in node.names:
-                if alias.name.startswith("lcss_tf."):
-                    yield alias.name.split(".")[1]
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+
+
+def _at_import(node):
+    """The nodes that run on import: not the bodies of functions, nor what only checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _at_import(child)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_keeps_the_rules(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 700
     assert ast.get_docstring(ast.parse(text)), "a module says what it is for"
-    if room(path) == "__init__":
+    own = folder(path)
+    if own == "__init__":
         return
-    own = room(path)
-    for other in imported_rooms(path):
-        same_layer = (own, other) in {("experiment", "config"), ("rng", "xla")}
-        allowed = other == own or LEVEL[other] < LEVEL[own] or same_layer
-        assert allowed, f"{own} must not import {other}"
+    for name in imported(path):
+        other = name.split(".")[1] if "." in name else "_version"
+        assert other == own or LEVEL[other] < LEVEL[own], f"{own} must not import {other}"
 
 
-def test_every_room_has_a_layer():
-    assert {room(path) for path in FILES} - {"__init__"} == set(LEVEL)
+def test_every_folder_has_a_layer():
+    assert {folder(path) for path in FILES} - {"__init__"} == set(LEVEL)
+
+
+def test_no_circle():
+    """Tarjan's question, asked simply: can a module reach itself?"""
+    edges = {name: {i for i in imported(path) if i != name} for name, path in MODULES.items()}
+    for start in edges:
+        seen, queue = set(), list(edges[start])
+        while queue:
+            name = queue.pop()
+            if name not in seen:
+                seen.add(name)
+                queue += edges[name]
+        if not start.endswith(tuple(p.name for p in PACKAGE.iterdir() if p.is_dir())):
+            assert start not in seen, f"{start} imports itself, through {sorted(seen)[:5]}"
 
 
 def test_one_module_knows_tf_distribute():
@@ -67,23 +100,55 @@ def test_one_module_knows_tf_distribute():
     assert users == {"training/distribution.py"}
 
 
-def test_commands_only_parse_and_hand_over():
+def test_gin_stays_on_the_doorstep():
+    """Library code takes arguments: only the registries and the commands know gin."""
+    users = {
+        p.relative_to(PACKAGE).as_posix()
+        for p in FILES
+        for node in ast.walk(ast.parse(p.read_text()))
+        if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "gin" for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gin")
+    }
+    assert "registry.py" in users
+    assert all(user == "registry.py" or user.startswith("commands/") for user in users), users
+
+
+def test_files_in_bin_only_hand_over():
     commands = sorted((ROOT / "bin").glob("*.py"))
     assert {"train.py", "sample.py", "evaluate.py"} <= {path.name for path in commands}
     for path in commands:
-        assert len(path.read_text().splitlines()) <= 60
+        assert len(path.read_text().splitlines()) <= 10
 
 
-def test_no_type_is_asked():
-    """Objects are asked what they can do, never what they are."""
+def test_no_type_of_ours_is_asked():
+    """Objects are asked what they can do, never what they are; builtins may be asked."""
+    ours = {
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.endswith("Error")
+    }
     for path in FILES:
-        calls = [
-            node
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"
-        ]
-        # Errors and names given as text are the exceptions, each in one place.
-        assert len(calls) <= (2 if path.name in ("cli.py", "registry.py") else 0), path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                asked = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+                asked |= {n.attr for n in ast.walk(node.args[1]) if isinstance(n, ast.Attribute)}
+                assert not asked & ours, f"{path}: isinstance(…, {asked & ours})"
+
+
+def test_no_method_replaces_itself():
+    """A compiled function has a name of its own."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                methods = {m.name for m in node.body if isinstance(m, ast.FunctionDef)}
+                for inner in ast.walk(node):
+                    targets = inner.targets if isinstance(inner, ast.Assign) else []
+                    for target in targets:
+                        owner = getattr(getattr(target, "value", None), "id", "")
+                        assert not (owner == "self" and getattr(target, "attr", "") in methods), (
+                            f"{path}: {node.name}.{target.attr}"
+                        )
 
 
 def test_gin_folder_is_no_package():
