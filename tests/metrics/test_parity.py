@@ -1,4 +1,4 @@
-"""The figures of independent implementations on the same features: torch-fidelity and prdc.
+"""The values of independent implementations on the same features: torch-fidelity and prdc.
 
 torch-fidelity has FID, KID, the Inception score and precision and recall in one package, tested by
 its authors against the TensorFlow originals; prdc is the code of the paper on density and
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from lcss_tf.metrics import (
-    ClassScore,
+    KID,
     DensityCoverage,
     Frechet,
-    KernelDistance,
+    InceptionScore,
     PrecisionRecall,
 )
-from tests.metrics.test_metrics import Classes
+from tests.metrics.helpers import Classes
 
 torch = pytest.importorskip("torch", reason="torch-fidelity needs torch")
 
@@ -51,7 +51,7 @@ X, Y = correlated(3_000, 256, 1), correlated(2_500, 256, 2)
 
 
 def ours(metric, x=X, y=Y):
-    return metric.figures(metric.statistics([x]), metric.statistics([y]))
+    return metric.compute(metric.statistics([x]), metric.statistics([y]))
 
 
 @pytest.mark.parametrize(("x", "y"), [(X, Y), (X[:, :32], Y[:, :32])])
@@ -61,8 +61,8 @@ def test_frechet(fidelity, x, y):
     theirs = fid_statistics_to_metric(
         *(fid_features_to_statistics(torch.tensor(f)) for f in (x, y)), verbose=False
     )["frechet_inception_distance"]
-    figure = next(iter(ours(Frechet(Classes(), 3_000), x, y).values()))
-    assert figure.value == pytest.approx(theirs, rel=1e-6)
+    found = next(iter(ours(Frechet(Classes(), 3_000), x, y).values()))
+    assert found.value == pytest.approx(theirs, rel=1e-6)
 
 
 def test_kid(fidelity):
@@ -73,8 +73,8 @@ def test_kid(fidelity):
         torch.tensor(X[:2_500]), torch.tensor(Y), kid_subsets=1, kid_subset_size=2_500,
         verbose=False,
     )  # fmt: skip
-    figure = next(iter(ours(KernelDistance(Classes(), 2_500), X[:2_500], Y).values()))
-    assert figure.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
+    found = next(iter(ours(KID(Classes(), 2_500), X[:2_500], Y).values()))
+    assert found.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
 
 
 def test_kid_over_subsets_agrees_within_its_error(fidelity):
@@ -83,9 +83,9 @@ def test_kid_over_subsets_agrees_within_its_error(fidelity):
     theirs = kid_features_to_metric(
         torch.tensor(X[:2_500]), torch.tensor(Y), kid_subsets=40, kid_subset_size=500, verbose=False
     )
-    figure = next(iter(ours(KernelDistance(Classes(), 2_500), X[:2_500], Y).values()))
+    found = next(iter(ours(KID(Classes(), 2_500), X[:2_500], Y).values()))
     tolerance = 4 * theirs["kernel_inception_distance_std"] / np.sqrt(40)
-    assert figure.value == pytest.approx(theirs["kernel_inception_distance_mean"], abs=tolerance)
+    assert found.value == pytest.approx(theirs["kernel_inception_distance_mean"], abs=tolerance)
 
 
 def test_inception_score(fidelity):
@@ -93,10 +93,10 @@ def test_inception_score(fidelity):
 
     logits = 3.0 * X[:, :20]
     theirs = isc_features_to_metric(torch.tensor(logits), splits=10, shuffle=False)
-    figure = next(iter(ours(ClassScore(Classes(), 3_000), logits, logits).values()))
-    assert figure.value == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
-    deviation = theirs["inception_score_std"]
-    assert figure.error * np.sqrt(9) == pytest.approx(deviation, rel=1e-6)
+    found = next(iter(ours(InceptionScore(Classes(), 3_000), logits, logits).values()))
+    assert found.value == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    std = theirs["inception_score_std"]
+    assert found.error * np.sqrt(9) == pytest.approx(std, rel=1e-6)
 
 
 def test_precision_and_recall(fidelity):
@@ -105,14 +105,14 @@ def test_precision_and_recall(fidelity):
     theirs = prc_features_to_metric(
         torch.tensor(X), torch.tensor(Y), prc_neighborhood=3, verbose=False
     )
-    figures = ours(PrecisionRecall(Classes(), 3_000))
-    assert figures["precision_classes_3000"].value == pytest.approx(theirs["precision"], rel=1e-6)
-    assert figures["recall_classes_3000"].value == pytest.approx(theirs["recall"], rel=1e-6)
+    values = ours(PrecisionRecall(Classes(), 3_000))
+    assert values["precision_classes_3000"].value == pytest.approx(theirs["precision"], rel=1e-6)
+    assert values["recall_classes_3000"].value == pytest.approx(theirs["recall"], rel=1e-6)
 
 
 def test_density_and_coverage():
     prdc = pytest.importorskip("prdc", reason="the extra 'parity' is not installed")
     theirs = prdc.compute_prdc(Y, X, nearest_k=5)
-    figures = ours(DensityCoverage(Classes(), 3_000))
-    assert figures["density_classes_3000"].value == pytest.approx(theirs["density"], rel=1e-9)
-    assert figures["coverage_classes_3000"].value == pytest.approx(theirs["coverage"], rel=1e-9)
+    values = ours(DensityCoverage(Classes(), 3_000))
+    assert values["density_classes_3000"].value == pytest.approx(theirs["density"], rel=1e-9)
+    assert values["coverage_classes_3000"].value == pytest.approx(theirs["coverage"], rel=1e-9)

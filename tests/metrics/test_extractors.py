@@ -11,13 +11,18 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import files
-from lcss_tf.data import Digits
-from lcss_tf.data.info import DataInfo
-from lcss_tf.data.scaling import Scaling
-from lcss_tf.features import DigitsClassifier, Inception, KerasFeatures, Pixels, Values
-from lcss_tf.features.inception import ARCHIVE, GRAPH
+from lcss_tf.data import DataInfo, Digits, Scaling
+from lcss_tf.metrics import (
+    DigitsClassifier,
+    IdentityFeatures,
+    Inception,
+    KerasFeatures,
+    Pixels,
+    extractors,
+)
+from lcss_tf.metrics.inception import ARCHIVE, GRAPH
 from tests.conftest import relative_error
-from tests.features import frozen_graph
+from tests.metrics import frozen_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 17, 3), np.uint8)
 COLOUR = DataInfo("colour", (12, 17, 3), "image", Scaling.for_images())
@@ -106,7 +111,7 @@ def test_another_graph_is_named(graph):
 def test_the_digits_classifier_knows_held_out_digits_and_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("LCSS_TF_CACHE", str(tmp_path))
     data = Digits()
-    images = data.stored(np.arange(data.size("test")), "test").numpy()
+    images = data.info().unscale(data.examples(np.arange(data.size("test")), "test"))
     first = DigitsClassifier()
     outputs = first(images)
     assert np.mean(outputs.logits.argmax(axis=1) == data.labels("test")) > 0.97
@@ -117,6 +122,7 @@ def test_the_digits_classifier_knows_held_out_digits_and_is_kept(tmp_path, monke
     assert again.identity() == first.identity()
     assert list(tmp_path.iterdir()) == kept
     kept[0].write_bytes(b"damaged")
+    monkeypatch.setattr(extractors, "_EPOCHS", 1)  # a new one, in less time
     assert DigitsClassifier()(images).features.shape == (360, 64)
     with pytest.raises(ValueError, match="8×8"):
         first.check(COLOUR)
@@ -134,7 +140,7 @@ def test_any_keras_model_gives_features(tmp_path):
     scaled = IMAGES / 127.5 - 1.0
     assert relative_error(outputs.features, scaled.mean(axis=(1, 2))) < 1e-5
     assert relative_error(outputs.logits, model(np.float32(scaled)).numpy()) < 1e-5
-    assert extractor.title("frechet") == "frechet_mine"
+    assert extractor.metric_name("frechet") == "frechet_mine"
     other = KerasFeatures(str(tmp_path / "model.keras"), low=0.0)
     assert other.identity() != extractor.identity()
     with pytest.raises(ValueError, match="no layer 'none'; it has .*mean"):
@@ -155,7 +161,7 @@ def test_kinds_and_sizes_are_checked():
     with pytest.raises(ValueError, match="sees images; signals holds vectors"):
         Pixels().check(VECTORS)
     with pytest.raises(ValueError, match="sees vectors; colour holds images"):
-        Values().check(COLOUR)
+        IdentityFeatures().check(COLOUR)
     with pytest.raises(ValueError, match="at most 4,096 numbers"):
         Pixels().check(DataInfo("large", (64, 64, 3), "image", Scaling.for_images()))
     with pytest.raises(ValueError, match="1 or 3 channels; four has 4"):
@@ -164,4 +170,9 @@ def test_kinds_and_sizes_are_checked():
 
 def test_they_are_registered():
     assert lcss_tf.EXTRACTORS["inception"] is Inception
-    assert set(lcss_tf.EXTRACTORS) >= {"DigitsClassifier", "KerasFeatures", "Pixels", "Values"}
+    assert set(lcss_tf.EXTRACTORS) >= {
+        "DigitsClassifier",
+        "KerasFeatures",
+        "Pixels",
+        "IdentityFeatures",
+    }

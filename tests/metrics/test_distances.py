@@ -1,22 +1,31 @@
-"""The sliced Wasserstein distance: closed forms, invariances, sampling noise, refusals."""
-
-import json
+"""Distances between distributions: closed forms, invariances, sampling noise, refusals."""
 
 import numpy as np
 import pytest
 import scipy.stats
+from scipy.spatial.distance import cdist
 
 import lcss_tf
-from lcss_tf import config
-from lcss_tf.data.info import DataInfo
-from lcss_tf.data.scaling import Scaling
-from lcss_tf.experiment import evaluate, train
-from lcss_tf.metrics import SlicedWasserstein, sliced_wasserstein
-from lcss_tf.metrics.sliced_wasserstein import random_directions, squared_wasserstein
-
-
-def normal(count, dimension, seed):
-    return np.random.default_rng(seed).normal(size=(count, dimension))
+from lcss_tf.data import DataInfo, Digits, Scaling, Table
+from lcss_tf.metrics import (
+    KID,
+    MMD,
+    EnergyDistance,
+    IdentityFeatures,
+    SlicedWasserstein,
+    TwoSampleTest,
+    kernel_distance,
+    permutation_test,
+    sliced_wasserstein,
+)
+from lcss_tf.metrics.distances import (
+    gaussian,
+    negative_distance,
+    polynomial,
+    random_directions,
+    squared_wasserstein,
+)
+from tests.metrics.helpers import normal, value
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 5, 64])
@@ -114,7 +123,7 @@ def test_signals_are_flattened():
     metric = SlicedWasserstein()
     metric.check(DataInfo("signals", (5, 2), "vector", Scaling.identity()))
     statistics = metric.statistics(iter([np.zeros((3, 5, 2)), np.ones((1, 5, 2))]))
-    assert statistics.features().shape == (4, 10)
+    assert statistics.vectors().shape == (4, 10)
 
 
 def test_bad_samples_are_refused():
@@ -141,34 +150,92 @@ def test_bad_options_and_batches_are_refused():
         SlicedWasserstein().statistics([np.zeros((3, 2)), np.zeros((3, 1))])
 
 
-@pytest.mark.parametrize(
-    ("data", "bound", "picture"),
-    [
-        pytest.param("TwoMoons", 300, "final_grid.png", marks=pytest.mark.slow),
-        pytest.param(  # in three dimensions: no picture
-            "GaussianMixture", None, "final_samples.npz", marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_evaluation_of_endless_vectors(tmp_path, data, bound, picture):
-    """Bound by gin, or chosen by the data's kind."""
-    metric = [
-        "evaluate.metric = @metrics.SlicedWasserstein()",
-        f"SlicedWasserstein.num_samples = {bound}",
+def test_kernel_distances_by_hand():
+    """Three points against two, pair by pair."""
+    x, y = np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [2.0]])
+    for kernel, k in (
+        (negative_distance, lambda a, b: -abs(a - b)),
+        (polynomial, lambda a, b: (a * b + 1) ** 3),
+        (gaussian(0.7), lambda a, b: np.exp(-((a - b) ** 2) / 0.98)),
+    ):
+        xs, ys = x[:, 0], y[:, 0]
+        own = np.mean([k(a, b) for i, a in enumerate(xs) for j, b in enumerate(xs) if i != j])
+        other = np.mean([k(a, b) for i, a in enumerate(ys) for j, b in enumerate(ys) if i != j])
+        across = np.mean([k(a, b) for a in xs for b in ys])
+        expected = own + other - 2 * across
+        assert kernel_distance(x, y, kernel)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_energy_distance_is_scipys():
+    """Its estimate with the pairs of an example with itself, squared, differs by their share."""
+    x, y = normal(300, 1, 0), normal(250, 1, 1, 1.5, 0.5)
+    ours = value(EnergyDistance(300), x, y).value
+    spread = lambda v: np.abs(v - v.T).sum()
+    share = spread(x) / (300**2 * 299) + spread(y) / (250**2 * 249)
+    theirs = scipy.stats.energy_distance(x[:, 0], y[:, 0]) ** 2
+    assert ours == pytest.approx(theirs - share, rel=1e-9)
+
+
+def test_mmd_of_gaussians_has_a_closed_form():
+    """N(0, I) and N(m, b²I) in d dimensions under a Gaussian kernel of bandwidth h."""
+    d, b, h = 3, 1.5, 1.2
+    shift = np.array([0.5, 0.0, -0.5])
+    overlap = lambda v, m: (h**2 / (h**2 + v)) ** (d / 2) * np.exp(-m / (2 * (h**2 + v)))
+    expected = overlap(2, 0) + overlap(2 * b**2, 0) - 2 * overlap(1 + b**2, np.sum(shift**2))
+    found = value(MMD(3_000, h), normal(3_000, d, 1, b, shift), normal(3_000, d, 0))
+    assert found.value == pytest.approx(expected, abs=5 * found.error)
+    assert found.error < 0.1 * expected
+
+
+def test_kid_of_gaussians_has_a_closed_form():
+    """E(x·y/d + 1)³ for independent Gaussians, by moments up to the third, in one dimension."""
+    a, b, m = 1.0, 1.4, 0.3  # stds, and the second's mean
+    mean = lambda p, v: {1: p, 2: p * p + v, 3: p**3 + 3 * p * v}
+    cross = lambda p, u, q, v: sum(
+        c * mean(p, u)[k] * mean(q, v)[k] for k, c in ((1, 3), (2, 3), (3, 1))
+    )
+    expected = cross(0, a * a, 0, a * a) + cross(m, b * b, m, b * b) - 2 * cross(0, a * a, m, b * b)
+    metric = KID(IdentityFeatures(), 4_000)
+    found = value(metric, normal(4_000, 1, 1, b, m), normal(4_000, 1, 0, a))
+    assert found.value == pytest.approx(expected, abs=4 * found.error)
+    assert found.error < 0.2 * expected
+
+
+def test_the_permutation_tests_distance_is_the_energy_distance():
+    """By hand, and the one that the metric gives; for equal sets too."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(30, 3)), random.normal(1, 2, size=(20, 3))
+    own = cdist(x, x).sum() / (30 * 29) + cdist(y, y).sum() / (20 * 19)
+    expected = 2 * cdist(x, y).mean() - own
+    assert permutation_test(x, y, 9)[0] == pytest.approx(expected, rel=1e-6)
+    assert kernel_distance(x, y, negative_distance)[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_p_is_uniform_between_equal_distributions_and_small_between_others():
+    random = np.random.default_rng(1)
+    ps = [
+        permutation_test(*random.normal(size=(2, 25, 2)), permutations=99, seed=k)[1]
+        for k in range(200)
     ]
-    bindings = [
-        f"train.data = @datasets.{data}()",
-        "GaussianMixture.dimension = 3",
-        "train.total_steps = 10",
-        "sample.batch_size = 1_024",
-        *(metric if bound else []),
-    ]
-    config.load(config.PROJECT_GIN.parent / "tests/small.gin", bindings)
-    train(tmp_path / "run")
-    figures, path = evaluate(tmp_path / "run")
-    assert figures == json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert figures["held_out_examples"] == figures["training_examples"] == (bound or 4_096)
-    name = f"sliced_wasserstein_{bound or 4_096}"
-    assert 0 < figures[f"{name}_of_training_data"] < 0.3 < figures[name] < 10
-    assert path.name == picture
-    assert path.is_file()
+    assert scipy.stats.kstest(ps, "uniform").pvalue > 1e-3
+    x = random.normal(size=(100, 2))
+    assert permutation_test(x, random.normal(0.8, 1, size=(100, 2)), 999)[1] == 0.001
+    # The same means and variances, another dependence.
+    z = random.normal(size=(400, 1))
+    tied = np.concatenate([z, z * random.choice([-1, 1], size=(400, 1))], axis=1)
+    assert permutation_test(random.normal(size=(400, 2)), tied, 499)[1] < 0.02
+
+
+def test_the_metric_is_blind_to_units_and_refuses_images():
+    metric = TwoSampleTest(50, 99)
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=(2, 60, 2))
+    units = np.array([1e6, 1e-6])
+    one = metric.distance(metric.statistics([x]), metric.statistics([y[:30], y[30:]]))
+    other = metric.distance(metric.statistics([x * units]), metric.statistics([y * units]))
+    assert one == other
+    metric.check(Table("sklearn:wine", ("alcohol",)).info())
+    with pytest.raises(ValueError, match="PixelFrechet"):
+        metric.check(Digits().info())
+    with pytest.raises(ValueError, match="num_samples must be at least 2"):
+        TwoSampleTest(1)
