@@ -3,10 +3,13 @@
 import base64
 import math
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
-from lcss_tf import images
+from lcss_tf import files
+from lcss_tf.plots import images
+from lcss_tf.typing import Array
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -17,25 +20,24 @@ _ENVIRONMENT = jinja2.Environment(
 )
 
 
-def write_html(path, template, **context):
-    """Renders a template of this room into a file, written whole; returns its path."""
-    text = _ENVIRONMENT.get_template(template).render(**context)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    return path
+def write_html(path: str | Path, template: str, **context: Any) -> Path:
+    """Renders a template of this package into a file, written whole; returns its path.
+
+    Raises:
+      jinja2.UndefinedError: `context` lacks a variable of the template.
+    """
+    return files.write_text(path, _ENVIRONMENT.get_template(template).render(**context))
 
 
-def data_uri(image):
+def data_uri(image: Array | None) -> str | None:
     """A uint8 image [H, W, C] as a ``data:`` address; None for None."""
     if image is None:
         return None
     return "data:image/png;base64," + base64.b64encode(images.encode_png(image)).decode()
 
 
-def figure_text(value, error=None):
-    """A figure with as many digits as its error lets count: "0.1163 ± 0.0021"."""
+def value_text(value: float | None, error: float | None = None) -> str:
+    """A value with as many digits as its error leaves: "0.1163 ± 0.0021"; "–" if unknown."""
     if value is None or not math.isfinite(value):
         return "–"
     if not error or not math.isfinite(error):
@@ -46,5 +48,5 @@ def figure_text(value, error=None):
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-_ENVIRONMENT.filters["figure"] = lambda row: figure_text(row["value"], row["error"])
-_ENVIRONMENT.filters["number"] = figure_text
+_ENVIRONMENT.filters["value"] = lambda row: value_text(row["value"], row["error"])
+_ENVIRONMENT.filters["number"] = value_text

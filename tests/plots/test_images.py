@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lcss_tf import images
+from lcss_tf.plots import images
 
 
 def numbered(count, height=3, width=2, channels=1):
