@@ -245,6 +245,7 @@ def pairs(samples: Array, data: Array | None = None, columns: Sequence[str] = ()
                 axis.set_xlabel(_name(columns, j, "column"), fontsize=7, color=figures.INK)
             if j == 0:
                 axis.set_ylabel(_name(columns, i, "column"), fontsize=7, color=figures.INK)
+    figure.align_ylabels(axes[:, 0])
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, frameon=False, ncols=2, loc="outside upper left")
     return figures.render(figure)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
@@ -13,6 +14,7 @@ from lcss_tf.plots.figures import (
     FAINT,
     INK,
     label_axes,
+    literal_text,
     name_ticks,
     new_figure,
     note,
@@ -60,6 +62,7 @@ def over_steps(series: Mapping[str, tuple[Array, Array, Array | None]], title: s
     figure, (axes,) = new_figure()
     _draw(axes, series)
     label_axes(axes, "steps", title=title)
+    log_if_wide(axes, [values for _, values, _ in series.values()])
     return _finished(figure, (axes,), len(series) > 1)
 
 
@@ -77,13 +80,14 @@ def over_steps_and_seconds(
 
 
 def smoothed(values: Array, width: int = 25) -> Array:
-    """The mean of the last `width` values, or of an eighth of a short curve; of equal length."""
+    """The mean of the last `width` values, or of the last eighth of what was so far; [N] -> [N].
+
+    The window grows with the curve, so that a steep beginning is not drawn too late.
+    """
     values = np.asarray(values, np.float64)
-    width = min(width, max(1, len(values) // 8))
-    if width < 2:
-        return values
-    padded = np.concatenate([np.full(width - 1, values[0]), values])
-    return np.convolve(padded, np.full(width, 1.0 / width), "valid")
+    ends = np.arange(1, len(values) + 1)
+    widths = np.minimum(width, 1 + (ends - 1) // 8)
+    return np.array([values[end - w : end].mean() for end, w in zip(ends, widths, strict=True)])
 
 
 def log_if_wide(axes: Axes, curves: Iterable[Array]) -> None:
@@ -122,9 +126,8 @@ def nfe_sweep(
       levels: {name: value}, drawn as horizontal lines.
       metric: the name of the metric.
     """
-    figure = Figure(figsize=(7.6, 4.6), dpi=130, layout="constrained")
-    axes = figure.add_subplot()
-    axes.tick_params(colors=INK, labelsize=8)
+    figure, (axes,) = new_figure()
+    figure.set_size_inches(5.2, 4.6)
     for i, (name, (nfe, values)) in enumerate(curves.items()):
         axes.plot(nfe, values, label=name, **series_style(i))
     for i, (name, level) in enumerate(levels.items()):
@@ -145,10 +148,7 @@ def nfe_sweep(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(NullLocator())
-    axes.grid(alpha=0.25)
-    if curves or levels:
-        axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return render(figure)
+    return _finished(figure, (axes,), bool(curves or levels))
 
 
 def _nfe_ticks(places: Sequence[float]) -> list[int]:
@@ -172,7 +172,8 @@ def neighbour_distances(groups: Mapping[str, Array]) -> Array:
     label_axes(axes, "distance to the nearest training example", title=title)
     axes.set_xlim(left=0.0)
     axes.set_ylim(0.0, 1.4 * axes.get_ylim()[1])  # room for the legend
-    return _finished(figure, (axes,), bool(groups))
+    axes.legend(fontsize=7.5, frameon=False)
+    return _finished(figure, (axes,))
 
 
 # Comparisons of losses
@@ -276,5 +277,12 @@ def _finished(figure: Figure, axes: Sequence[Axes], legend: bool = False) -> Arr
         one.grid(alpha=0.25)
     handles, labels = axes[-1].get_legend_handles_labels()
     if legend and len(handles) > 1:
-        figure.legend(handles, labels, fontsize=7.5, frameon=False, loc="outside right upper")
+        beside = figure.legend(
+            handles, labels, fontsize=7.5, frameon=False, loc="outside right upper"
+        )
+        literal_text(figure)
+        # The legend gets a place of its own: the plots stay as wide as they are.
+        extent = beside.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width + extent.width / figure.dpi, height)
     return render(figure)

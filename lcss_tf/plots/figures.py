@@ -121,6 +121,7 @@ def density_and_samples(
     log_density: LogDensity | None = None,
     extent: float = EXTENT,
     title: str | None = None,
+    compact: bool = False,
 ) -> Array:
     """Two-dimensional samples as points over the true density.
 
@@ -130,6 +131,7 @@ def density_and_samples(
       log_density: log p of points, in nats; None draws no density.
       extent: the picture shows [−extent, extent]².
       title: a line above the picture.
+      compact: whether the picture is of half the size, without labels and counts.
 
     Returns:
       uint8 [H, W, 3].
@@ -144,8 +146,13 @@ def density_and_samples(
     shown = samples[inside][:_MAX_POINTS]
     # Fewer points are drawn larger, so that 200 are as visible as 5,000.
     size = float(np.clip(6_000 / max(len(shown), 1), 1.5, 12.0))
+    if compact:
+        figure.set_size_inches(0.5 * _INCHES, 0.5 * _INCHES)
+        axes.set(xlabel=None, ylabel=None)
+        size = max(1.0, 0.25 * size)
+    else:
+        note(axes, f"{len(samples):,} samples, {np.sum(~inside):,} outside")
     axes.scatter(shown[:, 0], shown[:, 1], s=size, c=SAMPLES, alpha=0.7, linewidths=0)
-    note(axes, f"{len(samples):,} samples, {np.sum(~inside):,} outside")
     return render(figure)
 
 

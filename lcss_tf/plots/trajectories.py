@@ -78,18 +78,14 @@ def particle_grid(
     log_density: LogDensity | None = None,
     columns: int = 6,
 ) -> Array:
-    """A few of `particle_frames` side by side."""
+    """A few of `particle_frames` side by side, of half the size."""
     places = _spread(len(trajectory), columns)
     kept = None if times is None else np.asarray(times)[places]
-    frames = particle_frames(trajectory[places], kept, log_density)
-    return np.concatenate([_halved(frame) for frame in frames], axis=1)
-
-
-def _halved(picture: Array) -> Array:
-    """A picture of half the size, by means of four pixels: thin lines stay."""
-    height, width = (n // 2 * 2 for n in picture.shape[:2])
-    blocks = picture[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)
-    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    pictures = [
+        figures.density_and_samples(points, log_density, extent, title, compact=True)
+        for points, extent, title in _particles(trajectory[places], kept)
+    ]
+    return np.concatenate(pictures, axis=1)
 
 
 def _particles(
