@@ -1,34 +1,63 @@
-"""Metrics: how far samples are from data. Importing this registers all metrics."""
+"""Metrics: distances between samples and real data. Importing this registers all of them."""
 
-from lcss_tf.metrics.base import Figure, Metric, reference_needs, sample_summary
-from lcss_tf.metrics.class_score import ClassScore
-from lcss_tf.metrics.frechet import frechet_distance
-from lcss_tf.metrics.frechet_metric import Frechet, PixelFrechet
-from lcss_tf.metrics.kernels import MMD, EnergyDistance, KernelDistance, kernel_distance
-from lcss_tf.metrics.manifolds import DensityCoverage, PrecisionRecall
-from lcss_tf.metrics.sliced_wasserstein import SlicedWasserstein, sliced_wasserstein
-from lcss_tf.metrics.statistics import GaussianStatistics
-from lcss_tf.metrics.summary import Summary
-from lcss_tf.metrics.two_sample import TwoSampleTest
+from lcss_tf.metrics.base import Metric, MetricValue
+from lcss_tf.metrics.distances import (
+    KID,
+    MMD,
+    EnergyDistance,
+    SlicedWasserstein,
+    TwoSampleTest,
+    kernel_distance,
+    permutation_test,
+    sliced_wasserstein,
+)
+from lcss_tf.metrics.extractors import (
+    DigitsClassifier,
+    Extractor,
+    Features,
+    IdentityFeatures,
+    KerasFeatures,
+    Pixels,
+)
+from lcss_tf.metrics.fidelity import DensityCoverage, InceptionScore, PrecisionRecall
+from lcss_tf.metrics.frechet import Frechet, PixelFrechet, frechet_distance
+from lcss_tf.metrics.inception import Inception
+from lcss_tf.metrics.measure import MetricSuite, default_metrics, measure
+from lcss_tf.metrics.memorization import Neighbours, find_neighbours
+from lcss_tf.metrics.references import ReferenceMismatchError, References
+from lcss_tf.metrics.statistics import FeatureStatistics, GaussianStatistics
 
 __all__ = [
+    "KID",
     "MMD",
-    "ClassScore",
     "DensityCoverage",
+    "DigitsClassifier",
     "EnergyDistance",
-    "Figure",
+    "Extractor",
+    "FeatureStatistics",
+    "Features",
     "Frechet",
     "GaussianStatistics",
-    "KernelDistance",
+    "IdentityFeatures",
+    "Inception",
+    "InceptionScore",
+    "KerasFeatures",
     "Metric",
+    "MetricSuite",
+    "MetricValue",
+    "Neighbours",
+    "Pixels",
     "PixelFrechet",
     "PrecisionRecall",
+    "ReferenceMismatchError",
+    "References",
     "SlicedWasserstein",
-    "Summary",
     "TwoSampleTest",
+    "default_metrics",
+    "find_neighbours",
     "frechet_distance",
     "kernel_distance",
-    "reference_needs",
-    "sample_summary",
+    "measure",
+    "permutation_test",
     "sliced_wasserstein",
 ]

@@ -1,43 +1,51 @@
-"""The metric contract: what it needs to see of samples and of real data, and its figures."""
+"""The metric contract: what a metric needs of samples and of real data, and the values it gives."""
 
+import abc
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from lcss_tf.data import DataInfo
 from lcss_tf.errors import UsageError
-from lcss_tf.metrics.summary import Summary
+from lcss_tf.metrics.extractors import Extractor
+from lcss_tf.metrics.statistics import FeatureStatistics
+from lcss_tf.typing import Array
 
 
-class Figure(NamedTuple):
-    """A measured value and its standard error over the samples, the reference held fixed."""
+class MetricValue(NamedTuple):
+    """A value and its standard error over the samples, for fixed real data; NaN if unknown."""
 
     value: float
     error: float
 
 
-class Metric:
-    """Base of the metrics: a distance between samples and real data, seen by an extractor.
+class Metric(abc.ABC):
+    """Base of the metrics: compares samples with real data in an extractor's feature space.
 
-    A subclass sets the class attributes and writes `figures`.
+    A subclass sets the class attributes and defines `compute`.
 
     Attributes:
-      kind: the stem of its name, as ``frechet``.
-      moments, classes: whether it needs means and covariances, or class sums.
-      keeps: whether it needs feature vectors as they are.
-      keeps_all_real: whether it needs those of all real examples, not of `num_samples` alone.
+      stem: the first part of the name, such as ``frechet``.
+      needs_moments: whether it needs means and covariances of features.
+      needs_classes: whether it needs class probabilities.
+      needs_vectors: whether it needs the feature vectors themselves.
+      needs_all_real_vectors: whether it needs those of all real examples; otherwise of at most
+        `num_samples`.
 
     Args:
       extractor: an object of `EXTRACTORS`.
-      num_samples: n, the samples that are compared; in its name, for most values change with it.
+      num_samples: n, the number of samples compared. It is part of the name: most values change
+        with n.
 
     Raises:
-      ValueError: num_samples < 2.
+      UsageError: num_samples < 2.
     """
 
-    kind = ""
-    moments = classes = keeps = keeps_all_real = False
+    stem = ""
+    needs_moments = needs_classes = needs_vectors = needs_all_real_vectors = False
 
-    def __init__(self, extractor, num_samples):
+    def __init__(self, extractor: Extractor, num_samples: int) -> None:
         if num_samples < 2:
             raise UsageError(
                 f"{type(self).__name__}.num_samples must be at least 2; got {num_samples}."
@@ -45,71 +53,58 @@ class Metric:
         self.extractor, self.num_samples = extractor, num_samples
 
     @property
-    def name(self):
-        """``frechet_digits_1000``, ``fid_50k``: the tag in summaries and tables."""
-        return self.title(self.kind)
+    def name(self) -> str:
+        """The tag in summaries and tables: ``frechet_digits_1000``, ``fid_50k``."""
+        return self.value_name(self.stem)
 
-    def title(self, kind):
-        """The name of a figure of this metric."""
-        return f"{self.extractor.title(kind)}_{count_text(self.num_samples)}"
+    def value_name(self, stem: str) -> str:
+        """The name of one value of this metric."""
+        return f"{self.extractor.metric_name(stem)}_{count_text(self.num_samples)}"
 
-    def check(self, info):
-        """Raises, before any work, unless the metric can see such data, a `DataInfo`."""
-        self.extractor.check(info)
-        if self.classes and not self.extractor.has_classes:
-            raise UsageError(
-                f"{self.name} needs class probabilities, and {type(self.extractor).__name__} has "
-                "none. Bind an extractor that is a classifier, such as @features.Inception()."
-            )
-
-    def figures(self, samples, reference):
-        """{name: `Figure`} of two `Summary` objects: of samples and of real data."""
-        raise NotImplementedError(f"{type(self).__name__} must define figures.")
-
-    def distance(self, samples, reference):
-        """The value of its first figure, a float."""
-        return next(iter(self.figures(samples, reference).values())).value
-
-    def statistics(self, batches):
-        """The `Summary` of examples in memory: an iterable of batches in the data's own units.
+    def check(self, info: DataInfo) -> None:
+        """Checks, before any long work, that the metric applies to such data.
 
         Raises:
-          ValueError: no batch.
+          UsageError: it does not; the message names metrics and extractors that do.
+          FileNotFoundError: a file of the extractor is missing.
         """
-        outputs = [self.extractor(batch) for batch in batches]
-        count = sum(len(o.features) for o in outputs)
+        self.extractor.check(info)
+        if self.needs_classes and not self.extractor.has_classes:
+            raise UsageError(
+                f"{self.name} needs class probabilities, and {type(self.extractor).__name__} has "
+                "none. Use an extractor that is a classifier, such as @features.Inception()."
+            )
+
+    @abc.abstractmethod
+    def compute(
+        self, samples: FeatureStatistics, reference: FeatureStatistics
+    ) -> dict[str, MetricValue]:
+        """The values by name, the main one first, of statistics of samples and of real data."""
+
+    def distance(self, samples: FeatureStatistics, reference: FeatureStatistics) -> float:
+        """The main value: the first that `compute` gives."""
+        return next(iter(self.compute(samples, reference).values())).value
+
+    def statistics(self, batches: Iterable[Array]) -> FeatureStatistics:
+        """The statistics of all examples in `batches`, in the data's own units.
+
+        Raises:
+          UsageError: no example.
+        """
+        features = [self.extractor(batch) for batch in batches]
+        count = sum(len(part.features) for part in features)
         if not count:
             raise UsageError(f"{self.name} needs at least one batch of examples; got none.")
-        summary = Summary([count], count if self.keeps else 0, self.moments, self.classes)
-        for part in outputs:
-            summary.add(part)
-        return summary
+        statistics = FeatureStatistics(
+            [count], count if self.needs_vectors else 0, self.needs_moments, self.needs_classes
+        )
+        for part in features:
+            statistics.add(part)
+        return statistics
 
 
-def sample_summary(metrics):
-    """An empty `Summary` that holds what metrics of one extractor need of samples."""
-    return Summary(
-        sorted({m.num_samples for m in metrics if m.moments or m.classes}),
-        max((m.num_samples for m in metrics if m.keeps), default=0),
-        any(m.moments for m in metrics),
-        any(m.classes for m in metrics),
-    )
-
-
-def reference_needs(metrics, count):
-    """Arguments of the `Summary` of `count` real examples."""
-    kept = [count if m.keeps_all_real else min(count, m.num_samples) for m in metrics if m.keeps]
-    return {
-        "counts": [count],
-        "kept": max(kept, default=0),
-        "moments": any(m.moments for m in metrics),
-        "classes": any(m.classes for m in metrics),
-        "parts": 1,
-    }
-
-
-def jackknife(values):
-    """The standard error from estimates that each leave out one of the groups (Tukey 1958)."""
+def jackknife_error(values: Sequence[float]) -> float:
+    """The standard error from estimates that each leave out one group (Tukey 1958)."""
     values = np.asarray(values, np.float64)
     if len(values) < 2:
         return float("nan")
@@ -117,12 +112,12 @@ def jackknife(values):
     return float(np.sqrt((count - 1) / count * np.sum((values - values.mean()) ** 2)))
 
 
-def standard_error(values):
-    """That of the mean of independent values."""
+def standard_error(values: Sequence[float]) -> float:
+    """The standard error of the mean of independent values; NaN for fewer than two."""
     values = np.asarray(values, np.float64)
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def count_text(n):
-    """10,000 and more in thousands where they are whole: 50_000 -> '50k', 1_000 -> '1000'."""
+def count_text(n: int) -> str:
+    """Whole thousands from 10,000 on are abbreviated: 50_000 -> '50k', 1_000 -> '1000'."""
     return f"{n // 1000}k" if n >= 10_000 and n % 1000 == 0 else str(n)

@@ -4,8 +4,9 @@ import scipy.linalg
 import tensorflow as tf
 
 from lcss_tf.data import Digits
-from lcss_tf.metrics import GaussianStatistics, PixelFrechet, frechet_distance
+from lcss_tf.metrics import Frechet, GaussianStatistics, PixelFrechet, frechet_distance
 from lcss_tf.registry import METRICS
+from tests.metrics.helpers import Classes, normal, value
 
 RNG = np.random.default_rng(0)
 
@@ -116,3 +117,24 @@ def test_the_pixel_metric_refuses_scaled_images():
         PixelFrechet().statistics([np.zeros((2, 8, 8, 1), np.float32)])
     with pytest.raises(ValueError, match="at least one batch"):
         PixelFrechet().statistics([])
+
+
+def test_frechet_of_gaussians():
+    """Samples whose moments are exactly those of two Gaussians."""
+    x = normal(4_000, 5, 0)
+    x = (x - x.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
+    shift = np.linspace(-1, 1, 5)
+    found = value(Frechet(Classes(), 4_000), 2.0 * x + shift, x)
+    assert found.value == pytest.approx(5 * (2 - 1) ** 2 + np.sum(shift**2), rel=1e-9)
+
+
+def test_fewer_samples_than_features_warn_and_give_a_value(caplog):
+    """In 50 dimensions 20 samples: what the 20 span has a closed form."""
+    rotation = np.linalg.qr(normal(50, 50, 0))[0]
+    x = np.zeros((20, 50))
+    x[:, :10] = normal(20, 10, 1)
+    found = value(Frechet(Classes(), 20), 3.0 * x @ rotation, x @ rotation)
+    variance = np.cov(x.T).trace()
+    expected = 4 * np.sum(x.mean(0) ** 2) + (3 - 1) ** 2 * variance
+    assert found.value == pytest.approx(expected, rel=1e-9)
+    assert "covariance is singular" in caplog.text

@@ -9,36 +9,37 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import numpy as np
-from lcss_tf.features import Extractor, Outputs
 from lcss_tf.memory import PeakMemory
 from lcss_tf.metrics import (
-    ClassScore, DensityCoverage, Frechet, KernelDistance, PrecisionRecall, Summary,
-    reference_needs, sample_summary,
+    KID, DensityCoverage, Extractor, Features, FeatureStatistics, Frechet, InceptionScore,
+    PrecisionRecall,
 )
 
 class Wide(Extractor):
     name, has_classes = "wide", True
+    def check(self, info): pass
+    def identity(self): return "wide"
     def __call__(self, seed):
         random = np.random.default_rng(seed)
         logits = random.normal(size=(500, 1008)).astype(np.float32)
-        return Outputs(random.normal(size=(500, 2048)).astype(np.float32), logits)
+        return Features(random.normal(size=(500, 2048)).astype(np.float32), logits)
 
 wide = Wide()
-metrics = [Frechet(wide), ClassScore(wide), KernelDistance(wide, 4_000),
+metrics = [Frechet(wide), InceptionScore(wide), KID(wide, 4_000),
            PrecisionRecall(wide), DensityCoverage(wide)]
 wide(0)
 memory = PeakMemory()
 memory.restart()
 # The sizes of all buffers are those of 10,000 kept vectors and 50,000 samples.
-reference = Summary(**reference_needs(metrics, 50_000))
-samples = sample_summary(metrics)
+reference = FeatureStatistics.of_reference(metrics, 50_000)
+samples = FeatureStatistics.of_samples(metrics)
 for seed in range(100):
     reference.add(wide(1_000 + seed))
     samples.add(wide(seed))
-figures = {}
+values = {}
 for metric in metrics:
-    figures |= metric.figures(samples, reference)
-print({name: round(figure.value, 3) for name, figure in figures.items()})
+    values |= metric.compute(samples, reference)
+print({name: round(value.value, 3) for name, value in values.items()})
 print("PEAK", memory.peak())
 """
 

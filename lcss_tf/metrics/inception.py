@@ -1,0 +1,190 @@
+"""The Inception network of the literature's FID: the frozen graph of 2015-12-05, as it is."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from lcss_tf import files
+from lcss_tf.data import DataInfo
+from lcss_tf.errors import UsageError
+from lcss_tf.metrics.extractors import Extractor, Features, check_kind, checked_images
+from lcss_tf.registry import EXTRACTORS
+from lcss_tf.typing import Array
+
+ARCHIVE = "inception-2015-12-05.tgz"
+GRAPH = "classify_image_graph_def.pb"
+URL = f"http://download.tensorflow.org/models/image/imagenet/{ARCHIVE}"
+_ARCHIVE_BYTES = 88_931_400
+# Tensors of the graph: images as float32 [B, H, W, 3] of 0 to 255, before its own resize to
+# 299×299; the pooled features; the product whose second factor holds the classes' weights.
+_IMAGES, _FEATURES, _CLASSES = "ExpandDims:0", "pool_3:0", "softmax/logits/MatMul"
+
+
+@EXTRACTORS.register
+class Inception(Extractor):
+    """Inception-v3, frozen on 2015-12-05 (Szegedy et al. 2016): FID and IS are defined by it.
+
+    The graph takes images of any size, 0 to 255, and resizes them itself. Features are ``pool_3``,
+    2,048 numbers. Logits are their product with the weights of ``softmax/logits`` without the
+    bias, as in the first code of the Inception score (Salimans et al. 2016) and in every other
+    since. Grey images are repeated to three channels.
+
+    The graph runs in a session of its own: it has operations older than TensorFlow 2, which a
+    ``tf.function`` refuses.
+
+    Args:
+      path: ``classify_image_graph_def.pb``, or the archive that holds it. By default the graph is
+        looked for in the cache, and downloaded once (85 MiB).
+      sha256: the expected SHA-256 of the graph. By default the hash at first use is recorded
+        beside the file, and later uses must match it.
+      batch_size: images in one run of the graph.
+    """
+
+    name = "inception"
+    costly = True
+    has_classes = True
+
+    def __init__(
+        self, path: str | Path | None = None, sha256: str | None = None, batch_size: int = 64
+    ) -> None:
+        self._path, self._sha256, self._batch_size = path, sha256, batch_size
+        self._found, self._run = None, None
+
+    def metric_name(self, stem: str) -> str:
+        """The literature's names: ``fid``, ``kid``, ``inception_score``, ``precision``."""
+        return {"frechet": "fid"}.get(stem, stem)
+
+    def check(self, info: DataInfo) -> None:
+        """Checks the data, and finds the graph before any long work.
+
+        Raises:
+          UsageError: the data are not images with 1 or 3 channels, or the graph's hash differs.
+          FileNotFoundError: the graph is missing and cannot be downloaded.
+        """
+        check_kind(info, "image", "Inception")
+        if info.shape[-1] not in (1, 3):
+            raise UsageError(
+                f"Inception sees images with 1 or 3 channels; {info.name} has {info.shape[-1]}."
+            )
+        self._graph_file()
+
+    def identity(self) -> str:
+        """The hash of the graph."""
+        return f"{GRAPH} sha256 {self._graph_file()[1]}"
+
+    def __call__(self, batch: Array) -> Features:
+        """The features of uint8 images [B, H, W, C]: float32 [B, 2048] and [B, 1008]."""
+        images = checked_images(batch, "Inception")
+        if images.shape[-1] == 1:
+            images = images.repeat(3, axis=-1)
+        if self._run is None:
+            self._run = _opened(*self._graph_file())
+        parts = [
+            self._run(images[i : i + self._batch_size].astype(np.float32))
+            for i in range(0, len(images), self._batch_size)
+        ]
+        return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _graph_file(self) -> tuple[Path, str]:
+        """(path, SHA-256) of the graph, verified."""
+        if self._found is None:
+            path = _located(self._path)
+            self._found = path, _verified(path, self._sha256)
+        return self._found
+
+
+def _located(path: str | Path | None) -> Path:
+    """The path of the .pb: given, extracted from the given archive, cached, or downloaded."""
+    directory = files.cache_directory()
+    place = directory / GRAPH
+    if path is not None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"Inception.path = {str(path)!r}: no such file. Give {GRAPH} or "
+                f"{ARCHIVE}, or leave the path out: {place} is then used."
+            )
+        return _extracted(path, path.with_name(GRAPH)) if path.suffix == ".tgz" else path
+    if place.is_file():
+        return place
+    archive = directory / ARCHIVE
+    if not archive.is_file():
+        try:
+            logging.warning("Downloading %s (85 MiB) to %s.", URL, archive)
+            files.download(URL, archive)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"The Inception graph is missing and could not be downloaded ({error}). Download "
+                f"{URL} on a machine with a network, and put {ARCHIVE}, or the {GRAPH} in it, "
+                f"into {directory} (LCSS_TF_CACHE sets another folder), or set Inception.path. "
+                "To do without it, use another extractor, such as @features.Pixels()."
+            ) from error
+        if archive.stat().st_size != _ARCHIVE_BYTES:
+            size = archive.stat().st_size
+            archive.unlink()
+            raise UsageError(
+                f"{URL} gave {size:,} bytes; the archive has {_ARCHIVE_BYTES:,}. It was "
+                "removed. A proxy or a login page may have answered: download it by other means."
+            )
+    return _extracted(archive, place)
+
+
+def _extracted(archive: Path, place: Path) -> Path:
+    """Extracts the graph; returns its path."""
+    with tarfile.open(archive) as tar:
+        member = next((m for m in tar if Path(m.name).name == GRAPH and m.isfile()), None)
+        if member is None:
+            raise UsageError(f"{archive} holds no {GRAPH}. Download it again from {URL}.")
+        content = tar.extractfile(member).read()
+    return files.write_bytes(place, content)
+
+
+def _verified(path: Path, expected: str | None) -> str:
+    """The file's SHA-256, which must be the expected one, or that of its first use."""
+    actual = files.sha256(path)
+    record = path.with_name(path.name + ".sha256")
+    if expected is None and record.is_file():
+        expected = record.read_text().split()[0]
+    elif expected is None:
+        try:
+            record.write_text(f"{actual}  {path.name}\n")
+        except OSError as error:  # a folder that cannot be written: nothing to compare with later
+            logging.warning("%s cannot be written: %s", record, error)
+        return actual
+    if actual != expected.lower():
+        raise UsageError(
+            f"{path} has the SHA-256 {actual}, expected {expected.lower()}. Put the right file "
+            f"there; if this one is right, remove {record}, or set Inception.sha256."
+        )
+    return actual
+
+
+def _opened(path: Path, digest: str) -> Callable[[Array], tuple[Array, Array]]:
+    """images float32 [B, H, W, 3] -> (features [B, D], logits [B, K])."""
+    definition = tf.compat.v1.GraphDef()
+    definition.ParseFromString(Path(path).read_bytes())
+    for node in definition.node:  # they say that a batch is one image
+        node.attr.pop("_output_shapes", None)
+    graph = tf.Graph()
+    with graph.as_default():
+        images = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3])
+        try:
+            pooled, product = tf.import_graph_def(
+                definition, {_IMAGES: images}, [_FEATURES, _CLASSES], name=""
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"{path} (sha256 {digest[:12]}…) is not the graph of 2015-12-05, which has the "
+                f"tensors {_IMAGES}, {_FEATURES} and {_CLASSES}: {error}"
+            ) from error
+        weights = product.inputs[1]
+        features = tf.reshape(pooled, [-1, weights.shape[0]])
+        outputs = features, tf.matmul(features, weights)
+    options = tf.compat.v1.ConfigProto()
+    options.gpu_options.allow_growth = True
+    session = tf.compat.v1.Session(graph=graph, config=options)
+    return lambda batch: session.run(outputs, {images: batch})

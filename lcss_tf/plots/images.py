@@ -1,0 +1,144 @@
+"""uint8 images: grids for people to look at, PNG and GIF files."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lcss_tf import files
+from lcss_tf.errors import UsageError
+from lcss_tf.typing import Array
+
+_CHANNELS = (1, 3, 4)
+_LEGIBLE_PX = 64  # of the shorter side: what a person sees at ease
+
+
+def grid(
+    images: Array,
+    columns: int | None = None,
+    padding: int = 2,
+    scale: int | None = None,
+    background: int = 128,
+) -> Array:
+    """Images side by side, row by row.
+
+    Args:
+      images: uint8 [N, H, W, C], C of 1, 3 or 4.
+      columns: images in a row; by default as square a grid as N allows.
+      padding: pixels between images and around them, after scaling.
+      scale: how many times each pixel is repeated along both axes; by default just enough for a
+        shorter side of 64 pixels.
+      background: the grey level of padding and empty places, 0 to 255.
+
+    Returns:
+      uint8 [rows·(H·scale + padding) + padding, columns·(W·scale + padding) + padding, C].
+
+    Raises:
+      UsageError: another dtype, rank or number of channels, or no images.
+    """
+    images = _checked(images, rank=4, what="A grid takes images [N, H, W, C]")
+    if len(images) == 0:
+        raise UsageError("A grid needs at least one image; got none.")
+    count, height, width, channels = images.shape
+    scale = max(1, math.ceil(_LEGIBLE_PX / min(height, width))) if scale is None else scale
+    columns = math.ceil(math.sqrt(count)) if columns is None else columns
+    if scale < 1 or columns < 1 or padding < 0:
+        raise UsageError(
+            "A grid needs scale >= 1, columns >= 1 and padding >= 0; got "
+            f"{scale}, {columns} and {padding}."
+        )
+    columns = min(columns, count)
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    step_down, step_right = height * scale + padding, width * scale + padding
+    rows = math.ceil(count / columns)
+    canvas = np.full(
+        (rows * step_down + padding, columns * step_right + padding, channels), background, np.uint8
+    )
+    if channels == 4:
+        canvas[..., 3] = 255
+    for i, image in enumerate(images):
+        top, left = padding + i // columns * step_down, padding + i % columns * step_right
+        canvas[top : top + height * scale, left : left + width * scale] = image
+    return canvas
+
+
+def stretched(values: Array, low: float, high: float) -> Array:
+    """Numbers as uint8: black at `low` and below, white at `high` and above."""
+    values = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    return np.rint(255 * values).astype(np.uint8)
+
+
+def visible_channels(values: Array) -> Array:
+    """[..., C] as it is for 1, 3 or 4 channels; otherwise the first channel [..., 1]."""
+    return values if values.shape[-1] in _CHANNELS else values[..., :1]
+
+
+def encode_png(image: Array) -> bytes:
+    """The bytes of a PNG file of a uint8 image [H, W, C], C of 1, 3 or 4.
+
+    Raises:
+      UsageError: another dtype, rank or number of channels.
+    """
+    image = _checked(image, rank=3, what="A PNG takes an image [H, W, C]")
+    buffer = io.BytesIO()
+    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_png(path: str | Path, image: Array) -> None:
+    """Writes a uint8 image [H, W, C] as a PNG file, whole or not at all; makes folders.
+
+    Raises:
+      UsageError: as `encode_png`.
+    """
+    files.write_bytes(path, encode_png(image))
+
+
+def write_gif(
+    path: str | Path, frames: Sequence[Array], frame_ms: int = 80, last_frame_ms: int = 1_500
+) -> None:
+    """Writes uint8 images [H, W, C] as a GIF that repeats for ever, whole or not at all.
+
+    Args:
+      path: of the file; missing folders are made.
+      frames: images of one shape, C of 1 or 3.
+      frame_ms: how long a frame is shown, in milliseconds.
+      last_frame_ms: how long the last one is.
+
+    Raises:
+      UsageError: no frames, or as `encode_png`.
+    """
+    frames = [_checked(frame, rank=3, what="A GIF takes images [H, W, C]") for frame in frames]
+    if not frames or len({frame.shape for frame in frames}) > 1:
+        shapes = sorted({frame.shape for frame in frames})
+        raise UsageError(f"A GIF needs frames of one shape, at least one; got {shapes}.")
+    first, *rest = [
+        Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame[:, :, :3])
+        for frame in frames
+    ]
+    buffer = io.BytesIO()
+    durations = [frame_ms] * len(rest) + [last_frame_ms]
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def read_png(path: str | Path) -> Array:
+    """A PNG file as uint8 [H, W, 3]."""
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def _checked(images: Array, rank: int, what: str) -> Array:
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise UsageError(
+            f"{what} of dtype uint8; got {images.dtype}. Unscale them first: info.unscale(x)."
+        )
+    if images.ndim != rank or images.shape[-1] not in _CHANNELS:
+        raise UsageError(
+            f"{what} with 1 (grey), 3 (RGB) or 4 (RGBA) channels; got the shape {images.shape}. "
+            "Show other channels one by one."
+        )
+    return images

@@ -1,0 +1,103 @@
+"""Trajectories of sampling as pictures: frames for a GIF, and a grid of a few states.
+
+A trajectory is a float array [F + 1, N, ...]: F states of N examples from x_T on, scaled as the
+model's, and the samples.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lcss_tf.data import DataInfo
+from lcss_tf.plots import figures, images
+from lcss_tf.plots.figures import LogDensity
+from lcss_tf.typing import Array
+
+_FITS = 99.0  # per cent of a state's values that are shown unclipped
+_PARTICLES = 2_000
+
+
+def to_images(trajectory: Array, info: DataInfo) -> Array:
+    """The trajectory in the data's own units, uint8 [F + 1, N, H, W, C].
+
+    A state that ranges further than the data, such as noise of VE's standard deviation, is shrunk
+    about the middle of the data's range until 99 % of it fits. The samples are shown as they are.
+    Samples that are not bytes are stretched between their 0.1 % and 99.9 % quantiles.
+    """
+    trajectory = np.asarray(trajectory, np.float32)
+    is_bytes = np.asarray(info.unscale(trajectory[-1])).dtype == np.uint8
+    if is_bytes:
+        low, high = info.scaling.low, info.scaling.high
+    else:
+        low, high = np.quantile(trajectory[-1], (0.001, 0.999))
+    middle, half = (low + high) / 2, max((high - low) / 2, 1e-12)
+    centred = trajectory - middle
+    reach = np.percentile(np.abs(centred.reshape(len(centred), -1)), _FITS, axis=1) / half
+    shrink = np.maximum(reach, 1.0)
+    shrink[-1] = 1.0
+    shown = centred / shrink.reshape(-1, *[1] * (centred.ndim - 1)) + middle
+    shown = info.unscale(shown) if is_bytes else images.stretched(shown, low, high)
+    return images.visible_channels(shown)
+
+
+def image_frames(trajectory: Array, info: DataInfo, most: int = 16) -> list[Array]:
+    """A grid of the first samples for each state: uint8 [H, W, C] each."""
+    return [images.grid(frame) for frame in to_images(trajectory[:, :most], info)]
+
+
+def image_grid(trajectory: Array, info: DataInfo, most: int = 8, columns: int = 9) -> Array:
+    """The first samples, one a row, from noise on the left to the sample on the right."""
+    states = to_images(trajectory[:, :most], info)[_spread(len(trajectory), columns)]
+    by_sample = np.moveaxis(states, 0, 1)
+    return images.grid(by_sample.reshape(-1, *by_sample.shape[2:]), columns=len(states))
+
+
+def particle_frames(
+    trajectory: Array,
+    times: Sequence[float] | None = None,
+    log_density: LogDensity | None = None,
+) -> list[Array]:
+    """2-D samples over the density for each state: uint8 [H, W, 3] each.
+
+    The frame is as wide as the samples need, so it closes in on the data.
+
+    Args:
+      trajectory: [F + 1, N, 2], in the data's own units.
+      times: t of each state, [F + 1], or None.
+      log_density: of the data, as in `figures.density_and_samples`; or None.
+    """
+    return [
+        figures.density_and_samples(points, log_density, extent, title)
+        for points, extent, title in _particles(trajectory, times)
+    ]
+
+
+def particle_grid(
+    trajectory: Array,
+    times: Sequence[float] | None = None,
+    log_density: LogDensity | None = None,
+    columns: int = 6,
+) -> Array:
+    """A few of `particle_frames` side by side, of half the size."""
+    places = _spread(len(trajectory), columns)
+    kept = None if times is None else np.asarray(times)[places]
+    pictures = [
+        figures.density_and_samples(points, log_density, extent, title, compact=True)
+        for points, extent, title in _particles(trajectory[places], kept)
+    ]
+    return np.concatenate(pictures, axis=1)
+
+
+def _particles(
+    trajectory: Array, times: Sequence[float] | None
+) -> Iterator[tuple[Array, float, str | None]]:
+    for i, points in enumerate(np.asarray(trajectory)[:, :_PARTICLES]):
+        finite = np.abs(points[np.isfinite(points)])
+        reach = np.percentile(finite, _FITS) if finite.size else 0.0
+        title = None if times is None else f"t = {times[i]:.3f}"
+        yield points, max(figures.EXTENT, 1.05 * float(reach)), title
+
+
+def _spread(count: int, columns: int) -> Array:
+    """`columns` places from 0 to count − 1, or all of them."""
+    return np.unique(np.round(np.linspace(0, count - 1, min(columns, count))).astype(int))
