@@ -20,7 +20,6 @@ from lcss_tf.training.diagnostics import GradientDiagnostics
 from lcss_tf.training.loop import Periodic, Run
 
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
-_TABLE_FACTOR = 32  # points of a vector or a row for each image of a grid
 
 
 class Pictures(Periodic):
@@ -50,8 +49,7 @@ class Pictures(Periodic):
         if not self.every:
             return
         self._draw = Sampling(run.state, **self._options)
-        many = run.data.kind in ("table", "vector")
-        self._count = self._num_samples * (_TABLE_FACTOR if many else 1)
+        self._count = plots.num_samples(run.data.info(), self._num_samples)
         self._real: Any = None
 
     def act(self, step: int) -> None:
@@ -68,28 +66,23 @@ class Pictures(Periodic):
 
     def _pictures(self) -> dict[str, Any]:
         data = self.run.data
-        info, plane = data.info(), data.kind == "vector" and tuple(data.shape) == (2,)
-        if data.kind == "vector" and not plane:
-            return {}
-        drawn = self._draw(self._count, self._seed, progress=False)
-        samples = info.unscale(drawn.x)
-        if plane:
-            return self._of_the_plane(samples, getattr(data, "log_density", None))
-        return plots.views(samples, info, self._real_examples(info))
+        info, log_density = data.info(), getattr(data, "log_density", None)
+        samples = info.unscale(self._draw(self._count, self._seed, progress=False).x)
+        if log_density is None or tuple(data.shape) != (2,):
+            return plots.views(samples, info, self._real_examples(info))
+        return {"density": plots.density_and_samples(samples, log_density)} | self._scores()
 
     def _real_examples(self, info: Any) -> Any:
-        """As many training examples as samples; the same every time."""
-        if info.kind == "image":
-            return None  # grids of images show samples alone
+        """As many training examples as samples, the same every time; None beside images."""
+        if not plots.shows_data(info):
+            return None
         if self._real is None:
             self._real = info.unscale(self.run.data.some_examples(self._count, "train"))
         return self._real
 
-    def _of_the_plane(self, samples: Any, log_density: Callable | None) -> dict[str, Any]:
-        state = self.run.state
-        if log_density is None:
-            return plots.views(samples, self.run.data.info())
-        pictures = {"density": plots.density_and_samples(samples, log_density)}
+    def _scores(self) -> dict[str, Any]:
+        """The score of the plane at three times, over the true density."""
+        state, log_density, pictures = self.run.state, self.run.data.log_density, {}
         score_fn = state.score.score_fn(state.average)
         points = plots.grid_points()
         for t in _SCORE_TIMES:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcss_tf.report.history import History
+from lcss_tf.plots.history import History
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}

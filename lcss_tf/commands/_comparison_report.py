@@ -15,12 +15,12 @@ from lcss_tf.commands._gin import binding_table
 from lcss_tf.commands._results import Results
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import History, charts
-from lcss_tf.reports import data_uri, write_html
+from lcss_tf.reports import data_uri, value_text, write_html
 from lcss_tf.training.summaries import Summaries
 
 _TITLES = {"steps": "At equal steps", "seconds": "At equal wall clock"}
 _COST = ("ms/step", "× first", "peak MiB", "steps", "seconds")
-_CURVES = ("loss/total", "loss", "watch/", "evaluate/", "speed/steps_per_second")
+_CURVES = ("loss/total", "watch/", "evaluate/", "speed/steps_per_second")
 
 
 def write_tables(workdir: str | Path, names: Sequence[str]) -> list[Path]:
@@ -64,7 +64,7 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     paths = [workdir / f"diagnosis.{suffix}" for suffix in ("md", "csv", "png")]
     files.write_text(paths[0], files.markdown_table(header, lines) + "\n")
     files.write_text(paths[1], files.csv_table(header, lines))
-    plots.write_png(paths[2], charts.diagnosis(results))
+    plots.write_png(paths[2], charts.gradient_diagnosis(results))
     return paths
 
 
@@ -260,8 +260,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _run(path: Path) -> dict[str, Any]:
     history, results = History.from_workdir(path), Results(path).all()
-    losses = [name for name in history.names if name.startswith("loss")]
-    step = max((history.curve(name)[0].max() for name in losses), default=0.0)
+    step = max((history.steps(name).max() for name in history.names("loss/")), default=0)
     return {
         "history": history,
         "results": results,
@@ -315,14 +314,13 @@ def _curves(runs: Mapping) -> list[tuple[str, str]]:
         name
         for run in runs.values()
         for prefix in _CURVES
-        for name in run["history"].names
-        if name == prefix or (prefix.endswith("/") and name.startswith(prefix))
+        for name in run["history"].names(prefix)
     )
     for tag in tags:
         series: dict[str, tuple] = {}
         for name, run in runs.items():
-            if tag in run["history"].names:
-                steps, values = run["history"].curve(tag)
+            steps, values = run["history"].curve(tag)
+            if len(steps):
                 series[name] = (steps, run["history"].seconds(steps), values, None)
         pictures.append((tag, data_uri(charts.over_steps_and_seconds(series, tag))))
     measured = dict.fromkeys(

@@ -146,8 +146,8 @@ RENAMED = {
     "benchmark": "Benchmark",
     "input_benchmark": "InputBenchmark",
     "quality": "NFESweep",
-    "KernelDistance": "KID",
-    "ClassScore": "InceptionScore",
+    "KID": "KID",
+    "InceptionScore": "InceptionScore",
 }
 _UNKNOWN = re.compile(r"No configurable matching (?:reference )?'?@?([\w./]+)")
 _NO_PARAMETER = re.compile(r"doesn't have a parameter(?: named)? '?(\w+)")

@@ -108,15 +108,14 @@ def _neighbours(samples: Any, references: Any, info: Any) -> dict | None:
         "count": len(found.samples),
         "rows": [(name, float(np.median(d)), float(d.min())) for name, d in groups.items()],
         "picture": data_uri(picture),
-        "chart": data_uri(charts.distances(groups)),
+        "chart": data_uri(charts.neighbour_distances(groups)),
     }
 
 
 def _loss_by_t(workdir: Path) -> str | None:
     """From what training logged; None where nothing was."""
     history = History.from_workdir(workdir)
-    names = [name for name in history.names if name.startswith(_LOSS)]
-    tags = sorted(names, key=lambda tag: float(tag.removeprefix(_LOSS).split("-")[0]))
+    tags = sorted(history.names(_LOSS), key=lambda tag: float(tag.removeprefix(_LOSS).split("-")[0]))
     if not tags:
         return None
     curves = {tag.removeprefix(_LOSS): history.curve(tag) for tag in tags}

@@ -298,7 +298,7 @@ def picture(result: dict) -> np.ndarray:
         distances.append(np.nan if row["distance"] is None else row["distance"])
     if result["real"] is not None:
         levels[_REAL] = result["real"]
-    return charts.against_nfe(curves, levels, result["metric"])
+    return charts.nfe_sweep(curves, levels, result["metric"])
 
 
 def _spread(result: dict) -> list[str]:

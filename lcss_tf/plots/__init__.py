@@ -1,7 +1,14 @@
 """Pictures: of samples by the kind of data, of curves and comparisons, and their files."""
 
 from lcss_tf.plots import by_kind, charts, figures, images, trajectories
-from lcss_tf.plots.by_kind import views
+from lcss_tf.plots.by_kind import (
+    check_trajectory,
+    main_view,
+    num_samples,
+    shows_data,
+    views,
+    write_trajectory,
+)
 from lcss_tf.plots.figures import (
     density_and_samples,
     distributions,
@@ -12,20 +19,31 @@ from lcss_tf.plots.figures import (
     score_field,
 )
 from lcss_tf.plots.history import History
+from lcss_tf.plots.images import grid, read_png, save_grid, write_gif, write_png
 
 __all__ = [
     "History",
     "by_kind",
     "charts",
+    "check_trajectory",
     "density_and_samples",
     "distributions",
     "figures",
+    "grid",
     "grid_points",
     "images",
     "label_axes",
+    "main_view",
     "new_figure",
+    "num_samples",
+    "read_png",
     "render",
+    "save_grid",
     "score_field",
+    "shows_data",
     "trajectories",
     "views",
+    "write_gif",
+    "write_png",
+    "write_trajectory",
 ]

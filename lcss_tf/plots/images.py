@@ -88,13 +88,28 @@ def encode_png(image: Array) -> bytes:
     return buffer.getvalue()
 
 
-def write_png(path: str | Path, image: Array) -> None:
-    """Writes a uint8 image [H, W, C] as a PNG file, whole or not at all; makes folders.
+def write_png(path: str | Path, image: Array) -> Path:
+    """Writes a uint8 image [H, W, C] as a PNG file, whole or not at all; returns its path.
 
     Raises:
       UsageError: as `encode_png`.
     """
-    files.write_bytes(path, encode_png(image))
+    return files.write_bytes(path, encode_png(image))
+
+
+def save_grid(path: str | Path, images: Array, columns: int | None = None) -> Path:
+    """Writes images side by side as one PNG file; returns its path.
+
+    Args:
+      path: of the file.
+      images: uint8 [N, H, W, C], C of 1, 3 or 4, or grey ones [N, H, W].
+      columns: images in a row; by default as square a grid as N allows.
+
+    Raises:
+      UsageError: as `grid`.
+    """
+    images = np.asarray(images)
+    return write_png(path, grid(images[..., None] if images.ndim == 3 else images, columns))
 
 
 def write_gif(

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from tqdm import tqdm
 
-from lcss_tf import images
+from lcss_tf.plots import images
 from lcss_tf.files import write_bytes
 
 _SHOWN = 64

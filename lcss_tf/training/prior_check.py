@@ -144,7 +144,7 @@ def report_prior(
     summaries.scalars({"prior_check/distance": result.distance}, 0)
     verdict = "within what is tolerated" if result.passed else "too far"
     title = f"distance {result.distance:.3f} of the prior's standard deviation: {verdict}"
-    picture = plots.distributions(result.quantiles, ("$x_T$ of the data", "the prior"), title)
+    picture = plots.distributions(result.quantiles, ("x_T of the data", "the prior"), title)
     summaries.picture("prior_check", picture, 0, "prior_check.png")
     return result
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lcss_tf import images
+from lcss_tf.plots import images
 from lcss_tf.training.progress import Tolerance
 from lcss_tf.typing import Array
 

@@ -15,7 +15,7 @@ from lcss_tf import config
 from lcss_tf.compare import Contest, report_finished, seeds
 from lcss_tf.compare.finished import z_test
 from lcss_tf.experiment import evaluate, train
-from tests.report import browser
+from tests.reports import browser
 
 ROOT = config.PROJECT_GIN.parent
 

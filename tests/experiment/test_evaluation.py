@@ -19,22 +19,22 @@ import lcss_tf
 from lcss_tf import config, files
 from lcss_tf.experiment import evaluate, train
 from lcss_tf.experiment.evaluation import Evaluation
-from lcss_tf.experiment.neighbours import find_neighbours
-from lcss_tf.experiment.reference import ReferenceError, References
+from lcss_tf.metrics.memorization import find_neighbours
+from lcss_tf.metrics.references import ReferenceMismatchError, References
 from lcss_tf.experiment.selection import chosen
-from lcss_tf.features import Pixels
-from lcss_tf.metrics import Frechet, KernelDistance
-from lcss_tf.report import History
+from lcss_tf.metrics import Pixels
+from lcss_tf.metrics import Frechet, KID
+from lcss_tf.reports import History
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 from tests.experiment.test_tensorboard import BINDINGS
-from tests.report import browser
+from tests.reports import browser
 
 ROOT = config.PROJECT_GIN.parent
 MEASURE = [
-    "evaluate.metrics = [@metrics.PixelFrechet(), @metrics.KernelDistance()]",
+    "evaluate.metrics = [@metrics.PixelFrechet(), @metrics.KID()]",
     "PixelFrechet.num_samples = 96",
-    "KernelDistance.extractor = @features.Pixels()",
-    "KernelDistance.num_samples = 64",
+    "KID.extractor = @features.Pixels()",
+    "KID.num_samples = 64",
 ]
 
 
@@ -89,7 +89,7 @@ def test_every_checkpoint_is_measured_once(evaluated):
     assert figures["step"] == 20
     assert figures["held_out_examples"] == 360
     assert figures["training_examples"] == 96
-    for name in ("frechet_pixels_96", "kernel_pixels_64"):
+    for name in ("frechet_pixels_96", "kid_pixels_64"):
         assert figures[f"{name}_error"] > 0
         assert figures[f"{name}_of_training_data"] < figures[name]
     assert grid.read_bytes().startswith(b"\x89PNG")
@@ -106,13 +106,13 @@ def test_csv_and_tensorboard_have_the_checkpoints_steps(evaluated):
     lines = (workdir / "metrics.csv").read_text().splitlines()
     assert lines[0] == "step,metric,value,error,real"
     assert [line.split(",")[:2] for line in lines[1:3]] == [
-        ["10", "frechet_pixels_96"], ["10", "kernel_pixels_64"]
+        ["10", "frechet_pixels_96"], ["10", "kid_pixels_64"]
     ]  # fmt: skip
     events = EventAccumulator(str(workdir / "evaluation"))
     events.Reload()
     steps = {event.step for event in events.Tensors("evaluate/frechet_pixels_96")}
     assert steps == {10, 20}
-    assert "evaluate_error/kernel_pixels_64" in events.Tags()["tensors"]
+    assert "evaluate_error/kid_pixels_64" in events.Tags()["tensors"]
 
 
 def test_the_best_checkpoint_is_kept_and_can_be_evaluated(evaluated):
@@ -228,18 +228,18 @@ def test_references_are_stored_reused_and_never_mixed(tmp_path):
     others = [
         make(split="train").summary(metrics)[1],
         make(num_examples=200).summary(metrics)[1],
-        make().summary([KernelDistance(Pixels(), 100)])[1],
+        make().summary([KID(Pixels(), 100)])[1],
         References(
             lcss_tf.DATASETS["Digits"](centered=False), 0, directory=tmp_path
         ).summary(metrics)[1],
     ]  # fmt: skip
     assert len({path, *others}) == 5
-    with pytest.raises(ReferenceError, match="split: train there, test now") as caught:
+    with pytest.raises(ReferenceMismatchError, match="split: train there, test now") as caught:
         make(path=others[0]).summary(metrics)
     assert "size: 1437 there, 360 now" in str(caught.value)
     assert make(path=path).summary(metrics)[1] == path
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ReferenceError, match="cannot be read"):
+    with pytest.raises(ReferenceMismatchError, match="cannot be read"):
         make(path=path).summary(metrics)
     assert make().summary(metrics)[0].count == 360  # the cache's own file is made again
 

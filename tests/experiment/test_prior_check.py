@@ -6,7 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 import lcss_tf
-from lcss_tf import images, random
+from lcss_tf import random
+from lcss_tf.plots import images
 from lcss_tf.experiment.prior_check import check_prior, report_prior
 
 
