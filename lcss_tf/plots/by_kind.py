@@ -125,8 +125,10 @@ def image_grid(samples: Array, columns: int | None = None) -> Array:
     """Images [N, H, W, C] as a grid.
 
     Numbers that are not bytes are stretched between their 0.1 % and 99.9 % quantiles. Of images
-    with other than 1, 3 or 4 channels the first channel is shown.
+    with other than 1, 3 or 4 channels the first channel is shown. Grey ones may lack the axis.
     """
+    if samples.ndim == 3:
+        samples = samples[..., None]
     if samples.dtype != np.uint8:
         samples = images.stretched(samples, *np.quantile(samples, (0.001, 0.999)))
     return images.grid(images.visible_channels(samples), columns)
