@@ -24,7 +24,7 @@ def default_network(
     The DDPM++ halves the sides while all of them are even and the halves are at least 4. It has
     16 features at full resolution for sides up to 8, 32 for sides up to 32 or 1,024 places, else
     64; and twice as many on the other levels. A level has one residual block for sides up to 8,
-    else two, and attention if it has at most 256 places.
+    else two. Levels below full resolution have attention if they have at most 256 places.
 
     Args:
       shape: of one example: (d,), or spatial axes and channels, e.g. (height, width, channels).
@@ -62,7 +62,7 @@ def default_network(
         channel_multipliers=(1,) + (2,) * (len(levels) - 1),
         num_res_blocks=1 if side <= 8 else 2,
         attention_resolutions=[
-            max(sides) for sides in levels if math.prod(sides) <= _MOST_ATTENDED
+            max(sides) for sides in levels[1:] if math.prod(sides) <= _MOST_ATTENDED
         ],
         dropout=0.0,
         **options,
