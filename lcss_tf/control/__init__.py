@@ -1,15 +1,27 @@
-"""Control by composition over any sampler: guidance by class, and linear inverse problems."""
+"""Control of any sampler by composition: guidance by class, and linear inverse problems."""
 
-from lcss_tf.control.controlled import Controlled, InverseProblem, Method
 from lcss_tf.control.guidance import check_guidance, guided_score
-from lcss_tf.control.null_space import NullSpace
-from lcss_tf.control.operators import AveragePooling, Greyscale, LinearOperator, Mask
-from lcss_tf.control.pseudoinverse import PseudoinverseGuidance
-from lcss_tf.control.replacement import Replacement
-from lcss_tf.control.time_travel import TimeTravel
-from lcss_tf.control.tweedie import TweedieGuidance
+from lcss_tf.control.methods import (
+    Controlled,
+    Method,
+    NullSpace,
+    PseudoinverseGuidance,
+    Replacement,
+    TimeTravel,
+    TweedieGuidance,
+)
+from lcss_tf.control.operators import (
+    MASKS,
+    AveragePooling,
+    Greyscale,
+    InverseProblem,
+    LinearOperator,
+    Mask,
+    make_mask,
+)
 
 __all__ = [
+    "MASKS",
     "AveragePooling",
     "Controlled",
     "Greyscale",
@@ -24,4 +36,5 @@ __all__ = [
     "TweedieGuidance",
     "check_guidance",
     "guided_score",
+    "make_mask",
 ]

@@ -1,24 +1,29 @@
-"""Classifier-free guidance (Ho and Salimans 2022), as a composition at the score function."""
+"""Classifier-free guidance (Ho and Salimans 2022), as a composition of score functions."""
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from lcss_tf.errors import UsageError
+from lcss_tf.typing import Network, ScoreFn, Tensor
 
 
-def guided_score(score_fn_for, labels, null, scale):
+def guided_score(
+    score_fn_for: Callable[[Tensor], ScoreFn], labels: Tensor, null: int, scale: float
+) -> ScoreFn:
     """score_fn(x, t) = s(x, t, ∅) + w (s(x, t, y) − s(x, t, ∅)), w the scale.
 
-    w = 1 is the conditional score and w = 0 that of any class, each at its usual cost; any
-    other w takes one batch of twice the size. w > 1 pushes towards what is typical of the class,
-    at the cost of variety; the result is then no longer the score of a noised law.
+    w = 1 gives the conditional score and w = 0 the unconditional one, each at its usual cost. Any
+    other w takes one batch of twice the size. w > 1 increases fidelity to the class and reduces
+    variety; the result is then no longer the score of a noised distribution.
 
     Args:
-      score_fn_for: labels [N] -> score_fn(x, t), as `ScoreModel.score_fn` makes it.
+      score_fn_for: labels [N] -> score_fn(x, t).
       labels: classes [B].
       null: the label of the null class.
-      scale: w, a float.
+      scale: w.
     """
     nulls = tf.fill(tf.shape(labels), tf.cast(null, labels.dtype))
     if scale in (0, 1):
@@ -33,8 +38,8 @@ def guided_score(score_fn_for, labels, null, scale):
     return score_fn
 
 
-def check_guidance(guidance, network):
-    """Raises ValueError if the network has no classes to guide to; warns of an untrained null."""
+def check_guidance(guidance: float, network: Network) -> None:
+    """Raises UsageError if the network has no classes; warns if its null class is untrained."""
     if guidance == 1:
         return
     if not np.isfinite(guidance):
@@ -42,11 +47,14 @@ def check_guidance(guidance, network):
     if getattr(network, "num_classes", None) is None:
         raise UsageError(
             f"guidance = {guidance:g} was asked of a network without classes. Leave it out, or "
-            "train one with num_classes bound, and train_step.class_dropout above 0."
+            "train a network made with num_classes, and with class_dropout above 0."
         )
     table = getattr(getattr(network, "class_embedding", None), "table", None)
     if table is not None and not np.any(np.asarray(table)[-1]):
         logging.warning(
-            "Guidance compares with the null class, which this network never saw: train it with "
-            "train_step.class_dropout = 0.1, say."
+            "Guidance compares with the null class, on which this network was never trained: "
+            "train it with class_dropout = 0.1, say."
         )
+
+
+__all__ = ["check_guidance", "guided_score"]

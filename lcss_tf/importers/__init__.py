@@ -1,5 +1,5 @@
-"""Weights from elsewhere: published checkpoints of other implementations."""
+"""Published weights of other implementations: `score_sde`'s checkpoints, and PyTorch's files."""
 
-from lcss_tf.importers import score_sde, score_sde_checkpoint, torch_file
+from lcss_tf.importers import score_sde, torch_file
 
-__all__ = ["score_sde", "score_sde_checkpoint", "torch_file"]
+__all__ = ["score_sde", "torch_file"]

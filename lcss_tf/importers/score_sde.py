@@ -1,16 +1,21 @@
-"""The parameters of score_sde's PyTorch networks (Song et al., ICLR 2021), by name, for NCSNpp.
+"""Networks and checkpoints of score_sde's PyTorch code (Song et al., ICLR 2021), for `NCSNpp`.
 
 Its networks keep their parts in one list, in the order in which they are made; a parameter is
-called, e.g., ``all_modules.4.Conv_0.weight``. This module knows that order and those names,
-and works on arrays: it needs no PyTorch.
+called, e.g., ``all_modules.4.Conv_0.weight``. This module knows that order and those names, and
+works on arrays. It needs no PyTorch; `lcss_tf.importers.torch_file` reads the files.
 """
 
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import keras
 import numpy as np
 
 from lcss_tf.errors import UsageError
 from lcss_tf.networks.ncsnpp import NCSNpp
+from lcss_tf.typing import Array
 
-# The reference's table of discrete noise levels: a constant, not a parameter.
+# score_sde's table of discrete noise levels: a constant, not a parameter.
 _CONSTANTS = ("sigmas",)
 
 OPTIONS = {
@@ -36,22 +41,23 @@ OPTIONS = {
 }
 
 
-def network_from_config(meta):
-    """The NCSNpp that a score_sde configuration describes, built if the image size is known.
+def network_from_config(meta: Mapping[str, Any]) -> NCSNpp:
+    """The network of a score_sde configuration, built if the image size is known.
 
     Args:
-      meta: a flat dict with the reference's names (nf, ch_mult, ...). ``image_size`` and
-        ``num_channels`` (3) give the shape to build for; names of other things are ignored.
+      meta: a flat dict with score_sde's names (nf, ch_mult, ...). ``image_size`` in pixels and
+        ``num_channels`` (3) give the shape to build for; other names are ignored.
 
     Raises:
-      ValueError: an option that NCSNpp needs is missing, or the nonlinearity is not swish.
+      UsageError: an option that NCSNpp needs is missing, or the nonlinearity is not swish.
     """
     missing = [name for name in OPTIONS if name not in meta]
     if missing:
         raise UsageError(f"The score_sde configuration lacks {', '.join(missing)}.")
     if meta.get("nonlinearity", "swish") != "swish":
         raise UsageError(
-            f"NCSNpp knows the nonlinearity 'swish' only; got {meta['nonlinearity']!r}."
+            f"NCSNpp has the nonlinearity 'swish' only; got {meta['nonlinearity']!r}. Import a "
+            "network that uses it."
         )
     network = NCSNpp(**{ours: meta[theirs] for theirs, ours in OPTIONS.items()})
     if "image_size" in meta:
@@ -104,10 +110,10 @@ def _parts(*parts):
     }
 
 
-def _modules(network):
-    """Yields, in the reference's order, the variables of each entry of its list by name."""
+def _modules(network: NCSNpp) -> Iterator[dict]:
+    """Yields, in score_sde's order, the variables of each entry of its list by name."""
     block = network.resblock
-    # The reference names a convolution after a FIR filter differently.
+    # score_sde names a convolution after a FIR filter differently.
     resampling = "Conv2d_0" if network.fir else "Conv_0"
     embedding = network.noise_embedding
     if embedding is not None:
@@ -147,7 +153,7 @@ def _transition(level, block, resampling):
     if block == "biggan":
         yield _residual(level.transition, block)
     elif level.transition is None:
-        yield {}  # resampling alone: a place in the list, without parameters
+        yield {}  # plain resampling: an entry of the list without parameters
     else:
         yield _parts((resampling, _conv, level.transition.conv))
 
@@ -158,11 +164,11 @@ def _head(head):
         yield _conv(head.conv)
 
 
-def state_variables(network):
-    """The network's variables by the names of the reference's ``state_dict``.
+def state_variables(network: NCSNpp) -> dict[str, keras.Variable]:
+    """The network's variables by the names of score_sde's ``state_dict``.
 
     Raises:
-      ValueError: the network is not built.
+      UsageError: the network is not built.
     """
     if not network.built:
         raise UsageError(
@@ -176,7 +182,7 @@ def state_variables(network):
 
 
 def _in_our_layout(name, value, shape):
-    """A tensor of the reference in the layout of ours, if its shape allows.
+    """A tensor of score_sde in the layout of ours, if its shape allows.
 
     Weights [out, in, taps...] become [taps..., in, out]; 1×1 convolutions lose their taps.
     """
@@ -187,7 +193,7 @@ def _in_our_layout(name, value, shape):
     return value.reshape(value.shape[-2:]) if len(shape) == 2 and pointwise else value
 
 
-def load_state(network, state):
+def load_state(network: NCSNpp, state: Mapping[str, Array]) -> None:
     """Sets every variable of a built NCSNpp from a score_sde ``state_dict``.
 
     Args:
@@ -196,7 +202,7 @@ def load_state(network, state):
         ``module.`` in front that data parallelism adds. Every tensor is used exactly once.
 
     Raises:
-      ValueError: tensors are missing, left over, or of another shape; the network is
+      UsageError: tensors are missing, left over, or of another shape; the network is
         then unchanged.
     """
     variables = state_variables(network)
@@ -204,11 +210,11 @@ def load_state(network, state):
         variables[name].assign(value)
 
 
-def fitted(variables, state):
+def fitted(variables: Mapping[str, Any], state: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays of a ``state_dict`` in our layout, by name, checked against the variables.
 
     Raises:
-      ValueError: tensors are missing, left over, or of another shape.
+      UsageError: tensors are missing, left over, or of another shape.
     """
     state = named(state)
     problems = [f"{name} is missing from the state" for name in variables if name not in state]
@@ -231,7 +237,125 @@ def fitted(variables, state):
     return values
 
 
-def named(state):
-    """A ``state_dict`` as arrays by plain names, in its order, without what is no parameter."""
+def named(state: Mapping[str, Any]) -> dict[str, Array]:
+    """A ``state_dict`` as arrays by plain names, in its order, parameters only."""
     state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
     return {name: value for name, value in state.items() if name not in _CONSTANTS}
+
+
+class Checkpoint(NamedTuple):
+    """The content of a score_sde checkpoint; every dict is by parameter, in score_sde's layout.
+
+    step: training steps done.
+    weights: of the network.
+    average: the exponential moving average of the weights.
+    moments: Adam's first and second moments; None if the file has none.
+    """
+
+    step: int
+    weights: dict[str, Array]
+    average: dict[str, Array]
+    moments: tuple[dict[str, Array], dict[str, Array]] | None
+
+
+def checkpoint(content: Any, network: NCSNpp) -> Checkpoint:
+    """The content of a checkpoint file, sorted by parameter.
+
+    The file holds the parameters three times: the weights by name, their moving averages as a
+    list in the order of the trained weights, Adam's moments by number in the order of all.
+
+    Args:
+      content: nested dicts and lists of arrays, as `torch_file.read` returns them: model, ema
+        and, optionally, optimizer and step.
+      network: a built `NCSNpp` of the same configuration, which tells the trained parameters.
+
+    Raises:
+      UsageError: a part is missing, or the numbers of tensors do not agree.
+    """
+    content = content if isinstance(content, Mapping) else {}
+    absent = [key for key in ("model", "ema") if key not in content]
+    if absent or "shadow_params" not in content.get("ema", {}):
+        raise UsageError(
+            "This is no checkpoint of score_sde, which holds 'model' (a state_dict) and 'ema' "
+            f"(with 'shadow_params'); it holds {sorted(map(str, content)) or 'no dict'}."
+        )
+    weights = named(content["model"])
+    variables = state_variables(network)
+    fitted(variables, weights)  # before the lists, which have no names
+    trained = [name for name in weights if variables[name].trainable]
+    shadows = content["ema"]["shadow_params"]
+    if len(shadows) != len(trained):
+        raise UsageError(
+            f"The average holds {len(shadows)} tensors (ema.shadow_params), and the network has "
+            f"{len(trained)} trained ones. Is its configuration the network's?"
+        )
+    # What is not trained has no average of its own.
+    average = weights | dict(zip(trained, map(np.asarray, shadows), strict=True))
+    fitted(variables, average)
+    moments = _moments(content.get("optimizer"), list(weights), trained)
+    return Checkpoint(int(content.get("step", 0)), weights, average, moments)
+
+
+def _moments(optimizer, names, trained):
+    """Adam's moments by name: entry i of its state belongs to the i-th of all parameters."""
+    entries = (optimizer or {}).get("state", {})
+    by_name = {names[int(i)]: entry for i, entry in entries.items() if int(i) < len(names)}
+    if not all("exp_avg" in by_name.get(name, {}) for name in trained):
+        return None
+    return tuple(
+        {name: np.asarray(by_name[name][key]) for name in trained}
+        for key in ("exp_avg", "exp_avg_sq")
+    )
+
+
+def fill(
+    source: Checkpoint,
+    network: NCSNpp,
+    average: NCSNpp | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> bool:
+    """Sets a network, its moving average and an optimizer from a checkpoint.
+
+    Args:
+      source: of the same configuration as the network.
+      network: a built `NCSNpp`.
+      average: the network that holds the moving average of the weights; None: not needed.
+      optimizer: built on the network's trainable variables. Its iterations become the
+        checkpoint's step. Adam's moments are set; another optimizer starts with its own.
+
+    Returns:
+      Whether the optimizer took Adam's moments.
+
+    Raises:
+      UsageError: tensors are missing, left over, or of another shape.
+    """
+    load_state(network, source.weights)
+    if average is not None:
+        load_state(average, source.average)
+    if optimizer is None:
+        return False
+    optimizer.iterations.assign(source.step)
+    variables = network.trainable_variables
+    slots = [getattr(optimizer, name, []) for name in ("_momentums", "_velocities")]
+    if source.moments is None or any(len(moment) != len(variables) for moment in slots):
+        return False
+    names = {v.path: name for name, v in state_variables(network).items()}
+    for values, moment in zip(source.moments, slots, strict=True):
+        # Moments have the layout of their weights.
+        by_name = {names[v.path]: slot for v, slot in zip(variables, moment, strict=True)}
+        for name, value in fitted(by_name, values).items():
+            by_name[name].assign(value)
+    return True
+
+
+__all__ = [
+    "OPTIONS",
+    "Checkpoint",
+    "checkpoint",
+    "fill",
+    "fitted",
+    "load_state",
+    "named",
+    "network_from_config",
+    "state_variables",
+]

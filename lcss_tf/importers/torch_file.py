@@ -1,22 +1,25 @@
 """Reads PyTorch's checkpoint files: tensors only, never code. The one module that needs torch."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lcss_tf.errors import UsageError
 
 
-def read(path):
-    """What a .pth file holds: dicts, lists and plain values, its tensors as NumPy arrays.
+def read(path: str | os.PathLike) -> Any:
+    """The content of a .pth file: dicts, lists and plain values, tensors as NumPy arrays.
 
     A pickle can name any function for its reader to call. Only tensors, containers and plain
-    values are unpickled here; a file that asks for more is refused, and nothing of it is run.
+    values are unpickled here. A file that asks for more is refused, and runs nothing.
 
     Raises:
       FileNotFoundError: no such file.
       ModuleNotFoundError: torch is not installed.
-      ValueError: not a checkpoint of PyTorch, a damaged one, or one that asks for code.
+      UsageError: not a checkpoint of PyTorch, a damaged one, or one that asks for code.
     """
     path = Path(path)
     if not path.is_file():
@@ -27,9 +30,9 @@ def read(path):
     except Exception as error:  # a damaged file can raise almost anything in zipfile and pickle
         reason = str(error).strip().split("\n")[0][:300]
         raise UsageError(
-            f"{path} is refused: {type(error).__name__}: {reason} A checkpoint holds tensors, "
-            "containers and plain values alone; whatever else it names is not unpickled. If you "
-            "made it, save the state_dicts and nothing more; else download it again."
+            f"{path} is refused: {type(error).__name__}: {reason} A checkpoint may hold tensors, "
+            "containers and plain values only. If you made it, save the state_dicts and nothing "
+            "more; else download it again."
         ) from error
     return _in_numpy(content)
 
@@ -50,8 +53,11 @@ def _in_numpy(value):
         value = value.detach()
         # NumPy has no bfloat16.
         return np.asarray(value.float() if "bfloat16" in str(value.dtype) else value)
-    if hasattr(value, "items"):
+    if isinstance(value, Mapping):
         return {key: _in_numpy(part) for key, part in value.items()}
-    if type(value) in (list, tuple):
+    if isinstance(value, (list, tuple)):
         return [_in_numpy(part) for part in value]
     return value
+
+
+__all__ = ["read"]

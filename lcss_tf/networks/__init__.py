@@ -1,6 +1,12 @@
-"""The networks: Keras models with ``network(x, cond, seed=None, copies=1)``."""
+"""Networks: Keras models ``network(x, cond, seed=None, copies=1, labels=None)``.
 
+`MLP` for vectors, `NCSNpp` (NCSN++ and DDPM++) for signals, images and volumes. Their layers are
+in `layers`, `normalization`, `resample` and `blocks`.
+"""
+
+from lcss_tf.networks.default import default_network
 from lcss_tf.networks.mlp import MLP
 from lcss_tf.networks.ncsnpp import NCSNpp
+from lcss_tf.networks.saving import deserialize, serialize
 
-__all__ = ["MLP", "NCSNpp"]
+__all__ = ["MLP", "NCSNpp", "default_network", "deserialize", "serialize"]

@@ -1,19 +1,23 @@
 """A multilayer perceptron with residual layers, for vectors."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
-from lcss_tf.layers import (
+from lcss_tf.networks.layers import (
     Dense,
     NoiseEmbedding,
     embed_classes,
     first_copy,
     make_class_embedding,
+    one_of,
+    register,
     repeat_copies,
 )
-from lcss_tf.layers.base import one_of, register
 from lcss_tf.registry import NETWORKS
+from lcss_tf.typing import Seed, Shape, Tensor
 
 
 @NETWORKS.register
@@ -21,21 +25,22 @@ from lcss_tf.registry import NETWORKS
 class MLP(keras.Model):
     """h ← h + W' silu(W silu(h) + V e(cond)), `depth` times, between two dense layers.
 
-    ``network(x, cond)``: x [N, d] and cond [N] give [N, d] in float32; 0 before training, as
-    the last layer starts at zero. `seed` is taken, as all networks take it, and changes
-    nothing; where x and cond hold `copies` stacked copies of the same cond, it is embedded once.
+    ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, d] and cond [N] give [N, d] in
+    float32. The last layer starts at zero, and with it the output. `seed` has no effect; all
+    networks take it. Where x and cond hold `copies` stacked copies of the same cond, it is
+    embedded once.
 
     Args:
       width: features of every hidden layer.
       depth: residual layers.
       embedding_features: width of the noise label's embedding.
       embedding: ``"positional"`` (cond is like 999·t) or ``"fourier"`` (cond is σ > 0).
-      fourier_scale: standard deviation of the Fourier frequencies of log σ. Smaller than a
-        large network's 16: neighbouring σ are then told apart less, and generalise more.
-      num_classes: classes of a conditional network, whose labels run from 0; None: no classes.
+      fourier_scale: standard deviation of the Fourier frequencies of log σ. It is smaller than a
+        large network's 16, so that the output varies less between neighbouring σ.
+      num_classes: of a class-conditional network; labels run from 0. None: no classes.
 
     Raises:
-      ValueError: x is not [N, d], or an option is none of those above.
+      UsageError: x is not [N, d], or an option is none of those above.
     """
 
     stochastic = False
@@ -44,13 +49,13 @@ class MLP(keras.Model):
     def __init__(
         self,
         *,
-        width=256,
-        depth=4,
-        embedding_features=64,
-        embedding="positional",
-        fourier_scale=1.0,
-        num_classes=None,
-        **kwargs,
+        width: int = 256,
+        depth: int = 4,
+        embedding_features: int = 64,
+        embedding: str = "positional",
+        fourier_scale: float = 1.0,
+        num_classes: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         self._hyperparameters = {
@@ -63,16 +68,25 @@ class MLP(keras.Model):
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
+        self._size = None  # d, once built
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), **self._hyperparameters}
 
-    def build(self, x_shape, cond_shape=None):
+    def build(self, x_shape: Shape, cond_shape: Shape | None = None) -> None:
+        """Makes the weights for x of shape [N, d]; without effect on a built network.
+
+        Raises:
+          UsageError: x is no vector, or the network was built for another d.
+        """
         if len(x_shape) != 2 or x_shape[-1] is None:
             raise UsageError(
                 f"The MLP takes vectors [N, d], d known; got x of shape {tuple(x_shape)}. For data "
                 "with spatial axes use NCSNpp."
             )
+        if self._size is not None:
+            self._check_size(x_shape)
+            return
         self._size = x_shape[-1]
         fourier = self.embedding == "fourier"
         self.noise_embedding = NoiseEmbedding(
@@ -100,23 +114,46 @@ class MLP(keras.Model):
         )
         self.last.build((None, width))
 
-    def call(self, x, cond, seed=None, copies=1, labels=None):
-        """x [N, d], the noise label cond [N] and classes [N/copies] (None: none) give [N, d]."""
-        if x.shape.rank != 2 or x.shape[-1] != self._size:
-            raise UsageError(
-                f"This MLP was built for x of shape [N, {self._size}]; got {tuple(x.shape)}."
-            )
+    def call(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        seed: Seed | None = None,
+        copies: int = 1,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """The network's output [N, d], float32.
+
+        Args:
+          x: [N, d].
+          cond: the noise label [N]: 999·t (positional) or σ (Fourier).
+          seed: has no effect.
+          copies: how many stacked copies of a batch x and cond hold, all with the same cond.
+          labels: classes, int [N/copies]; `num_classes` is the null class. None: the null class
+            for all.
+        """
+        self._check_size(x.shape)
         first = first_copy(cond, copies)
         classes = embed_classes(self.class_embedding, labels, tf.shape(first)[0])
         embedding = self.noise_embedding(first, classes)
         h = self.first(x)
         for inner, noise, outer in zip(self.inner, self.noise, self.outer, strict=True):
-            told = repeat_copies(noise(embedding), copies)
-            h = h + outer(tf.nn.silu(inner(tf.nn.silu(h)) + told))
+            shift = repeat_copies(noise(embedding), copies)
+            h = h + outer(tf.nn.silu(inner(tf.nn.silu(h)) + shift))
         return self.last(tf.nn.silu(h))
 
-    def get_build_config(self):
-        return {"x_shape": (None, self._size)}
+    def _check_size(self, shape):
+        if len(shape) != 2 or shape[-1] != self._size:
+            raise UsageError(
+                f"This MLP was built for x of shape [N, {self._size}]; got {tuple(shape)}. Make "
+                "another network for other data."
+            )
 
-    def build_from_config(self, config):
+    def get_build_config(self) -> dict | None:
+        return None if self._size is None else {"x_shape": (None, self._size)}
+
+    def build_from_config(self, config: dict) -> None:
         self.build(tuple(config["x_shape"]))
+
+
+__all__ = ["MLP"]

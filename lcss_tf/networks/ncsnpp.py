@@ -1,29 +1,281 @@
-"""NCSN++ and DDPM++, for one, two or three spatial axes."""
+"""NCSN++ and DDPM++ (Song et al., ICLR 2021), for one, two or three spatial axes.
+
+A U-shaped network: levels of falling resolution, two blocks in the middle, the same levels back
+up. A **pyramid** is an image beside the features. On the way down it is the input at ever lower
+resolution (progressive input), on the way up the output at ever higher resolution (progressive
+output).
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.layers import (
+from lcss_tf.networks.blocks import (
     AttentionBlock,
+    Combine,
+    DDPMResidualBlock,
+    OutputHead,
+    ResidualBlock,
+    run_block,
+)
+from lcss_tf.networks.layers import (
+    Block,
     Conv,
     NoiseEmbedding,
-    OutputHead,
     embed_classes,
+    feature_shape,
     first_copy,
     make_class_embedding,
+    one_of,
+    register,
+    residual_sum,
 )
-from lcss_tf.layers.base import feature_shape, one_of, register
-from lcss_tf.networks.levels import RESIDUAL_BLOCKS, DownLevel, UpLevel, at, run_block
-from lcss_tf.networks.sizes import check_shape
+from lcss_tf.networks.resample import DownsampleConv, UpsampleConv, downsample, upsample
 from lcss_tf.registry import NETWORKS
+from lcss_tf.typing import Seed, Shape, Tensor
+
+_RESIDUAL_BLOCKS = {"biggan": ResidualBlock, "ddpm": DDPMResidualBlock}
+_CONVOLUTIONS = {"down": DownsampleConv, "up": UpsampleConv}
+_RESAMPLINGS = {"down": downsample, "up": upsample}
+
+
+def _seed_of(seed, index):
+    """The seed of part `index`; None stays None."""
+    return None if seed is None else random.fold_in(seed, index)
+
+
+class _Level(Block):
+    """One resolution and the step to the next: what the way down and the way up share.
+
+    Args:
+      features: channels at this resolution.
+      num_blocks: residual blocks.
+      attention: whether this level has attention.
+      resample: whether a step to the next resolution follows.
+      pyramid: ``"none"`` or the kind of pyramid.
+      block: shared options: resblock, dropout, fir_kernel, skip_rescale, init_scale,
+        resample_with_conv and rematerialise.
+    """
+
+    direction = None
+    pyramids = ()
+
+    def __init__(self, features, num_blocks, *, attention, resample, pyramid, block, **kwargs):
+        super().__init__(**kwargs)
+        self.keep(
+            features=features,
+            num_blocks=num_blocks,
+            attention=attention,
+            resample=resample,
+            pyramid=one_of("pyramid", pyramid, self.pyramids),
+            block=dict(block),
+        )
+
+    def _residual(self, channels, features, embedding_shape, **kwargs):
+        options = {k: self.block[k] for k in ("dropout", "skip_rescale", "init_scale")}
+        make = _RESIDUAL_BLOCKS[self.block["resblock"]]
+        shapes = [feature_shape(self.like, channels), embedding_shape]
+        kernel = self.block["fir_kernel"]
+        return self.add(make, shapes, features, fir_kernel=kernel, **options, **kwargs)
+
+    def _attention(self, channels, **kwargs):
+        options = {k: self.block[k] for k in ("skip_rescale", "init_scale")}
+        return self.add(AttentionBlock, [feature_shape(self.like, channels)], **options, **kwargs)
+
+    def _resampling_conv(self, channels, features, **kwargs):
+        return self.add(
+            _CONVOLUTIONS[self.direction],
+            [feature_shape(self.like, channels)],
+            features,
+            fir_kernel=self.block["fir_kernel"],
+            **kwargs,
+        )
+
+    def _build_transition(self, channels, embedding_shape):
+        """The step to the next resolution: a resampling block, or DDPM's convolution."""
+        self.transition = None
+        if self.resample and self.block["resblock"] == "biggan":
+            self.transition = self._residual(
+                channels, channels, embedding_shape, resample=self.direction, name="transition"
+            )
+        elif self.resample and self.block["resample_with_conv"]:
+            self.transition = self._resampling_conv(channels, channels, name="transition")
+
+    def _run(self, residual, parts, embedding, seed, copies):
+        """A residual block on the parts [N, ..., C_i] joined along the channels."""
+        return run_block(
+            residual, parts, embedding, self.block["rematerialise"], seed=seed, copies=copies
+        )
+
+    def _transit(self, x, embedding, seed, copies):
+        if self.block["resblock"] == "biggan":
+            return self._run(
+                self.transition, [x], embedding, _seed_of(seed, self.num_blocks), copies
+            )
+        if self.block["resample_with_conv"]:
+            return self.transition(x)
+        return self._resampled(x)
+
+    def _resampled(self, x):
+        return _RESAMPLINGS[self.direction](x, self.block["fir_kernel"])
+
+
+@register
+class DownLevel(_Level):
+    """`num_blocks` residual blocks, each with or without attention, and a step down.
+
+    The pyramid (the input) enters after the step down. ``"input_skip"`` resamples the image and
+    combines it with the features. ``"residual"`` convolves it to the features' width and adds it
+    to them; the sum is the next level's features and its pyramid.
+
+    Args:
+      combine: ``"sum"`` or ``"cat"``, of ``"input_skip"``.
+    """
+
+    direction = "down"
+    pyramids = ("none", "input_skip", "residual")
+
+    def __init__(self, features, num_blocks, *, combine="sum", **kwargs):
+        super().__init__(features, num_blocks, **kwargs)
+        self.keep(**self._hyperparameters, combine=one_of("combine", combine, ("sum", "cat")))
+
+    def build(self, x_shape, embedding_shape=None, pyramid_shape=None):
+        self.like, channels = x_shape, x_shape[-1]
+        self.residuals, self.attentions, self.skip_channels = [], [], []
+        for i in range(self.num_blocks):
+            self.residuals.append(
+                self._residual(channels, self.features, embedding_shape, name=f"residual_{i}")
+            )
+            channels = self.features
+            if self.attention:
+                self.attentions.append(self._attention(channels, name=f"attention_{i}"))
+            self.skip_channels.append(channels)
+        self._build_transition(channels, embedding_shape)
+        self.pyramid_channels = pyramid_shape and pyramid_shape[-1]
+        if self.resample:
+            channels = self._build_pyramid(channels)
+            self.skip_channels.append(channels)
+        self.out_channels = channels
+
+    def _build_pyramid(self, channels):
+        """Returns the channels after the pyramid has entered."""
+        if self.pyramid == "input_skip":
+            shapes = [
+                feature_shape(self.like, self.pyramid_channels),
+                feature_shape(self.like, channels),
+            ]
+            self.combination = self.add(Combine, shapes, self.combine, name="combination")
+            return channels * (2 if self.combine == "cat" else 1)
+        if self.pyramid == "residual":
+            self.pyramid_conv = self._resampling_conv(
+                self.pyramid_channels, channels, name="pyramid_conv"
+            )
+            self.pyramid_channels = channels
+        return channels
+
+    def call(self, x, embedding=None, pyramid=None, seed=None, copies=1):
+        """Returns the next level's features and pyramid, and the skip connections."""
+        skips = []
+        for i, residual in enumerate(self.residuals):
+            x = self._run(residual, [x], embedding, _seed_of(seed, i), copies)
+            if self.attention:
+                x = self.attentions[i](x)
+            skips.append(x)
+        if not self.resample:
+            return x, pyramid, skips
+        x = self._transit(x, embedding, seed, copies)
+        if self.pyramid == "input_skip":
+            pyramid = self._resampled(pyramid)
+            x = self.combination(pyramid, x)
+        elif self.pyramid == "residual":
+            x = residual_sum(self.pyramid_conv(pyramid), x, self.block["skip_rescale"])
+            pyramid = x
+        return x, pyramid, [*skips, x]
+
+
+@register
+class UpLevel(_Level):
+    """`num_blocks` residual blocks, each taking a skip connection; attention; a step up.
+
+    The pyramid (the output) starts at the lowest level. ``"output_skip"``: every level adds an
+    image, in float32, to the upsampled sum of those below. ``"residual"``: a convolution brings
+    the pyramid to the next resolution and the features' width; its sum with the features is the
+    next level's features and its pyramid.
+
+    Args:
+      out_channels: channels of the image.
+    """
+
+    direction = "up"
+    pyramids = ("none", "output_skip", "residual")
+
+    def __init__(self, features, num_blocks, *, out_channels, **kwargs):
+        super().__init__(features, num_blocks, **kwargs)
+        self.keep(**self._hyperparameters, out_channels=out_channels)
+
+    def build(self, x_shape, skips_shape, embedding_shape=None, pyramid_shape=None):
+        self.like, channels = x_shape, x_shape[-1]
+        self.residuals = []
+        for i, skip_shape in enumerate(reversed(skips_shape)):
+            joined = channels + skip_shape[-1]
+            self.residuals.append(
+                self._residual(joined, self.features, embedding_shape, name=f"residual_{i}")
+            )
+            channels = self.features
+        self.attentions = [self._attention(channels, name="attention")] if self.attention else []
+        self.head = self.pyramid_conv = None
+        self.pyramid_channels = pyramid_shape and pyramid_shape[-1]
+        self._build_pyramid(channels)
+        self._build_transition(channels, embedding_shape)
+
+    def _build_pyramid(self, channels):
+        shapes = [feature_shape(self.like, channels)]
+        if self.pyramid == "output_skip":
+            scale = self.block["init_scale"]
+            self.head = self.add(
+                OutputHead, shapes, self.out_channels, scale=scale, name="head", dtype="float32"
+            )
+            self.pyramid_channels = self.out_channels
+        elif self.pyramid == "residual" and self.pyramid_channels is None:
+            self.head = self.add(OutputHead, shapes, channels, name="head")
+            self.pyramid_channels = channels
+        elif self.pyramid == "residual":
+            self.pyramid_conv = self._resampling_conv(
+                self.pyramid_channels, channels, name="pyramid_conv"
+            )
+            self.pyramid_channels = channels
+
+    def call(self, x, skips, embedding=None, pyramid=None, seed=None, copies=1):
+        """Returns the next level's features and pyramid."""
+        skips = list(skips)
+        for i, residual in enumerate(self.residuals):
+            x = self._run(residual, [x, skips.pop()], embedding, _seed_of(seed, i), copies)
+        for attention in self.attentions:
+            x = attention(x)
+        x, pyramid = self._advance_pyramid(x, pyramid)
+        if self.resample:
+            x = self._transit(x, embedding, seed, copies)
+        return x, pyramid
+
+    def _advance_pyramid(self, x, pyramid):
+        if self.pyramid == "none":
+            return x, None
+        if pyramid is None:
+            return x, self.head(x)
+        if self.pyramid == "output_skip":
+            return x, self._resampled(pyramid) + self.head(x)
+        x = residual_sum(self.pyramid_conv(pyramid), x, self.block["skip_rescale"])
+        return x, x
 
 
 @NETWORKS.register
 @register
 class NCSNpp(keras.Model):
-    """The U-shaped networks NCSN++ and DDPM++ of Song et al. (ICLR 2021), by configuration.
+    """NCSN++ and DDPM++ of Song et al. (ICLR 2021), by configuration.
 
     The defaults are DDPM++ for 32-pixel images (positional embedding, no FIR filter, no
     pyramids). NCSN++ is ``embedding="fourier", fir=True, progressive_input="residual",
@@ -31,20 +283,22 @@ class NCSNpp(keras.Model):
 
     ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, ..., C] with 1, 2 or 3 spatial
     axes and cond [N] give [N, ..., C] in float32. The network is a pure function of its arguments:
-    dropout acts only if `seed` is given, and its masks are a function of the seed. The first
-    call (or ``build``) fixes the number of axes and channels, and the sizes that have attention.
+    dropout acts only with a `seed`, and its masks are a function of it. The first call, or
+    ``build((None, ..., C))``, fixes the number of axes and channels, and the levels that have
+    attention.
 
     Args:
       num_features: nf, the channels at full resolution before multiplication.
       channel_multipliers: channels of each level, as multiples of nf; every level after the
         first halves the size.
       num_res_blocks: residual blocks per level (one more on the way up).
-      attention_resolutions: sizes (the longest spatial axis of a level) that have attention.
+      attention_resolutions: the levels that have attention, by the length of their longest
+        spatial axis, in pixels.
       dropout: rate in [0, 1) in the residual blocks.
       embedding: ``"positional"`` (cond is like 999·t) or ``"fourier"`` (cond is σ > 0).
       fourier_scale: standard deviation of the Fourier frequencies.
-      conditional: False leaves the noise label out of the blocks.
-      fir: resample with the FIR filter; else nearest neighbours and averages.
+      conditional: False makes the blocks independent of the noise label.
+      fir: resample with the FIR filter; else by nearest neighbours and averages.
       fir_kernel: its taps.
       progressive_output: ``"none"``, ``"output_skip"`` or ``"residual"``.
       progressive_input: ``"none"``, ``"input_skip"`` or ``"residual"``.
@@ -55,39 +309,39 @@ class NCSNpp(keras.Model):
       resample_with_conv: ddpm blocks: follow the resampling between levels by a convolution.
       init_scale: initialisation scale of every block's last layer and the output; 0 means 1e-10.
       centered: False if x lies in [0, 1]: the network then takes 2x − 1.
-      rematerialise: compute each residual block again in the backward pass instead of keeping its
-        insides: far less memory, about a third more work.
-      num_classes: classes of a conditional network, whose labels run from 0; None: no classes.
+      rematerialise: recompute each residual block in the backward pass instead of keeping its
+        intermediate values: far less memory, about a third more work.
+      num_classes: of a class-conditional network; labels run from 0. None: no classes.
 
     Raises:
-      ValueError: an option is none of those above; x does not fit the levels.
+      UsageError: an option is none of those above; x does not fit the levels.
     """
 
     def __init__(
         self,
         *,
-        num_features=128,
-        channel_multipliers=(1, 2, 2, 2),
-        num_res_blocks=4,
-        attention_resolutions=(16,),
-        dropout=0.1,
-        embedding="positional",
-        fourier_scale=16.0,
-        conditional=True,
-        fir=False,
-        fir_kernel=(1, 3, 3, 1),
-        progressive_output="none",
-        progressive_input="none",
-        combine="sum",
-        resblock="biggan",
-        skip_rescale=True,
-        scale_by_sigma=False,
-        resample_with_conv=True,
-        init_scale=0.0,
-        centered=True,
-        rematerialise=False,
-        num_classes=None,
-        **kwargs,
+        num_features: int = 128,
+        channel_multipliers: Sequence[int] = (1, 2, 2, 2),
+        num_res_blocks: int = 4,
+        attention_resolutions: Sequence[int] = (16,),
+        dropout: float = 0.1,
+        embedding: str = "positional",
+        fourier_scale: float = 16.0,
+        conditional: bool = True,
+        fir: bool = False,
+        fir_kernel: Sequence[float] = (1, 3, 3, 1),
+        progressive_output: str = "none",
+        progressive_input: str = "none",
+        combine: str = "sum",
+        resblock: str = "biggan",
+        skip_rescale: bool = True,
+        scale_by_sigma: bool = False,
+        resample_with_conv: bool = True,
+        init_scale: float = 0.0,
+        centered: bool = True,
+        rematerialise: bool = False,
+        num_classes: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         if not 0.0 <= dropout < 1.0:
@@ -117,7 +371,7 @@ class NCSNpp(keras.Model):
             ),
             "progressive_input": one_of("progressive_input", progressive_input, DownLevel.pyramids),
             "combine": one_of("combine", combine, ("sum", "cat")),
-            "resblock": one_of("resblock", resblock, tuple(RESIDUAL_BLOCKS)),
+            "resblock": one_of("resblock", resblock, tuple(_RESIDUAL_BLOCKS)),
             "skip_rescale": skip_rescale,
             "scale_by_sigma": scale_by_sigma,
             "resample_with_conv": resample_with_conv,
@@ -128,20 +382,28 @@ class NCSNpp(keras.Model):
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
+        self._like = None  # the shape [None, ..., C] that the network is built for
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), **self._hyperparameters}
 
     takes_copies = True
     pieces_on_cpu = True  # see `lcss_tf.xla`
 
     @property
-    def stochastic(self):
+    def stochastic(self) -> bool:
         """Whether a seed makes a difference."""
         return self.dropout > 0.0
 
-    def build(self, x_shape, cond_shape=None):
-        check_shape(x_shape, len(self.channel_multipliers))
+    def build(self, x_shape: Shape, cond_shape: Shape | None = None) -> None:
+        """Makes the weights for x of shape [N, ..., C]; without effect on a built network.
+
+        Raises:
+          UsageError: the shape does not fit the levels, or what the network was built for.
+        """
+        _check_shape(x_shape, len(self.channel_multipliers), self._like)
+        if self._like is not None:
+            return
         self._like = (None, *x_shape[1:])
         channels = x_shape[-1]
         options = {"dtype": self.dtype_policy}
@@ -165,7 +427,7 @@ class NCSNpp(keras.Model):
         inner = feature_shape(x_shape, self.down_levels[-1].out_channels)
         block = self._block_options()
         shared = {k: block[k] for k in ("skip_rescale", "init_scale")}
-        make = RESIDUAL_BLOCKS[self.resblock]
+        make = _RESIDUAL_BLOCKS[self.resblock]
         self.middle_0 = make(dropout=self.dropout, name="middle_0", **shared, **options)
         self.middle_attention = AttentionBlock(name="middle_attention", **shared, **options)
         self.middle_1 = make(dropout=self.dropout, name="middle_1", **shared, **options)
@@ -241,21 +503,29 @@ class NCSNpp(keras.Model):
                 pyramid = feature_shape(self._like, level.pyramid_channels)
             self.up_levels.append(level)
 
-    def call(self, x, cond, seed=None, copies=1, labels=None):
+    def call(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        seed: Seed | None = None,
+        copies: int = 1,
+        labels: Tensor | None = None,
+    ) -> Tensor:
         """The network's output.
 
         Args:
           x: [N, ..., C].
           cond: the noise label [N]: 999·t (positional) or σ (Fourier).
           seed: for dropout: an int or an int32 seed of shape [2] or [3]; None means none.
-          copies: how many stacked copies of a batch x and cond hold, all with the same cond;
-            they share its embedding, and the dropout masks.
-          labels: classes, int [N/copies], `num_classes` meaning none; None: none for all.
+          copies: how many stacked copies of a batch x and cond hold, all with the same cond. They
+            share its embedding, and the dropout masks.
+          labels: classes, int [N/copies]; `num_classes` is the null class. None: the null class
+            for all.
 
         Returns:
           [N, ..., C] in float32.
         """
-        check_shape(x.shape, len(self.channel_multipliers), self._like)
+        _check_shape(x.shape, len(self.channel_multipliers), self._like)
         seed = random.as_seed(seed) if seed is not None and self.stochastic else None
         cond = tf.cast(cond, tf.float32)
         x = tf.cast(x, tf.float32)
@@ -270,16 +540,16 @@ class NCSNpp(keras.Model):
         h = self.input_conv(x)
         skips, streams = [h], iter(range(2 * len(self.channel_multipliers) + 2))
         for level in self.down_levels:
-            h, pyramid, more = level(h, pyramid=pyramid, seed=at(seed, next(streams)), **part)
+            h, pyramid, more = level(h, pyramid=pyramid, seed=_seed_of(seed, next(streams)), **part)
             skips.extend(more)
-        h = self._middle(self.middle_0, h, at(seed, next(streams)), **part)
+        h = self._middle(self.middle_0, h, _seed_of(seed, next(streams)), **part)
         h = self.middle_attention(h)
-        h = self._middle(self.middle_1, h, at(seed, next(streams)), **part)
+        h = self._middle(self.middle_1, h, _seed_of(seed, next(streams)), **part)
         pyramid = None
         for level in self.up_levels:
             taken = level.num_blocks
             skips, own = skips[:-taken], skips[-taken:]
-            h, pyramid = level(h, own, pyramid=pyramid, seed=at(seed, next(streams)), **part)
+            h, pyramid = level(h, own, pyramid=pyramid, seed=_seed_of(seed, next(streams)), **part)
 
         y = self.head(h) if self.head is not None else pyramid
         if self.scale_by_sigma:
@@ -289,8 +559,38 @@ class NCSNpp(keras.Model):
     def _middle(self, block, h, seed, embedding, copies):
         return run_block(block, [h], embedding, self.rematerialise, seed=seed, copies=copies)
 
-    def get_build_config(self):
-        return {"x_shape": self._like}
+    def get_build_config(self) -> dict | None:
+        return None if self._like is None else {"x_shape": self._like}
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict) -> None:
         self.build(tuple(config["x_shape"]))
+
+
+def _check_shape(shape, num_levels, like=None):
+    """Raises UsageError unless x of this shape fits the levels, and what was built.
+
+    Args:
+      shape: of x, [N, ..., C].
+      num_levels: resolutions; each after the first halves every spatial axis.
+      like: the shape for which the network was built; None before.
+    """
+    if not 3 <= len(shape) <= 5 or None in shape[1:]:
+        raise UsageError(
+            "NCSNpp takes x of shape [N, ..., C] with 1, 2 or 3 spatial axes of known size; "
+            f"got {tuple(shape)}. For vectors [N, d] use the MLP."
+        )
+    divisor = 2 ** (num_levels - 1)
+    if any(size % divisor or size == 0 for size in shape[1:-1]):
+        raise UsageError(
+            f"NCSNpp with {num_levels} levels halves every spatial axis {num_levels - 1} times, "
+            f"so sizes must be multiples of {divisor}; got {tuple(shape[1:-1])}. Pad or crop the "
+            "data, or give fewer channel_multipliers."
+        )
+    if like is not None and (len(shape), shape[-1]) != (len(like), like[-1]):
+        raise UsageError(
+            f"This NCSNpp was built for x of shape {like}; got {tuple(shape)}. The number of axes "
+            "and of channels is fixed: make another network."
+        )
+
+
+__all__ = ["NCSNpp"]

@@ -1,46 +1,75 @@
-"""Samplers: from the prior back to data, one per file."""
+"""Samplers: from the prior back to data.
 
-from lcss_tf.samplers.adaptive_ode import DormandPrince
-from lcss_tf.samplers.ancestral import Ancestral
-from lcss_tf.samplers.base import Sampler
-from lcss_tf.samplers.correctors import AnnealedLangevin, Langevin, NoCorrector
-from lcss_tf.samplers.ddim import DDIM
-from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
-from lcss_tf.samplers.dpm_solver import DPMSolverPP
-from lcss_tf.samplers.edm import EDMHeun
-from lcss_tf.samplers.euler_maruyama import EulerMaruyama
-from lcss_tf.samplers.ode import ProbabilityFlowODE
-from lcss_tf.samplers.pc import PredictorCorrector
-from lcss_tf.samplers.predictors import (
+`base` has the loop and the contract, `schedules` the times, `stochastic` the samplers of the
+reverse SDE, `affine` those for affine SDEs, `ode` those of the probability-flow ODE. The number of
+function evaluations (NFE) is the number of calls of the network for one sample.
+"""
+
+from lcss_tf.samplers.affine import (
+    DDIM,
+    AffineSampler,
+    Ancestral,
     AncestralPredictor,
-    EulerMaruyamaPredictor,
-    ReverseDiffusionPredictor,
+    DPMSolverPP,
+    EDMHeun,
 )
-from lcss_tf.samplers.reverse_diffusion import ReverseDiffusion
-from lcss_tf.samplers.spacing import LogSNRSchedule, PowerSchedule, RhoSchedule, UniformSchedule
-from lcss_tf.samplers.stochastic_heun import StochasticHeun
+from lcss_tf.samplers.base import Reverse, Sampler, Samples, Step
+from lcss_tf.samplers.ode import (
+    DormandPrince,
+    DormandPrinceSolver,
+    ProbabilityFlowODE,
+    probability_flow,
+)
+from lcss_tf.samplers.schedules import (
+    LogSNRSchedule,
+    PowerSchedule,
+    RhoSchedule,
+    Schedule,
+    UniformSchedule,
+)
+from lcss_tf.samplers.stochastic import (
+    AnnealedLangevin,
+    Corrector,
+    EulerMaruyama,
+    EulerMaruyamaPredictor,
+    Langevin,
+    NoCorrector,
+    Predictor,
+    PredictorCorrector,
+    ReverseDiffusion,
+    ReverseDiffusionPredictor,
+    StochasticHeun,
+)
 
 __all__ = [
+    "DDIM",
+    "AffineSampler",
     "Ancestral",
     "AncestralPredictor",
     "AnnealedLangevin",
-    "DDIM",
+    "Corrector",
     "DPMSolverPP",
-    "EDMHeun",
     "DormandPrince",
     "DormandPrinceSolver",
+    "EDMHeun",
     "EulerMaruyama",
     "EulerMaruyamaPredictor",
     "Langevin",
     "LogSNRSchedule",
     "NoCorrector",
     "PowerSchedule",
+    "Predictor",
     "PredictorCorrector",
     "ProbabilityFlowODE",
+    "Reverse",
     "ReverseDiffusion",
     "ReverseDiffusionPredictor",
     "RhoSchedule",
     "Sampler",
+    "Samples",
+    "Schedule",
+    "Step",
     "StochasticHeun",
     "UniformSchedule",
+    "probability_flow",
 ]

@@ -7,100 +7,120 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.samplers.spacing import UniformSchedule
+from lcss_tf.samplers.schedules import Schedule, UniformSchedule
+from lcss_tf.sdes import SDE
+from lcss_tf.typing import Array, ScoreFn, Seed, Shape, Tensor
 
 
 class Samples(NamedTuple):
     """What a sampler returns.
 
-    x: samples [B, ...]. evaluations: network evaluations spent per sample, an int or an int32
-    scalar. film: states on the way [frames + 1, B, ...], from x_T to x, or None. failure:
-    float32 [2], (step, t) where a state first ceased to be finite; step is −1 where none did.
+    x: samples [B, ...].
+    nfe: number of function evaluations: calls of the network for one sample. An int or an int32
+      scalar.
+    trajectory: the states [trajectory_steps + 1, B, ...] on the way from x_T to x, both included;
+      None if no steps were asked for.
+    failure: float32 [2], the step and the time of the first state that is not finite; (−1, 0) if
+      all states are.
     """
 
-    x: tf.Tensor
-    evaluations: object
-    film: object
-    failure: tf.Tensor
+    x: Tensor
+    nfe: int | Tensor
+    trajectory: Tensor | None
+    failure: Tensor
 
 
 class Step(NamedTuple):
     """x: the state after a step; mean: the same without the step's last noise."""
 
-    x: tf.Tensor
-    mean: tf.Tensor
+    x: Tensor
+    mean: Tensor
 
 
 class Reverse(NamedTuple):
-    """What a step is made of: the score of x at t [B], and the SDE whose time it reverses."""
+    """The reverse process that a step belongs to: its score, its SDE, its number of steps."""
 
-    score_fn: object
-    sde: object
+    score_fn: ScoreFn
+    sde: SDE
     num_steps: int
 
 
 class Sampler:
-    """Base of the samplers: from x_T ~ prior to x at about time 0, in `num_steps` steps.
+    """Base of the samplers: from x_T ~ prior at time T to x at t_end, in `num_steps` steps.
 
-    The number of steps and their spacing are the sampler's, never the training's. A subclass
-    writes `step`; one that remembers earlier steps writes `begin` and `advance` in its place.
+    The number of steps and the schedule belong to the sampler, not to the training. A subclass
+    defines `step`, and `nfe_per_step` unless that is 1. A multistep method defines `begin` and
+    `advance` instead, which carry a memory from step to step.
 
     Args:
-      num_steps: steps.
-      t_end: time of the last state; by default the SDE's `sampling_t_min`.
+      num_steps: steps of the loop, at least 1.
+      t_end: time of the last state, in [0, T); None: the SDE's `sampling_t_min`.
       denoise: return the last step's mean, without its noise.
-      spacing: an object of `SCHEDULES`: where the times lie; by default the class's own.
+      schedule: an object of `SCHEDULES`, which places the times; None: the class's own.
+
+    Attributes:
+      fixed_steps: whether the base's loop runs the sampler. False for a sampler whose `run` has a
+        loop of its own, which chooses its steps.
 
     Raises:
-      ValueError: num_steps < 1.
+      UsageError: num_steps < 1.
     """
 
-    default_spacing = UniformSchedule()
+    default_schedule: Schedule = UniformSchedule()
+    fixed_steps: bool = True
 
-    def __init__(self, num_steps=1000, t_end=None, denoise=True, spacing=None):
+    def __init__(
+        self,
+        num_steps: int = 1000,
+        t_end: float | None = None,
+        denoise: bool = True,
+        schedule: Schedule | None = None,
+    ):
         if num_steps < 1:
             raise UsageError(f"{type(self).__name__} expects num_steps >= 1; got {num_steps}.")
         self.num_steps = num_steps
         self.t_end = t_end
         self.denoise = denoise
-        self.spacing = spacing or self.default_spacing
+        self.schedule = schedule or self.default_schedule
 
-    def check(self, sde):
-        """Raises ValueError if the SDE lacks something that this sampler needs."""
+    def check(self, sde: SDE) -> None:
+        """Raises UsageError if the SDE lacks something that this sampler needs."""
         if not 0 <= self.end(sde) < sde.T:
             raise UsageError(
                 f"{type(self).__name__}.t_end must lie in [0, {sde.T:g}), the times of "
                 f"{type(sde).__name__}; got {self.end(sde):g}."
             )
-        self.spacing.check(sde)
+        self.schedule.check(sde)
 
-    def step(self, reverse, x, t, s, seed):
-        """One step from time t down to s, both [B]: a `Step`."""
+    def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, seed: Seed) -> Step:
+        """One step from time t down to s, both [B], of x [B, ...]."""
         raise NotImplementedError(
             f"{type(self).__name__} must define step(reverse, x, t, s, seed)."
         )
 
-    def begin(self, reverse, x):
-        """What the first step remembers: a tuple of tensors, of the same shapes at every step."""
+    def begin(self, reverse: Reverse, x: Tensor) -> tuple:
+        """The memory before the first step: tensors whose shapes are the same at every step."""
         return ()
 
-    def advance(self, reverse, x, times, seed, memory):
+    def advance(
+        self, reverse: Reverse, x: Tensor, times: tuple[Tensor, Tensor], seed: Seed, memory: tuple
+    ) -> tuple[Step, tuple]:
         """(`Step`, memory) of one step from t to s, where times = (t, s)."""
         return self.step(reverse, x, *times, seed), memory
 
-    def finish(self, reverse, step, t):
-        """The samples, from the last `Step`, at time t [B]."""
+    def finish(self, reverse: Reverse, step: Step, t: Tensor) -> Tensor:
+        """The samples [B, ...], from the last `Step`, at time t [B]."""
         return step.mean if self.denoise else step.x
 
-    def evaluations_per_step(self):
-        """Network evaluations of one step."""
+    def nfe_per_step(self) -> int:
+        """Function evaluations of one step."""
         return 1
 
-    def evaluations(self):
-        """Network evaluations of a run, where it is known beforehand."""
-        return self.num_steps * self.evaluations_per_step()
+    def nfe(self) -> int | None:
+        """Function evaluations for one sample; None if they are known only afterwards."""
+        return self.num_steps * self.nfe_per_step()
 
-    def explain(self, failure):
+    def explain(self, failure: Array) -> str:
         """What a `Samples.failure` of (step, t) means, and what to do: a sentence."""
         step, t = failure
         steps, name = self.num_steps, type(self).__name__
@@ -110,80 +130,99 @@ class Sampler:
             f"({name}.num_steps = {steps})."
         )
 
-    def times(self, sde):
-        """The num_steps + 1 times of the states, from T down to t_end: float64 numbers."""
-        return self.spacing.times(sde, self.end(sde), self.num_steps)
+    def times(self, sde: SDE) -> Array:
+        """The num_steps + 1 times of the states, from T down to t_end: float64."""
+        return self.schedule.times(sde, self.end(sde), self.num_steps)
 
-    def frame_times(self, sde, frames):
-        """The times of the frames + 1 states of a film, as `film_slots` chooses them: float64."""
+    def trajectory_times(self, sde: SDE, trajectory_steps: int) -> Array:
+        """The trajectory_steps + 1 times of the states of a trajectory: float64."""
         times = np.asarray(self.times(sde))
-        return times[np.round(np.linspace(0, len(times) - 1, frames + 1)).astype(int)]
+        return times[np.round(np.linspace(0, len(times) - 1, trajectory_steps + 1)).astype(int)]
 
-    def end(self, sde):
+    def end(self, sde: SDE) -> float:
         """`t_end`, or the SDE's own."""
         return sde.sampling_t_min if self.t_end is None else self.t_end
 
-    def sample(self, score_fn, sde, shape, seed, frames=0):
+    def sample(
+        self, score_fn: ScoreFn, sde: SDE, shape: Shape, seed: Seed, trajectory_steps: int = 0
+    ) -> Samples:
         """`Samples` of `shape` [B, ...]: draws x_T from the prior and runs the loop.
 
-        A pure function of its seed (see `lcss_tf.random`). Plain TensorFlow: wrap it in
-        ``tf.function(jit_compile=True)`` at the edge.
+        A pure function of its seed (see `lcss_tf.random`), in plain TensorFlow: the caller
+        compiles it, e.g. by ``tf.function(jit_compile=True)``.
+
+        Args:
+          score_fn: (x [B, ...], t [B]) -> the score, of the shape of x.
+          sde: the SDE that the score belongs to.
+          shape: [B, ...].
+          seed: an int or an int32 seed of shape [2] or [3].
+          trajectory_steps: in how many parts the returned trajectory divides the way, from 1 to
+            num_steps; 0: no trajectory.
+
+        Raises:
+          UsageError: the SDE lacks something, or trajectory_steps > num_steps.
         """
         x_T = sde.broadcast_prior_sample(shape, random.fold_in(seed, "prior"))
-        return self.sample_from(score_fn, sde, x_T, random.fold_in(seed, "steps"), frames)
+        return self.sample_from(score_fn, sde, x_T, random.fold_in(seed, "steps"), trajectory_steps)
 
-    def sample_from(self, score_fn, sde, x_T, seed, frames=0):
-        """Runs the loop from given states x_T [B, ...] at time T; films `frames` states of it."""
+    def sample_from(
+        self, score_fn: ScoreFn, sde: SDE, x_T: Tensor, seed: Seed, trajectory_steps: int = 0
+    ) -> Samples:
+        """Runs the loop from given states x_T [B, ...] at time T; see `sample`."""
         self.check(sde)
-        return self.run(Reverse(score_fn, sde, self.num_steps), x_T, seed, frames)
+        return self.run(Reverse(score_fn, sde, self.num_steps), x_T, seed, trajectory_steps)
 
-    def run(self, reverse, x_T, seed, frames=0):
-        """The loop. A sampler that chooses its steps by itself has its own."""
-        if frames > self.num_steps:
+    def run(self, reverse: Reverse, x_T: Tensor, seed: Seed, trajectory_steps: int = 0) -> Samples:
+        """The loop. A sampler that chooses its steps overrides it and clears `fixed_steps`."""
+        if trajectory_steps > self.num_steps:
             raise UsageError(
-                f"A film of {frames} frames needs as many steps; {type(self).__name__} takes "
-                f"{self.num_steps}. Ask for fewer frames, or set num_steps."
+                f"A trajectory of {trajectory_steps} steps needs as many steps of the sampler; "
+                f"{type(self).__name__} takes {self.num_steps}. Ask for fewer, or set num_steps."
             )
         times = self.times(reverse.sde)
         ones = tf.ones([x_T.shape[0]])
         from_times = tf.constant(times[:-1], tf.float32)
         to_times = tf.constant(times[1:], tf.float32)
-        slots = tf.constant(film_slots(self.num_steps, frames))
+        slots = tf.constant(_trajectory_slots(self.num_steps, trajectory_steps))
 
-        def body(i, step, memory, film, failure):
+        def body(i, step, memory, kept, failure):
             t, s = from_times[i] * ones, to_times[i] * ones
             step, memory = self.advance(reverse, step.x, (t, s), random.fold_in(seed, i), memory)
-            film = tf.tensor_scatter_nd_update(film, [[slots[i]]], [step.x]) if frames else film
+            if trajectory_steps:
+                kept = tf.tensor_scatter_nd_update(kept, [[slots[i]]], [step.x])
             failure = first_failure(failure, step.x, i, s)
-            return i + 1, step, memory, film, failure
+            return i + 1, step, memory, kept, failure
 
-        # The last frame's place also takes the states that nobody asked for; `x` overwrites it.
-        film = tf.repeat(x_T[None], frames + 1 if frames else 0, axis=0)
-        state = (tf.constant(0), Step(x_T, x_T), self.begin(reverse, x_T), film, no_failure())
-        _, step, _, film, failure = tf.while_loop(
+        # The last slot also takes the states that are not part of the trajectory. `x` replaces it.
+        kept = tf.repeat(x_T[None], trajectory_steps + 1 if trajectory_steps else 0, axis=0)
+        state = (tf.constant(0), Step(x_T, x_T), self.begin(reverse, x_T), kept, no_failure())
+        _, step, _, kept, failure = tf.while_loop(
             lambda i, *_: i < self.num_steps, body, state, maximum_iterations=self.num_steps
         )
         x = self.finish(reverse, step, to_times[-1] * ones)
-        film = tf.concat([film[:-1], x[None]], axis=0) if frames else None
+        trajectory = tf.concat([kept[:-1], x[None]], axis=0) if trajectory_steps else None
         failure = first_failure(failure, x, self.num_steps, to_times[-1:])
-        return Samples(x, self.evaluations(), film, failure)
+        return Samples(x, self.nfe(), trajectory, failure)
 
 
-def film_slots(num_steps, frames):
-    """The place in the film of the state after each step, int32 [num_steps]; `frames`: none."""
-    slots = np.full(num_steps, frames, np.int32)
-    if frames:
-        after = np.round(np.linspace(0, num_steps, frames + 1)).astype(int)[1:-1]
-        slots[np.maximum(after, 1) - 1] = np.arange(1, frames)
+def _trajectory_slots(num_steps, trajectory_steps):
+    """Where each step's state goes, int32 [num_steps]; `trajectory_steps`: not kept."""
+    slots = np.full(num_steps, trajectory_steps, np.int32)
+    if trajectory_steps:
+        after = np.round(np.linspace(0, num_steps, trajectory_steps + 1)).astype(int)[1:-1]
+        slots[np.maximum(after, 1) - 1] = np.arange(1, trajectory_steps)
     return slots
 
 
-def no_failure():
+def no_failure() -> Tensor:
     """The `failure` of `Samples` before the first step."""
     return tf.constant([-1.0, 0.0])
 
 
-def first_failure(failure, x, step, t):
-    """`failure`, or (step, t) if x is not finite and nothing was wrong before; t [B]."""
+def first_failure(failure: Tensor, x: Tensor, step: int | Tensor, t: Tensor) -> Tensor:
+    """`failure`, or (step, t) if x is the first state that is not finite; t [B]."""
     wrong = ~tf.reduce_all(tf.math.is_finite(x)) & (failure[0] < 0)
     return tf.where(wrong, tf.stack([tf.cast(step, tf.float32), t[0]]), failure)
+
+
+__all__ = ["Reverse", "Sampler", "Samples", "Step", "first_failure", "no_failure"]

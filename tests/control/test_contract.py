@@ -7,7 +7,7 @@ import tensorflow as tf
 import lcss_tf
 from lcss_tf import random
 from lcss_tf.control import InverseProblem, Mask, NullSpace, Replacement, TimeTravel
-from lcss_tf.control.time_travel import forward, route
+from lcss_tf.control.methods import forward, route
 from lcss_tf.ops import like
 from lcss_tf.samplers.base import Sampler, Samples, no_failure
 
@@ -39,7 +39,7 @@ def new_sampler(name, num_steps=4):
     make = lcss_tf.SAMPLERS[name]
     sampler = make(num_steps=num_steps)
     # One that chooses its steps takes as many as it needs.
-    return sampler if sampler.evaluations() is not None else make(rtol=1e-2, atol=1e-2)
+    return sampler if sampler.nfe() is not None else make(rtol=1e-2, atol=1e-2)
 
 
 def works(sde, sampler):
@@ -80,14 +80,14 @@ def test_matrix(kind, method):
             )
             if not works(sde, controlled):
                 continue
-            samples = controlled.sample(score_of(sde), sde, truth.shape, 1, frames=2)
+            samples = controlled.sample(score_of(sde), sde, truth.shape, 1, trajectory_steps=2)
             assert np.isfinite(samples.x).all(), (operator_name, name)
             np.testing.assert_allclose(operator.apply(samples.x), y, atol=1e-4)
             if operator_name == "Mask":
                 known = operator.known(SHAPE)
                 np.testing.assert_array_equal(samples.x.numpy()[:, known], truth.numpy()[:, known])
-            assert samples.film.shape == (3, *truth.shape)
-            np.testing.assert_array_equal(samples.film[-1], samples.x)
+            assert samples.trajectory.shape == (3, *truth.shape)
+            np.testing.assert_array_equal(samples.trajectory[-1], samples.x)
             worked.add((operator_name, name))
     everywhere = {"Replacement", "TimeTravel"}
     if kind != "GeneralizedNormalSDE":
@@ -98,7 +98,7 @@ def test_matrix(kind, method):
         assert not worked
 
 
-def test_evaluations_are_counted_as_they_happen():
+def test_nfe_are_counted_as_they_happen():
     sde = lcss_tf.SDES["VPSDE"]()
     y = Mask("half").apply(random.normal(1, (2, *SHAPE)))
     for method in lcss_tf.METHODS:
@@ -113,7 +113,7 @@ def test_evaluations_are_counted_as_they_happen():
             controlled = lcss_tf.METHODS[method]().control(new_sampler(name, 6), problem)
             calls.clear()
             samples = controlled.sample(score_fn, sde, y.shape, 1)
-            assert samples.evaluations == len(calls), (method, name)
+            assert samples.nfe == len(calls), (method, name)
 
 
 @pytest.mark.slow
@@ -135,9 +135,11 @@ def test_a_method_works_compiled_and_its_samples_are_those_of_the_seed():
 
 
 class ItsOwnLoop(Sampler):
-    """A sampler that nobody can step."""
+    """A sampler that chooses its steps."""
 
-    def run(self, reverse, x_T, seed, frames=0):
+    fixed_steps = False
+
+    def run(self, reverse, x_T, seed, trajectory_steps=0):
         score = reverse.score_fn(x_T, tf.fill([x_T.shape[0]], 0.5))
         return Samples(x_T + 0.0 * score, 1, None, no_failure())
 
@@ -163,7 +165,7 @@ def test_refusals():
         NullSpace().control(sampler, InverseProblem(mask, None)).check(power)
     with pytest.raises(ValueError, match="AveragePooling mixes coordinates.* use a Mask"):
         Replacement().control(sampler, pooled).check(power)
-    with pytest.raises(ValueError, match="noise of deviation 0.1: use NullSpace"):
+    with pytest.raises(ValueError, match="noise of standard deviation 0.1: use NullSpace"):
         Replacement().control(sampler, InverseProblem(mask, None, 0.1)).check(vp)
     with pytest.raises(ValueError, match="noise_std must be at least 0; got -1"):
         Replacement().control(sampler, InverseProblem(mask, None, -1))

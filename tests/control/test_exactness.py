@@ -12,7 +12,7 @@ from lcss_tf.control import (
     TimeTravel,
     TweedieGuidance,
 )
-from lcss_tf.control.tweedie import conjugate_gradients
+from lcss_tf.control.methods import conjugate_gradients
 from tests.control import helpers
 
 Y = np.float32([0.3, 0.7, 0.0, 0.0])

@@ -50,7 +50,7 @@ def test_scales():
     assert np.abs(at[2.5] - conditional).max() > 1e-2
 
 
-def test_guided_gaussians_are_the_tilted_law():
+def test_guided_gaussians_are_the_tilted_distribution():
     """Of N(±1, 1) and their mixture's moments as null: the guided score is linear in w."""
     means = tf.constant([[1.0], [-1.0], [0.0]])
 

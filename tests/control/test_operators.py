@@ -7,7 +7,7 @@ from PIL import Image
 
 import lcss_tf
 from lcss_tf import random
-from lcss_tf.control import AveragePooling, Greyscale, Mask, masks
+from lcss_tf.control import MASKS, AveragePooling, Greyscale, Mask, make_mask
 
 SHAPES = [(8, 6, 3), (4, 4, 1), (8, 3), (6,)]
 
@@ -78,32 +78,32 @@ def test_known_values():
     assert (half[:, 2:] == 0).all()
 
 
-@pytest.mark.parametrize("kind", sorted(masks.KINDS))
+@pytest.mark.parametrize("kind", sorted(MASKS))
 def test_each_mask_hides_about_a_part(kind):
     for shape in ((8, 8, 1), (9, 5, 3), (2,), (7,)):
-        known = masks.make(kind, shape)
+        known = make_mask(kind, shape)
         assert known.shape == shape
         assert 0.2 <= known.mean() <= 0.9
         if len(shape) == 3:
             assert (known == known[..., :1]).all()
-    np.testing.assert_array_equal(masks.make(kind, (8, 8, 1)), masks.make(kind, (8, 8, 1)))
+    np.testing.assert_array_equal(make_mask(kind, (8, 8, 1)), make_mask(kind, (8, 8, 1)))
 
 
 def test_masks_from_files(tmp_path):
     levels = np.zeros((4, 6), np.uint8)
     levels[1:3] = 255
     Image.fromarray(levels).save(tmp_path / "mask.png")
-    known = masks.make(tmp_path / "mask.png", (4, 6, 3))
+    known = make_mask(tmp_path / "mask.png", (4, 6, 3))
     assert known.shape == (4, 6, 3)
     np.testing.assert_array_equal(known[..., 2], levels > 0)
     np.save(tmp_path / "mask.npy", levels > 0)
-    np.testing.assert_array_equal(masks.make(str(tmp_path / "mask.npy"), (4, 6, 3)), known)
+    np.testing.assert_array_equal(make_mask(str(tmp_path / "mask.npy"), (4, 6, 3)), known)
     levels[0, 0] = 128
     Image.fromarray(levels).save(tmp_path / "grey.png")
     with pytest.raises(ValueError, match=r"grey.png is not binary: it has the grey level 128"):
-        masks.make(tmp_path / "grey.png", (4, 6, 3))
+        make_mask(tmp_path / "grey.png", (4, 6, 3))
     with pytest.raises(ValueError, match=r"has the shape \(4, 6\); examples have \(8, 8, 1\)"):
-        masks.make(tmp_path / "mask.png", (8, 8, 1))
+        make_mask(tmp_path / "mask.png", (8, 8, 1))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ SAMPLERS = {
     "edm": lambda: EDMHeun(num_steps=60),
     "edm_churn": lambda: EDMHeun(s_churn=20.0, s_min=0.05, s_max=20.0, num_steps=100),
     "euler_maruyama": lambda: EulerMaruyama(num_steps=500),
-    "euler_maruyama_quadratic": lambda: EulerMaruyama(num_steps=500, spacing=PowerSchedule(2.0)),
+    "euler_maruyama_quadratic": lambda: EulerMaruyama(num_steps=500, schedule=PowerSchedule(2.0)),
     "ode": lambda: ProbabilityFlowODE(num_steps=100),
     "reverse_diffusion": lambda: ReverseDiffusion(num_steps=500),
     "ancestral": lambda: Ancestral(num_steps=500),
@@ -92,7 +92,7 @@ def test_gaussian_is_sampled(kind, name):
 
 
 def test_per_sample_norms_sample_a_gaussian_of_many_dimensions():
-    """In two, ‖score‖ varies so much from sample to sample that the law widens."""
+    """In two, ‖score‖ varies so much from sample to sample that the distribution widens."""
     sde = lcss_tf.SDES["VPSDE"]()
     corrector = Langevin(snr=0.1, norms="sample")
     sampler = PredictorCorrector(EulerMaruyamaPredictor(), corrector, num_steps=200)
@@ -110,7 +110,7 @@ def test_per_sample_norms_sample_a_gaussian_of_many_dimensions():
 
 @pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
 def test_contract(name):
-    """Every registered sampler: shape, seed, evaluations counted as they happen."""
+    """Every registered sampler: shape, seed, NFE counted as they happen."""
     sampler = lcss_tf.SAMPLERS[name](num_steps=30)
     sde = lcss_tf.SDES["VPSDE"]()
     calls = []
@@ -122,7 +122,7 @@ def test_contract(name):
     samples = sampler.sample(score_fn, sde, (16, 2), 1)
     assert samples.x.shape == (16, 2)
     assert np.isfinite(samples.x).all()
-    assert samples.evaluations == len(calls)
+    assert samples.nfe == len(calls)
     other = sampler.sample(score_fn, sde, (16, 2), 2)
     assert np.abs(samples.x - other.x).max() > 0
     with pytest.raises(ValueError, match="num_steps >= 1"):
@@ -138,7 +138,7 @@ def test_ode_is_second_order():
     exact = MEAN * alpha[1] + (x_T - MEAN * alpha[0]) * spread[1] / spread[0]
 
     def error(steps):
-        sampler = ProbabilityFlowODE(spacing=UniformSchedule(), num_steps=steps, t_end=0.1)
+        sampler = ProbabilityFlowODE(schedule=UniformSchedule(), num_steps=steps, t_end=0.1)
         x = sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x
         return np.abs(x - exact).max()
 

@@ -53,15 +53,15 @@ def test_it_works_or_says_what_will(kind, name):
 
     @tf.function(autograph=False)
     def run():
-        return sampler.sample(score_fn, sde, (4, 3), random.as_seed(1), frames=3)
+        return sampler.sample(score_fn, sde, (4, 3), random.as_seed(1), trajectory_steps=3)
 
     samples = run()
     assert samples.x.shape == (4, 3)
     assert np.isfinite(samples.x).all()
     assert samples.failure.numpy()[0] == -1
-    assert samples.film.shape == (4, 4, 3)
-    assert np.isfinite(samples.film).all()
-    np.testing.assert_array_equal(samples.film[-1], samples.x)
+    assert samples.trajectory.shape == (4, 4, 3)
+    assert np.isfinite(samples.trajectory).all()
+    np.testing.assert_array_equal(samples.trajectory[-1], samples.x)
 
 
 WORKS_FOR_ALL = {
@@ -123,8 +123,8 @@ def test_bad_input(name):
         ("EDMHeun", {"s_churn": -1.0}, "s_churn >= 0"),
         ("EDMHeun", {"s_min": 2.0, "s_max": 1.0}, "0 <= s_min < s_max"),
         ("EDMHeun", {"s_noise": 0.0}, "s_noise > 0"),
-        ("ReverseDiffusion", {"spacing": lcss_tf.SCHEDULES["UniformSchedule"]()}, "T/num_steps"),
-        ("Ancestral", {"spacing": lcss_tf.SCHEDULES["UniformSchedule"]()}, r"DDIM\(eta=1\)"),
+        ("ReverseDiffusion", {"schedule": lcss_tf.SCHEDULES["UniformSchedule"]()}, "T/num_steps"),
+        ("Ancestral", {"schedule": lcss_tf.SCHEDULES["UniformSchedule"]()}, r"DDIM\(eta=1\)"),
     ],
 )
 def test_bad_options(name, options, message):
@@ -146,12 +146,10 @@ def test_a_nan_is_dated():
     broken = lambda x, t: tf.where(t[:, None] < 0.52, np.nan, score(x, t))
     discrete = ("Ancestral", "ReverseDiffusion", "PredictorCorrector")
     for name in lcss_tf.SAMPLERS:
-        spacing = {} if name in discrete else {"spacing": UNIFORM}
-        sampler = lcss_tf.SAMPLERS[name](num_steps=24, **spacing)
+        schedule = {} if name in discrete else {"schedule": UNIFORM}
+        sampler = lcss_tf.SAMPLERS[name](num_steps=24, **schedule)
         step, t = sampler.sample(broken, sde, (4, 2), 1).failure.numpy()
-        if (
-            sampler.evaluations() is None
-        ):  # its steps are its own, and end where they came to nothing
+        if sampler.nfe() is None:  # its steps are its own, and end where they came to nothing
             assert t == pytest.approx(0.52, abs=0.02), name
             continue
         times = sampler.times(sde)

@@ -1,7 +1,7 @@
 """Measured orders against theory, without Monte Carlo.
 
 With a Gaussian's exact score a sampler is affine in x_T and in every z_k, so its whole loop, run
-on unit vectors, gives the exact law of what it samples, and the exact coupling to the noise.
+on unit vectors, gives the exact distribution of its samples, and the exact coupling to the noise.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ from lcss_tf.samplers.base import Reverse
 from lcss_tf.sdes.affine import AffineSDE
 
 MEAN, STD, END = 0.7, 0.5, 0.1
-SPACING = {"spacing": UniformSchedule(), "t_end": END, "denoise": False}
+OPTIONS = {"schedule": UniformSchedule(), "t_end": END, "denoise": False}
 
 
 def gentle(name):
@@ -37,7 +37,7 @@ def gentle(name):
     }[name]()
 
 
-def law(sde, t):
+def moments(sde, t):
     """(mean, variance) of x_t, data N(MEAN, STD²)."""
     alpha_t, sigma_t = (np.float64(v) for v in sde.marginal(tf.constant(t, tf.float32)))
     return alpha_t * MEAN, (alpha_t * STD) ** 2 + sigma_t**2
@@ -66,9 +66,9 @@ def linear_parts(sampler, sde, monkeypatch):
 
 
 def weak_errors(make, sde, monkeypatch, all_steps=(16, 32)):
-    """Errors of (mean, deviation) at t_end, for each number of steps."""
-    mean_T, variance_T = law(sde, 1.0)
-    mean, variance = law(sde, END)
+    """Errors of (mean, standard deviation) at t_end, for each number of steps."""
+    mean_T, variance_T = moments(sde, 1.0)
+    mean, variance = moments(sde, END)
     errors = []
     for steps in all_steps:
         A, B, C = linear_parts(make(steps), sde, monkeypatch)
@@ -78,16 +78,16 @@ def weak_errors(make, sde, monkeypatch, all_steps=(16, 32)):
 
 
 WEAK = {
-    "Euler-Maruyama": (lambda n: EulerMaruyama(num_steps=n, **SPACING), 1),
-    "stochastic Heun": (lambda n: StochasticHeun(num_steps=n, **SPACING), 2),
-    "ODE, Heun": (lambda n: ProbabilityFlowODE(num_steps=n, **SPACING), 2),
-    "EDM": (lambda n: EDMHeun(num_steps=n, **SPACING), 2),
-    "DDIM": (lambda n: DDIM(num_steps=n, **SPACING), 1),
-    "DDIM, eta 1": (lambda n: DDIM(eta=1.0, num_steps=n, **SPACING), 1),
-    "DPM-Solver++, 1": (lambda n: DPMSolverPP(order=1, num_steps=n, **SPACING), 1),
-    "DPM-Solver++": (lambda n: DPMSolverPP(first_order_end=False, num_steps=n, **SPACING), 2),
+    "Euler-Maruyama": (lambda n: EulerMaruyama(num_steps=n, **OPTIONS), 1),
+    "stochastic Heun": (lambda n: StochasticHeun(num_steps=n, **OPTIONS), 2),
+    "ODE, Heun": (lambda n: ProbabilityFlowODE(num_steps=n, **OPTIONS), 2),
+    "EDM": (lambda n: EDMHeun(num_steps=n, **OPTIONS), 2),
+    "DDIM": (lambda n: DDIM(num_steps=n, **OPTIONS), 1),
+    "DDIM, eta 1": (lambda n: DDIM(eta=1.0, num_steps=n, **OPTIONS), 1),
+    "DPM-Solver++, 1": (lambda n: DPMSolverPP(order=1, num_steps=n, **OPTIONS), 1),
+    "DPM-Solver++": (lambda n: DPMSolverPP(first_order_end=False, num_steps=n, **OPTIONS), 2),
     "DPM-Solver++, SDE": (
-        lambda n: DPMSolverPP(first_order_end=False, stochastic=True, num_steps=n, **SPACING),
+        lambda n: DPMSolverPP(first_order_end=False, stochastic=True, num_steps=n, **OPTIONS),
         2,
     ),
 }
@@ -114,13 +114,13 @@ def test_strong_order_is_one(make, monkeypatch):
     """
     sde = gentle("VPSDE")
     grid = lambda t: sde.marginal(tf.constant(t, tf.float32))[0].numpy().astype(np.float64)
-    spread = lambda t: law(sde, t)[1]
+    spread = lambda t: moments(sde, t)[1]
     beta = lambda t: sde.beta_min + t * (sde.beta_max - sde.beta_min)
     flow = lambda t: grid(t) / grid(END) * spread(END) / spread(t)
     nodes, weights = np.polynomial.legendre.leggauss(6)
 
     def error(steps):
-        sampler = make(num_steps=steps, **SPACING)
+        sampler = make(num_steps=steps, **OPTIONS)
         A, B, C = linear_parts(sampler, sde, monkeypatch)
         times = sampler.times(sde)
         square = (A - flow(1.0)) ** 2 * spread(1.0)
@@ -130,7 +130,7 @@ def test_strong_order_is_one(make, monkeypatch):
             kernel, weight = flow(inside) * np.sqrt(beta(inside)), 0.5 * h * weights
             overlap = np.sum(weight * kernel) / np.sqrt(h)
             square += B[k] ** 2 - 2 * B[k] * overlap + np.sum(weight * kernel**2)
-        mean = A * law(sde, 1.0)[0] + C - law(sde, END)[0]
+        mean = A * moments(sde, 1.0)[0] + C - moments(sde, END)[0]
         return np.sqrt(square + mean**2)
 
     order = np.log2(error(16) / error(32))
@@ -223,7 +223,7 @@ def test_edm_without_churn_is_heun_in_sigma():
         x = x + (after - sigma) * (d + (euler - denoised(euler, after)) / after) / 2
     samples = sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0))
     np.testing.assert_allclose(samples.x, denoised(x, sigmas[-1]), rtol=1e-3, atol=1e-4)
-    assert samples.evaluations == 2 * 12 + 1
+    assert samples.nfe == 2 * 12 + 1
 
 
 def test_dpm_solver_takes_its_first_step_as_ddim_does():
@@ -241,8 +241,8 @@ def test_the_last_step_of_few_is_of_first_order():
     x_T = random.normal(4, (8, 2))
     run = lambda **options: (
         DPMSolverPP(num_steps=6, **options)
-        .sample_from(exact_score(sde), sde, x_T, random.as_seed(0), frames=6)
-        .film.numpy()
+        .sample_from(exact_score(sde), sde, x_T, random.as_seed(0), trajectory_steps=6)
+        .trajectory.numpy()
     )
     careful, bold = run(denoise=False), run(denoise=False, first_order_end=False)
     np.testing.assert_array_equal(careful[:-1], bold[:-1])

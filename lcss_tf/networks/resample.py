@@ -1,18 +1,19 @@
 """Resampling by two along every spatial axis: a FIR filter, or nearest and average.
 
-A FIR filter [k_0, ..., k_{K-1}]/Σk is applied axis by axis, each phase of the result by
-itself, as a sum of K shifted slices. It equals a depthwise convolution with the outer
-product of the taps (StyleGAN2's `upfirdn`), with zeros beyond the border; XLA's CPU
-backend, though, has no fast depthwise convolution, and the sums run many times faster.
+A FIR filter [k_0, ..., k_{K-1}]/Σk acts axis by axis, as a sum of K shifted slices. It equals a
+depthwise convolution with the outer product of the taps (StyleGAN2's `upfirdn`), with zeros beyond
+the border. XLA's CPU backend has no fast depthwise convolution: the sums run many times faster.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from lcss_tf import xla
-from lcss_tf.layers.base import Block, feature_shape, register
-from lcss_tf.layers.linear import Conv
+from lcss_tf.networks.layers import Block, Conv, feature_shape, register
+from lcss_tf.typing import Shape, Tensor
 
 
 def _spatial_axes(x):
@@ -116,7 +117,7 @@ _FILTERS = {
 
 
 def _filtered(x, name, kernel):
-    """A linear map of x, in one piece of XLA, as is its transpose, its gradient."""
+    """A linear map of x. It and its transpose, which is its gradient, are one cluster each."""
 
     @tf.custom_gradient
     def forward(x):
@@ -143,7 +144,7 @@ def _apply_transposed(y, shape, name, kernel):
     return tape.gradient(mapped, x, output_gradients=y)
 
 
-def fir_upsample(x, kernel):
+def fir_upsample(x: Tensor, kernel: Sequence[float]) -> Tensor:
     """Twice the size along every spatial axis by a FIR filter of gain 2 per axis.
 
     [N, ..., C] -> [N, 2·..., C]; `kernel` holds the taps.
@@ -151,19 +152,19 @@ def fir_upsample(x, kernel):
     return _filtered(x, "up", tuple(kernel))
 
 
-def fir_downsample(x, kernel):
+def fir_downsample(x: Tensor, kernel: Sequence[float]) -> Tensor:
     """Half the size along every spatial axis by a FIR filter: [N, 2·..., C] -> [N, ..., C]."""
     return _filtered(x, "down", tuple(kernel))
 
 
-def nearest_upsample(x):
+def nearest_upsample(x: Tensor) -> Tensor:
     """Every value twice along every spatial axis."""
     for axis in _spatial_axes(x):
         x = tf.repeat(x, 2, axis=axis)
     return x
 
 
-def average_downsample(x):
+def average_downsample(x: Tensor) -> Tensor:
     """The mean of every pair along every spatial axis."""
     # Axis by axis: TensorFlow's gradient of one sum over all pairs ends at rank 2.
     for axis in _spatial_axes(x):
@@ -173,12 +174,12 @@ def average_downsample(x):
     return x
 
 
-def upsample(x, fir_kernel=None):
+def upsample(x: Tensor, fir_kernel: Sequence[float] | None = None) -> Tensor:
     """Twice the size: by the FIR filter, or nearest neighbours if it is None."""
     return fir_upsample(x, fir_kernel) if fir_kernel else nearest_upsample(x)
 
 
-def downsample(x, fir_kernel=None):
+def downsample(x: Tensor, fir_kernel: Sequence[float] | None = None) -> Tensor:
     """Half the size: by the FIR filter, or averages if it is None."""
     return fir_downsample(x, fir_kernel) if fir_kernel else average_downsample(x)
 
@@ -191,7 +192,13 @@ class _Resample(Block):
       fir_kernel: taps of the FIR filter, e.g. (1, 3, 3, 1); None means none.
     """
 
-    def __init__(self, features=None, *, fir_kernel=None, **kwargs):
+    def __init__(
+        self,
+        features: int | None = None,
+        *,
+        fir_kernel: Sequence[float] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.keep(features=features, fir_kernel=fir_kernel and tuple(fir_kernel))
 
@@ -206,15 +213,14 @@ class _Resample(Block):
 class UpsampleConv(_Resample):
     """Twice the size, then a convolution: [N, ..., C] -> [N, 2·..., features].
 
-    With a filter this is the transposed convolution with the FIR filter after it of
-    StyleGAN2 and NCSN++: on the line the two commute, and with enough room kept beyond
-    the border they do so here.
+    With a filter it equals NCSN++'s and StyleGAN2's transposed convolution followed by the FIR
+    filter. The two commute, given enough values beyond the border, and so the filter runs first.
     """
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         self._build_conv(x_shape, padding="valid" if self.fir_kernel else "same")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if not self.fir_kernel:
             return self.conv(nearest_upsample(x))
         return self.conv(_filtered(x, "up for conv", self.fir_kernel))
@@ -224,15 +230,27 @@ class UpsampleConv(_Resample):
 class DownsampleConv(_Resample):
     """A convolution of stride two: [N, 2·..., C] -> [N, ..., features].
 
-    The FIR filter runs before it; without one a zero is added at the end of every axis.
+    The FIR filter runs before it. Without one, every axis is padded by a zero at its end.
     """
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         self._build_conv(x_shape, padding="valid", strides=2)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if self.fir_kernel:
             return self.conv(_filtered(x, "for strided conv", self.fir_kernel))
         for axis in _spatial_axes(x):
             x = _pad(x, axis, 0, 1)
         return self.conv(x)
+
+
+__all__ = [
+    "DownsampleConv",
+    "UpsampleConv",
+    "average_downsample",
+    "downsample",
+    "fir_downsample",
+    "fir_upsample",
+    "nearest_upsample",
+    "upsample",
+]

@@ -1,23 +1,26 @@
-"""Group normalisation, with SiLU behind it if asked, in float32 whatever the policy.
+"""Group normalisation, optionally followed by SiLU, in float32 under every policy.
 
 With the group's mean m and r = (variance + ε)^{−1/2}:  x̂ = (x − m) r,  u = γ x̂ + β,  y = silu(u).
 
-In pieces of XLA (see `lcss_tf.xla`) the gradient is written out, for the norm and its activation
-as one: it keeps x alone, and makes a few passes over it (docs/performance.md).
+Under partial compilation (see `lcss_tf.xla`) the gradient of the norm and its activation is
+written out as one cluster. It keeps x alone and makes a few passes over it (docs/performance.md).
 """
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from lcss_tf import xla
-from lcss_tf.layers.base import register
+from lcss_tf.networks.layers import register
+from lcss_tf.typing import Shape, Tensor
 
 
-def num_groups(channels):
+def num_groups(channels: int) -> int:
     """min(C // 4, 32) groups, or the next smaller number that divides C.
 
-    The first is NCSN++'s rule, which fails where it does not divide C; the second
-    lets any channel count pass, and agrees wherever the rule works.
+    The first is NCSN++'s rule, which fails where it does not divide C. The second takes any
+    channel count, and agrees wherever the first works.
     """
     most = max(1, min(channels // 4, 32))
     return next(groups for groups in range(most, 0, -1) if channels % groups == 0)
@@ -25,7 +28,7 @@ def num_groups(channels):
 
 @register
 class GroupNorm(keras.layers.Layer):
-    """(x − mean) / √(variance + ε), per example and group of channels, then γ·+β; and SiLU.
+    """u = γ (x − mean)/√(variance + ε) + β, per example and group of channels; optionally silu(u).
 
     Wu and He (2018). [N, ..., C] -> the same shape, with 1, 2 or 3 spatial axes.
 
@@ -34,12 +37,12 @@ class GroupNorm(keras.layers.Layer):
       epsilon: ε; NCSN++ uses 1e-6 (Keras' own default is 1e-3).
     """
 
-    def __init__(self, *, silu=False, epsilon=1e-6, **kwargs):
+    def __init__(self, *, silu: bool = False, epsilon: float = 1e-6, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.silu = silu
         self.epsilon = epsilon
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         channels = x_shape[-1]
         self.groups = num_groups(channels)
         # autocast=False: a bfloat16 policy must not round them.
@@ -47,17 +50,19 @@ class GroupNorm(keras.layers.Layer):
         self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
         self.beta = self.add_weight(name="beta", initializer="zeros", **options)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         gamma, beta = (tf.convert_to_tensor(v) for v in (self.gamma, self.beta))
         x = tf.cast(x, tf.float32)
         y = normalised(x, gamma, beta, self.groups, self.epsilon, self.silu)
         return tf.cast(y, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "silu": self.silu, "epsilon": self.epsilon}
 
 
-def normalised(x, gamma, beta, groups, epsilon, silu):
+def normalised(
+    x: Tensor, gamma: Tensor, beta: Tensor, groups: int, epsilon: float, silu: bool
+) -> Tensor:
     """The layer's formula: x [N, ..., C], gamma and beta [C]; float32."""
     if not xla.is_in_pieces():
         return _formula(x, gamma, beta, groups, epsilon, silu)[0]
@@ -139,3 +144,6 @@ def _sum_over_places(x):
     """
     flat = tf.reshape(x, [tf.shape(x)[0], -1, x.shape[-1]])
     return tf.matmul(tf.ones([tf.shape(flat)[0], 1, tf.shape(flat)[1]], x.dtype), flat)[:, 0]
+
+
+__all__ = ["GroupNorm", "normalised", "num_groups"]

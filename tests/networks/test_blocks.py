@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import layers
+from lcss_tf.networks import blocks, layers, normalization, resample
 
 X = tf.random.stateless_normal([2, 4, 6, 8], [0, 1])
 E = tf.random.stateless_normal([2, 5], [0, 2])
 
 LAYERS = [
-    (layers.ResidualBlock(12, resample="up", dropout=0.2, fir_kernel=(1, 3, 3, 1)), (X, E)),
-    (layers.ResidualBlock(resample="down", skip_rescale=False), (X, E)),
-    (layers.DDPMResidualBlock(12, init_scale=0.5), (X, E)),
-    (layers.AttentionBlock(skip_rescale=False, init_scale=1.0), (X,)),
-    (layers.Combine("cat"), (X[..., :3], X)),
-    (layers.OutputHead(3, scale=0.5), (X,)),
-    (layers.UpsampleConv(5, fir_kernel=(1, 3, 3, 1)), (X,)),
-    (layers.DownsampleConv(), (X,)),
+    (blocks.ResidualBlock(12, resample="up", dropout=0.2, fir_kernel=(1, 3, 3, 1)), (X, E)),
+    (blocks.ResidualBlock(resample="down", skip_rescale=False), (X, E)),
+    (blocks.DDPMResidualBlock(12, init_scale=0.5), (X, E)),
+    (blocks.AttentionBlock(skip_rescale=False, init_scale=1.0), (X,)),
+    (blocks.Combine("cat"), (X[..., :3], X)),
+    (blocks.OutputHead(3, scale=0.5), (X,)),
+    (resample.UpsampleConv(5, fir_kernel=(1, 3, 3, 1)), (X,)),
+    (resample.DownsampleConv(), (X,)),
     (layers.Conv(4, kernel_size=1, strides=2, padding="valid", scale=0.1), (X,)),
-    (layers.GroupNorm(epsilon=1e-5), (X,)),
+    (normalization.GroupNorm(epsilon=1e-5), (X,)),
     (layers.GaussianFourier(4, scale=3.0), (E[:, 0],)),
     (layers.NoiseEmbedding(4, units=7, kind="fourier", fourier_scale=2.0), (tf.ones([2]),)),
 ]
@@ -39,13 +39,13 @@ def test_config_and_weights_reproduce_the_layer(layer, inputs):
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize(("resample", "size"), [("none", 4), ("up", 8), ("down", 2)])
 def test_residual_block_shapes(rank, resample, size):
-    block = layers.ResidualBlock(6, resample=resample, fir_kernel=(1, 3, 3, 1))
+    block = blocks.ResidualBlock(6, resample=resample, fir_kernel=(1, 3, 3, 1))
     y = block(tf.ones([2, *[4] * rank, 8]), E)
     assert y.shape == (2, *[size] * rank, 6)
 
 
 def test_blocks_begin_as_the_rescaled_identity():
-    for block in (layers.ResidualBlock(), layers.DDPMResidualBlock(), layers.AttentionBlock()):
+    for block in (blocks.ResidualBlock(), blocks.DDPMResidualBlock(), blocks.AttentionBlock()):
         np.testing.assert_allclose(block(X), X / np.sqrt(2.0), atol=1e-4)
 
 
@@ -54,8 +54,8 @@ def test_shortcuts_begin_at_the_scales_of_the_reference():
         block(X, E)
         return np.abs(block.shortcut.kernel).max() / np.sqrt(3.0 / 100)
 
-    np.testing.assert_allclose(bound(layers.ResidualBlock(192)), 1.0, atol=0.02)
-    np.testing.assert_allclose(bound(layers.DDPMResidualBlock(192)), np.sqrt(0.1), atol=0.02)
+    np.testing.assert_allclose(bound(blocks.ResidualBlock(192)), 1.0, atol=0.02)
+    np.testing.assert_allclose(bound(blocks.DDPMResidualBlock(192)), np.sqrt(0.1), atol=0.02)
 
 
 def test_convolutions_are_fan_average_uniform():
@@ -68,7 +68,7 @@ def test_convolutions_are_fan_average_uniform():
 
 
 def test_attention_is_softmax_of_inner_products():
-    block = layers.AttentionBlock(init_scale=1.0, skip_rescale=False)
+    block = blocks.AttentionBlock(init_scale=1.0, skip_rescale=False)
     y = block(X)
     h = block.norm(X).numpy().reshape(2, 24, 8)
     q, k, v = (h @ layer.kernel.numpy() for layer in (block.query, block.key, block.value))
@@ -79,7 +79,7 @@ def test_attention_is_softmax_of_inner_products():
 
 
 @pytest.mark.parametrize(
-    "block", [layers.ResidualBlock(12, resample="down"), layers.AttentionBlock()]
+    "block", [blocks.ResidualBlock(12, resample="down"), blocks.AttentionBlock()]
 )
 def test_mixed_policy_computes_in_bfloat16_and_keeps_float32_variables(block):
     config = {**block.get_config(), "dtype": "mixed_bfloat16", "init_scale": 1.0}
@@ -97,4 +97,4 @@ def test_mixed_policy_computes_in_bfloat16_and_keeps_float32_variables(block):
 
 def test_a_ddpm_block_does_not_resample():
     with pytest.raises(ValueError, match="UpsampleConv"):
-        layers.DDPMResidualBlock(8, resample="up")
+        blocks.DDPMResidualBlock(8, resample="up")

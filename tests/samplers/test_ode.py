@@ -7,8 +7,7 @@ from scipy.integrate import solve_ivp
 
 import lcss_tf
 from lcss_tf import random
-from lcss_tf.samplers import DormandPrince, DormandPrinceSolver
-from lcss_tf.samplers import dormand_prince as module
+from lcss_tf.samplers import DormandPrince, DormandPrinceSolver, ode
 from tests.conftest import relative_error
 
 RATES = np.array([0.5, 1.0, 4.0])  # of three systems that need different steps
@@ -44,10 +43,10 @@ def solved(solver, y, start, ends, dtype=tf.float64):
 @pytest.mark.parametrize("times", [(0.0, 7.0), (3.0, -2.0)])
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6])
 def test_it_takes_scipys_steps(times, rtol):
-    """In float64, with one step for all: the same evaluations, the same result."""
+    """In float64, with one step for all: the same NFE, the same result."""
     expected = by_scipy(*times, Y, rtol=rtol, atol=1e-6)
     got = solved(DormandPrinceSolver(rtol, 1e-6, "batch"), Y, times[0], times[1:])
-    assert int(got.evaluations) == expected.nfev
+    assert int(got.nfe) == expected.nfev
     assert set(got.steps.numpy()) == {len(expected.t) - 1}
     np.testing.assert_allclose(got.state[0], expected.y[:, -1].reshape(3, 2), rtol=1e-11)
 
@@ -65,7 +64,7 @@ def test_each_example_by_itself_takes_scipys_steps_too(rtol):
         assert got.steps[i] == len(alone.t) - 1
         np.testing.assert_allclose(got.state[0][i], alone.y[:, -1], rtol=1e-11)
         attempts.append(alone.nfev)
-    assert int(got.evaluations) == max(attempts)
+    assert int(got.nfe) == max(attempts)
     assert len(set(got.steps.numpy())) > 1  # they did need different steps
     # A shorter batch gives the same rows.
     np.testing.assert_allclose(
@@ -80,8 +79,8 @@ def fixed_steps(count, weights, end=2.0):
     y, h = Y, end / count
     for n in range(count):
         slopes = np.zeros((7, *Y.shape))
-        for stage, row, node in zip(range(7), module.WEIGHTS[[0, *range(2, 8)]],
-                                    module.NODES[[0, *range(2, 8)]], strict=True):  # fmt: skip
+        for stage, row, node in zip(range(7), ode.WEIGHTS[[0, *range(2, 8)]],
+                                    ode.NODES[[0, *range(2, 8)]], strict=True):  # fmt: skip
             point = y + h * np.tensordot(row, slopes, 1)
             slopes[stage] = predators(np.full(3, (n + node) * h), point)
         y = y + h * np.tensordot(weights, slopes, 1)
@@ -90,7 +89,7 @@ def fixed_steps(count, weights, end=2.0):
 
 @pytest.mark.parametrize(("lower", "order"), [(False, 5), (True, 4)])
 def test_measured_order(lower, order):
-    weights = module.WEIGHTS[7] - (module.ERROR if lower else 0)
+    weights = ode.WEIGHTS[7] - (ode.ERROR if lower else 0)
     exact = by_scipy(0.0, 2.0, Y, rtol=1e-13, atol=1e-14).y[:, -1].reshape(3, 2)
     errors = [np.abs(fixed_steps(count, weights) - exact).max() for count in (40, 80, 160)]
     measured = np.log2(np.divide(errors[:-1], errors[1:]))
@@ -115,10 +114,10 @@ def test_states_at_several_ends_and_several_tensors():
     run = tf.function(lambda *y: solver.solve(slope, list(y), 0.0, ends))
     solution = run(y, tf.zeros(2, tf.float64))
     for i, end in enumerate(ends):
-        np.testing.assert_allclose(solution.film[0][i], y * np.exp(-end), rtol=1e-7)
+        np.testing.assert_allclose(solution.trajectory[0][i], y * np.exp(-end), rtol=1e-7)
         total = tf.reduce_sum(y, 1) * (1 - np.exp(-end))
-        np.testing.assert_allclose(solution.film[1][i], total, rtol=1e-7)
-    np.testing.assert_array_equal(solution.state[0], solution.film[0][-1])
+        np.testing.assert_allclose(solution.trajectory[1][i], total, rtol=1e-7)
+    np.testing.assert_array_equal(solution.state[0], solution.trajectory[0][-1])
     assert solution.failure[0] == -1
 
 
@@ -158,11 +157,11 @@ def test_failures_are_named(control):
     assert not solution.finished.numpy().any()
     assert solution.failure[0] == 3
     assert "in 3 steps" in few.explain(solution.failure)
-    assert int(solution.evaluations) == 2 + 6 * 3
+    assert int(solution.nfe) == 2 + 6 * 3
 
 
 def test_parity_of_the_ode_sampler(reference):
-    """score_sde's trajectories by scipy in float64, and their evaluations."""
+    """score_sde's trajectories by scipy in float64, and their NFE."""
     sampler = DormandPrince(control="batch", t_end=reference.meta["eps"])
     sde, x_T = reference.sde(), tf.constant(reference["ode.x_T"])
 
@@ -173,7 +172,7 @@ def test_parity_of_the_ode_sampler(reference):
     samples = run(x_T)
     assert relative_error(samples.x, reference["ode.x"]) < 5e-5
     # Two numbers that agree to 6 digits may round to either side of accepting a step.
-    assert abs(int(samples.evaluations) - int(reference["ode.nfe"])) <= 6
+    assert abs(int(samples.nfe) - int(reference["ode.nfe"])) <= 6
 
 
 STD = 0.5
@@ -183,7 +182,7 @@ STD = 0.5
     "kind", [pytest.param("SubVPSDE", marks=pytest.mark.slow), "VPSDE", "VESDE"]
 )
 def test_the_flow_of_a_gaussian_down_to_the_smallest_time(kind):
-    """float32 from T to 1e-5: x_t = x_T std_t/std_T exactly, at every frame of the film."""
+    """float32 from T to 1e-5: x_t = x_T std_t/std_T exactly, at every frame of the trajectory."""
     sde = lcss_tf.SDES[kind]()
 
     def spread(t):
@@ -197,16 +196,18 @@ def test_the_flow_of_a_gaussian_down_to_the_smallest_time(kind):
     sampler = DormandPrince(t_end=1e-5)
     x_T = sde.prior_sample((50, 2), random.as_seed(1))
     run = tf.function(
-        lambda x, frames: sampler.sample_from(score_fn, sde, x, random.as_seed(0), frames),
+        lambda x, trajectory_steps: sampler.sample_from(
+            score_fn, sde, x, random.as_seed(0), trajectory_steps
+        ),
         jit_compile=True,
     )
     samples = run(x_T, 4)
-    times = sampler.spacing.times(sde, 1e-5, 4)
-    assert samples.film.shape == (5, 50, 2)
-    for t, x in zip(times, samples.film, strict=True):
+    times = sampler.schedule.times(sde, 1e-5, 4)
+    assert samples.trajectory.shape == (5, 50, 2)
+    for t, x in zip(times, samples.trajectory, strict=True):
         expected = x_T * spread([t]) / spread([1.0])
         np.testing.assert_allclose(x, expected, atol=1e-3 * float(np.max(np.abs(expected))))
-    np.testing.assert_array_equal(samples.film[-1], samples.x)
+    np.testing.assert_array_equal(samples.trajectory[-1], samples.x)
     without = run(x_T, 0).x
     np.testing.assert_allclose(without, samples.x, atol=1e-3)
     # Each by itself: half of them alone are the same half.

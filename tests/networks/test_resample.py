@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import layers
+from lcss_tf.networks import resample
 
 KERNELS = [(1, 3, 3, 1), (1, 2, 3), (1, 1), (2, 1, 5, 4, 1)]
 
@@ -24,7 +24,7 @@ def test_fir_upsample_is_upfirdn(kernel):
     x = np.random.default_rng(0).normal(size=8)
     spare = len(kernel) - 2
     expected = upfirdn(x, kernel, 2, (spare + 1) // 2 + 1, spare // 2)
-    y = layers.fir_upsample(tf.constant(x[None, :, None], tf.float32), kernel)
+    y = resample.fir_upsample(tf.constant(x[None, :, None], tf.float32), kernel)
     np.testing.assert_allclose(y[0, :, 0], expected, atol=1e-6)
 
 
@@ -33,23 +33,23 @@ def test_fir_downsample_is_upfirdn(kernel):
     x = np.random.default_rng(1).normal(size=8)
     spare = len(kernel) - 2
     expected = upfirdn(x, kernel, 1, (spare + 1) // 2, spare // 2)[::2]
-    y = layers.fir_downsample(tf.constant(x[None, :, None], tf.float32), kernel)
+    y = resample.fir_downsample(tf.constant(x[None, :, None], tf.float32), kernel)
     np.testing.assert_allclose(y[0, :, 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_fir_is_separable(rank, direction):
-    resample = {"up": layers.fir_upsample, "down": layers.fir_downsample}[direction]
+    resampled = {"up": resample.fir_upsample, "down": resample.fir_downsample}[direction]
     factors = [np.random.default_rng(i).normal(size=4 + 2 * i) for i in range(rank)]
     x = factors[0]
     for factor in factors[1:]:
         x = x[..., None] * factor
     expected = 1.0
     for factor in factors:
-        y = resample(tf.constant(factor[None, :, None], tf.float32), (1, 3, 3, 1))
+        y = resampled(tf.constant(factor[None, :, None], tf.float32), (1, 3, 3, 1))
         expected = np.multiply.outer(expected, y.numpy()[0, :, 0])
-    y = resample(tf.constant(x[None, ..., None], tf.float32), (1, 3, 3, 1))
+    y = resampled(tf.constant(x[None, ..., None], tf.float32), (1, 3, 3, 1))
     np.testing.assert_allclose(y[0, ..., 0], expected, atol=1e-5)
 
 
@@ -59,20 +59,20 @@ def test_fir_is_the_depthwise_convolution():
     kernel = np.tile(np.outer(taps, taps)[:, :, None, None], (1, 1, 3, 1)).astype(np.float32)
     pads = [[0, 0], [1, 1], [1, 1], [0, 0]]
     down = tf.nn.depthwise_conv2d(x, kernel, [1, 2, 2, 1], pads)
-    np.testing.assert_allclose(layers.fir_downsample(x, (1, 3, 3, 1)), down, atol=1e-6)
+    np.testing.assert_allclose(resample.fir_downsample(x, (1, 3, 3, 1)), down, atol=1e-6)
     up = tf.nn.depthwise_conv2d_backprop_input([2, 16, 12, 3], 4 * kernel, x, [1, 2, 2, 1], pads)
-    np.testing.assert_allclose(layers.fir_upsample(x, (1, 3, 3, 1)), up, atol=1e-6)
+    np.testing.assert_allclose(resample.fir_upsample(x, (1, 3, 3, 1)), up, atol=1e-6)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_without_filter_nearest_and_average(rank):
     x = tf.random.stateless_normal([2, *[4] * rank, 3], [0, 1])
-    up = layers.upsample(x)
+    up = resample.upsample(x)
     assert up.shape == (2, *[8] * rank, 3)
     for corner in itertools.product((0, 1), repeat=rank):
         part = up[(slice(None), *[slice(c, None, 2) for c in corner])]
         np.testing.assert_array_equal(part, x)
-    np.testing.assert_allclose(layers.downsample(up), x, atol=1e-6)
+    np.testing.assert_allclose(resample.downsample(up), x, atol=1e-6)
 
 
 def conv_by_definition(x, layer, before, after):
@@ -86,7 +86,7 @@ def conv_by_definition(x, layer, before, after):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_upsample_conv_is_a_convolution_of_the_zero_filled_input_then_the_filter(kernel):
     x = np.random.default_rng(2).normal(size=[6, 2]).astype(np.float32)
-    layer = layers.UpsampleConv(3, fir_kernel=kernel)
+    layer = resample.UpsampleConv(3, fir_kernel=kernel)
     y = layer(x[None])
     filled = np.zeros([11, 2], np.float32)
     filled[::2] = x
@@ -103,7 +103,7 @@ def test_upsample_conv_is_a_convolution_of_the_zero_filled_input_then_the_filter
 @pytest.mark.parametrize("kernel", [*KERNELS, None])
 def test_downsample_conv_filters_then_convolves(kernel):
     x = np.random.default_rng(3).normal(size=[8, 2]).astype(np.float32)
-    layer = layers.DownsampleConv(3, fir_kernel=kernel)
+    layer = resample.DownsampleConv(3, fir_kernel=kernel)
     y = layer(x[None])
     h = np.pad(x, [(0, 1), (0, 0)])
     if kernel:
@@ -115,6 +115,6 @@ def test_downsample_conv_filters_then_convolves(kernel):
 def test_the_batch_size_may_be_unknown():
     @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2])])
     def there_and_back(x):
-        return layers.downsample(layers.upsample(x, (1, 3, 3, 1)), (1, 3, 3, 1))
+        return resample.downsample(resample.upsample(x, (1, 3, 3, 1)), (1, 3, 3, 1))
 
     assert there_and_back(tf.ones([3, 4, 4, 2])).shape == (3, 4, 4, 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lcss_tf
-from lcss_tf.samplers.spacing import LogSNRSchedule, PowerSchedule, RhoSchedule, log_noise
+from lcss_tf.samplers.schedules import LogSNRSchedule, PowerSchedule, RhoSchedule, log_noise
 
 
 @pytest.mark.parametrize("kind", ["VPSDE", "SubVPSDE", "VESDE"])
