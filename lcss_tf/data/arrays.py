@@ -1,27 +1,360 @@
-"""Arrays that NumPy saved: time series, volumes, short videos, vectors, images."""
+"""Equal arrays of numbers in files: `Arrays` for what NumPy saved, and the base of such sources.
+
+Arrays are memory-mapped for inspection and read by offset for training. A `Segment` is a run of
+examples of one dtype at equal distances in one file: the first axis of a ``.npy`` file, or the
+windows of a recording. A `Store` gives the examples of some segments by index, from memory if they
+are small, otherwise from the files as they are needed.
+"""
 
 import os
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
+from absl import logging
 
-from lcss_tf.data.files import permission
-from lcss_tf.data.segments import Segment, check_dtype
-from lcss_tf.data.stored_arrays import StoredArrays
+from lcss_tf.data.base import (
+    Dataset,
+    check_both_splits,
+    check_policy,
+    check_test_every,
+    held_out,
+)
+from lcss_tf.data.files import permission, read_range, why_unreadable
+from lcss_tf.data.pipeline import progress_bar
+from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.typing import Array, Shape, Tensor
 
+MEMORY_BYTES = 2**30  # data up to this size are held in memory
+CHUNK_VALUES = 2**22  # numbers read at a time where all examples are read once
+KIND_OF_RANK = {1: "vector", 2: "signal", 3: "image", 4: "volume"}  # by the rank of one example
+_PARALLEL = 16  # examples of one batch read at once
+_NUMBERS = "uif"  # NumPy's kinds of dtype that are numbers
 _LABELS = "labels"
-_KINDS = {1: "vector", 2: "signal", 3: "image", 4: "volume"}  # by the rank of one example
+
+
+class Segment(NamedTuple):
+    """A run of examples in one file.
+
+    array: [n, *shape], often memory-mapped. path: the file; None: in memory only. offset: of the
+    first example, in bytes. stride: bytes from one example to the next.
+    """
+
+    array: Array
+    path: str | None
+    offset: int
+    stride: int
+
+
+def check_dtype(dtype: np.dtype, where: str) -> None:
+    """Raises a UsageError unless a dtype holds numbers."""
+    if dtype.kind not in _NUMBERS or dtype.itemsize > 8:
+        raise UsageError(
+            f"{where} holds {dtype}, and training takes numbers: integers or floats of at most 64 "
+            "bits. Convert it, e.g. array.astype(numpy.float32)."
+        )
+
+
+class RunningMoments:
+    """Mean and standard deviation of values that arrive in parts, float64 [n, ...].
+
+    The parts' moments are merged as Chan, Golub and LeVeque do.
+
+    Args:
+      axis: along which they are taken; None: over all values together.
+    """
+
+    def __init__(self, axis: int | None = None) -> None:
+        self._axis = axis
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    def add(self, part: Array) -> None:
+        """Takes in a part, which is not empty."""
+        count = part.size if self._axis is None else part.shape[self._axis]
+        part_mean = part.mean(axis=self._axis)
+        gap, total = part_mean - self._mean, self._count + count
+        self._squares += np.square(part - part_mean).sum(axis=self._axis)
+        self._squares += gap**2 * self._count * count / total
+        self._mean, self._count = self._mean + gap * count / total, total
+
+    @property
+    def mean(self) -> Any:
+        """float64, a number or an array without the axis."""
+        return self._mean
+
+    @property
+    def std(self) -> Any:
+        """float64, of the shape of `mean`."""
+        return np.sqrt(self._squares / max(self._count, 1))
+
+
+def scan(segments: Sequence[Segment]) -> tuple[Array, RunningMoments]:
+    """One pass over all examples.
+
+    Returns:
+      A bool array [N], False where an example holds NaN or infinity; and the moments of all values
+      of the others.
+    """
+    good, moments = [], RunningMoments()
+    for part in _parts(segments):
+        finite = np.isfinite(part).all(axis=1)
+        good.append(finite)
+        if finite.any() and part.size:
+            moments.add(part[finite])
+    return np.concatenate(good) if good else np.zeros(0, bool), moments
+
+
+def _parts(segments: Sequence[Segment]) -> Iterator[Array]:
+    """All examples in order, float64 [n, values], some at a time."""
+    count = sum(len(segment.array) for segment in segments)
+    with progress_bar(count, "arrays", "examples") as bar:
+        for segment in segments:
+            array = segment.array
+            values = int(np.prod(array.shape[1:]))
+            step = max(1, CHUNK_VALUES // max(1, values))
+            for start in range(0, len(array), step):
+                part = np.asarray(array[start : start + step], np.float64)
+                yield part.reshape(-1, values)
+                bar.update(len(part))
+
+
+class Store:
+    """Examples by index.
+
+    Args:
+      segments: of one shape and dtype.
+      chosen: which of all their examples, in this order; int [n].
+
+    Raises:
+      UsageError: too many examples for memory that cannot be read from their files.
+    """
+
+    def __init__(self, segments: Sequence[Segment], chosen: Array) -> None:
+        self._shape = segments[0].array.shape[1:]
+        dtype = segments[0].array.dtype
+        self._count = len(chosen)
+        self._sizes = None  # of the files, where they are read in training
+        num_bytes = len(chosen) * int(np.prod(self._shape)) * dtype.itemsize
+        lengths = [len(segment.array) for segment in segments]
+        file = np.repeat(np.arange(len(segments)), lengths)[chosen]
+        place = np.concatenate([np.arange(length) for length in lengths])[chosen]
+        in_files = all(s.path is not None for s in segments) and dtype.isnative
+        self._segments, self._file = segments, file
+        if not in_files and num_bytes > MEMORY_BYTES:
+            raise UsageError(
+                f"{num_bytes / 2**30:.1f} GiB are compressed, or of the other byte order, and do "
+                "not fit into memory. Save them by numpy.save, so that they can be mapped."
+            )
+        with tf.init_scope(), tf.device("CPU:0"):
+            if num_bytes <= MEMORY_BYTES:
+                self._from_memory(segments, file, place, dtype)
+            else:
+                self._from_files(segments, file, place, dtype)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The raw examples at `indices` (int64 [B]), [B, *shape]; works in graphs."""
+        if self._sizes is None:
+            return tf.gather(self._held, indices)
+        return tf.map_fn(
+            self._read_one,
+            indices,
+            parallel_iterations=_PARALLEL,
+            fn_output_signature=tf.TensorSpec(self._shape, self._dtype),
+        )
+
+    def _from_memory(self, segments, file, place, dtype):
+        array = np.empty((self._count, *self._shape), dtype.newbyteorder("="))
+        for i, segment in enumerate(segments):
+            array[file == i] = segment.array[place[file == i]]
+        self._held = tf.constant(array)
+
+    def _from_files(self, segments, file, place, dtype):
+        offsets = np.array([segment.offset for segment in segments], np.int64)
+        strides = np.array([segment.stride for segment in segments], np.int64)
+        self._sizes = [os.path.getsize(segment.path) for segment in segments]
+        self._dtype = tf.as_dtype(dtype)
+        self._length = int(np.prod(self._shape)) * dtype.itemsize
+        self._path_of = tf.constant([segment.path for segment in segments])
+        self._size_of = tf.constant(self._sizes, tf.int64)
+        self._file_of = tf.constant(file, tf.int64)
+        self._offset_of = tf.constant(offsets[file] + place * strides[file], tf.int64)
+
+    def _read_one(self, index):
+        k = self._file_of[index]
+        content = read_range(
+            self._path_of[k], self._offset_of[index], self._length, self._size_of[k]
+        )
+        return tf.reshape(tf.io.decode_raw(content, self._dtype), self._shape)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def why_bad(self, index: int) -> tuple[str, str] | None:
+        """(path, reason) if the file of an example cannot be read any more; otherwise None."""
+        k = self._file[index]
+        path = self._segments[k].path
+        why = why_unreadable(path, self._sizes[k]) if self._sizes else None
+        return (path, why) if why else None
+
+
+class StoredArrays(Dataset):
+    """The base of numbers in files: a subclass defines `segments`, and where it must `splits`.
+
+    On first use one pass over the data looks for NaN and infinity, and measures the mean and the
+    standard deviation by which they are standardised. Data up to 1 GiB are then held in memory;
+    larger ones are read example by example as they are needed.
+
+    Args:
+      name: of the dataset.
+      shape: of one example.
+      kind: one of `base.KINDS`.
+      stored_range: (low, high) of the raw numbers, mapped to [−1, 1]; None: standardise by the mean
+        and the standard deviation of all numbers; bytes have the range (0, 255).
+      test_every: the first of every so many examples is held out.
+      on_bad_example: "error", or "skip": leave out examples that are not finite, and log how many.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        kind: str,
+        stored_range: tuple[float, float] | None,
+        test_every: int,
+        on_bad_example: str,
+    ) -> None:
+        owner = type(self).__name__
+        check_test_every(test_every, owner)
+        check_policy(on_bad_example, owner)
+        self.name = name
+        self.shape = tuple(int(size) for size in shape)
+        self.kind = kind
+        self.on_bad_example = on_bad_example
+        self._test_every = test_every
+        self._range = stored_range
+        self._stores = None
+        self._scaling = None
+
+    def segments(self) -> list[Segment]:
+        """The `Segment`s of all files, in their fixed order.
+
+        Raises:
+          FileNotFoundError: the data are missing.
+          UsageError: a file that cannot be used: its name, and the remedy.
+        """
+        raise NotImplementedError
+
+    def splits(self, segments: Sequence[Segment], good: Array) -> dict[str, Array]:
+        """{"train": indices, "test": indices}, among the examples that are `good` (bool [N])."""
+        del segments
+        kept = np.flatnonzero(good)
+        return {name: kept[part] for name, part in held_out(len(kept), self._test_every).items()}
+
+    def all_labels(self, segments: Sequence[Segment]) -> Array | None:
+        """The classes of all examples, int64 [N], or None."""
+        del segments
+        return None
+
+    def _open(self):
+        if self._stores is not None:
+            return self._stores
+        segments = self.segments()
+        good, moments = scan(segments)
+        self._report_bad(segments, good)
+        splits = self.splits(segments, good)
+        check_both_splits(splits, f"The data of {self.name}")
+        self._scaling = self._make_scaling(segments[0], moments)
+        labels = self.all_labels(segments)
+        self._labels = {name: labels if labels is None else labels[k] for name, k in splits.items()}
+        self._stores = {name: Store(segments, k) for name, k in splits.items()}
+        return self._stores
+
+    def _report_bad(self, segments, good):
+        if good.all():
+            return
+        ends = np.cumsum([len(segment.array) for segment in segments])
+        first = int(np.argmin(good))
+        k = int(np.searchsorted(ends, first, side="right"))
+        place = first - (ends[k - 1] if k else 0)
+        owner, bad = type(self).__name__, int((~good).sum())
+        message = (
+            f"{bad:,} of {len(good):,} examples of {self.name} hold NaN or infinity; the first is "
+            f"example {place:,} of {segments[k].path or self.name}"
+        )
+        if self.on_bad_example == "error":
+            raise UsageError(
+                f'{message}. Correct the file, or set {owner}.on_bad_example = "skip" to leave '
+                "them out."
+            )
+        logging.warning("%s. They are left out, as %s.on_bad_example says.", message, owner)
+
+    def _make_scaling(self, first, moments):
+        is_bytes = first.array.dtype == np.uint8
+        stored_range = self._range or ((0, 255) if is_bytes else None)
+        if stored_range is not None:
+            stored_dtype = "uint8" if is_bytes else "float32"
+            return Scaling(-1.0, 1.0, *map(float, stored_range), stored_dtype)
+        if not moments.std > 0:
+            raise UsageError(
+                f"All numbers of {self.name} are {moments.mean:g}: there is nothing to learn. Look "
+                f"at {first.path}."
+            )
+        return Scaling.standardising([moments.mean], [moments.std])
+
+    @property
+    def scaling(self) -> Scaling:
+        """Known once the data are; see `Dataset`."""
+        self._open()
+        return self._scaling
+
+    def require(self, split: str = "train") -> None:
+        """See `Dataset.require`; reads the data once from end to end."""
+        super().require(split)
+        self._open()
+
+    def size(self, split: str = "train") -> int:
+        """The number of examples of a split."""
+        super().require(split)
+        return len(self._open()[split])
+
+    def labels(self, split: str = "train") -> Array | None:
+        """The classes of a split, int64 [size], or None."""
+        self._open()
+        return self._labels[split]
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
+        del seed
+        indices = tf.convert_to_tensor(indices, tf.int64)
+        try:
+            return self.scaling.scale(self._open()[split].gather(indices))
+        except tf.errors.OpError:
+            self.check_examples(indices, split)
+            raise
+
+    def check_examples(self, indices: Tensor, split: str = "train") -> None:
+        """See `Dataset.check_examples`: a file that is read in training may vanish meanwhile."""
+        for index in np.asarray(indices):
+            found = self._open()[split].why_bad(int(index))
+            if found:
+                path, why = found
+                raise UsageError(
+                    f"{path} cannot be used: {why}. Put it back as it was, and start again: "
+                    "training resumes from the last checkpoint."
+                )
 
 
 @DATASETS.register
 class Arrays(StoredArrays):
-    """The rows of a ``.npy`` file, or of one array of a ``.npz`` archive.
+    """The first axis of a ``.npy`` file, or of one array of a ``.npz`` archive.
 
-    The file is mapped into memory, or read row by row if it is larger than 1 GiB; an archive made
-    by ``numpy.savez_compressed`` is unpacked into memory. Pickled objects are never loaded. An
-    array ``labels`` of integers in the same archive holds classes.
+    The file is memory-mapped, or read example by example if it is larger than 1 GiB; an archive
+    made by ``numpy.savez_compressed`` is unpacked into memory. Pickled objects are never loaded.
+    An array ``labels`` of integers in the same archive holds classes.
 
     Args:
       path: of the file; it need not exist yet. The array is [N, *shape]; where the last size of
@@ -29,38 +362,38 @@ class Arrays(StoredArrays):
       shape: of one example: (T, channels) is a signal, (height, width, channels) an image,
         (depth, height, width, channels) a volume or a short video, (D,) a vector.
       key: the array's name in an archive; by default its only array beside ``labels``.
-      kind: how people look at it, if not as the rank says.
-      stored_range: (low, high) of the numbers, mapped to [−1, 1]; None: bytes by (0, 255),
-        others are standardised.
-      test_every: one in so many examples, the first to begin with, is held out.
+      kind: how to show an example, if not as its rank says.
+      stored_range: (low, high) of the numbers, mapped to [−1, 1]; None: bytes have (0, 255), others
+        are standardised.
+      test_every: the first of every so many examples is held out.
       on_bad_example: ``"error"``, or ``"skip"`` examples with NaN or infinity.
 
     Raises:
-      ValueError: an argument out of its range.
+      UsageError: an argument out of its range.
     """
 
     def __init__(
         self,
-        path,
-        shape,
-        key=None,
-        kind=None,
-        stored_range=None,
-        test_every=10,
-        on_bad_example="error",
-    ):
-        if kind is None and len(shape) not in _KINDS:
+        path: str,
+        shape: Shape,
+        key: str | None = None,
+        kind: str | None = None,
+        stored_range: tuple[float, float] | None = None,
+        test_every: int = 10,
+        on_bad_example: str = "error",
+    ) -> None:
+        if kind is None and len(shape) not in KIND_OF_RANK:
             raise UsageError(
                 f"Arrays.shape has 1 to 4 axes (the last are channels), or Arrays.kind is given; "
                 f"got {tuple(shape)}."
             )
         self.path = os.path.abspath(os.path.expanduser(path))
         name = os.path.splitext(os.path.basename(self.path))[0]
-        kind = kind or _KINDS[len(shape)]
+        kind = kind or KIND_OF_RANK[len(shape)]
         super().__init__(name, shape, kind, stored_range, test_every, on_bad_example)
         self.key = key
 
-    def segments(self):
+    def segments(self) -> list[Segment]:
         """See `StoredArrays.segments`."""
         if not os.path.isfile(self.path):
             raise FileNotFoundError(
@@ -90,7 +423,7 @@ class Arrays(StoredArrays):
                 )
         return _mapped_member(self.path, key)
 
-    def all_labels(self, segments):
+    def all_labels(self, segments: Sequence[Segment]) -> Array | None:
         """See `StoredArrays.all_labels`."""
         if not zipfile.is_zipfile(self.path):
             return None
@@ -106,12 +439,12 @@ class Arrays(StoredArrays):
         return labels.astype(np.int64)
 
 
-def _opened(path):
+def _opened(path: str) -> Any:
     return _numpy_errors(path, lambda: np.load(path, allow_pickle=False))
 
 
-def _numpy_errors(path, load):
-    """load(), with NumPy's errors told for people."""
+def _numpy_errors(path: str, load: Callable[[], Any]) -> Any:
+    """load(); NumPy's errors become a UsageError with the remedy."""
     try:
         with permission(path):
             return load()
@@ -124,18 +457,18 @@ def _numpy_errors(path, load):
                 "loaded. Save an array of numbers: numpy.save(path, array.astype(numpy.float32))."
             ) from error
         raise UsageError(
-            f"{path} cannot be read as NumPy's arrays ({error}). It may be half written: save it "
+            f"{path} cannot be read as NumPy's arrays ({error}). It may be truncated: save it "
             "again."
         ) from error
 
 
-def _mapped(path):
+def _mapped(path: str) -> Segment:
     array = _numpy_errors(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     return _segment(array, path, getattr(array, "offset", 0))
 
 
-def _mapped_member(path, key):
-    """An array of an archive: mapped where it is stored plainly, else unpacked."""
+def _mapped_member(path: str, key: str) -> Segment:
+    """An array of an archive: mapped where it is not compressed, otherwise unpacked."""
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo(f"{key}.npy")
         if member.compress_type != zipfile.ZIP_STORED:
@@ -144,7 +477,7 @@ def _mapped_member(path, key):
         with archive.open(member) as file:
             start = file._orig_compress_start if hasattr(file, "_orig_compress_start") else None
             version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = _numpy_errors(path, lambda: _header(file, version))
+            shape, fortran, dtype = _numpy_errors(path, lambda: _npy_header(file, version))
             header = file.tell()
     if start is None or fortran or dtype.hasobject:
         return Segment(_numpy_errors(path, lambda: np.load(path)[key]), None, 0, 0)
@@ -153,14 +486,30 @@ def _mapped_member(path, key):
     return _segment(array, path, offset)
 
 
-def _header(file, version):
+def _npy_header(file, version):
     read = {(1, 0): np.lib.format.read_array_header_1_0}
     return read.get(version, np.lib.format.read_array_header_2_0)(file)
 
 
-def _segment(array, path, offset):
+def _segment(array: Array, path: str, offset: int) -> Segment:
     if array.ndim < 1 or not len(array):
-        raise UsageError(f"{path} holds no examples: an array of shape {array.shape}.")
-    # Rows that lie one after another can be read by their offset.
+        raise UsageError(
+            f"{path} holds no examples: an array of shape {array.shape}. Save [examples, ...]."
+        )
+    # Examples that lie one after another can be read by their offset.
     path = path if array.flags.c_contiguous else None
     return Segment(array, path, offset, int(array.strides[0]))
+
+
+__all__ = [
+    "CHUNK_VALUES",
+    "KIND_OF_RANK",
+    "MEMORY_BYTES",
+    "Arrays",
+    "RunningMoments",
+    "Segment",
+    "Store",
+    "StoredArrays",
+    "check_dtype",
+    "scan",
+]

@@ -1,37 +1,43 @@
-"""What every dataset is: examples by index."""
+"""What every dataset is: examples by index. Also `DataInfo`, and how examples are held out."""
 
-import math
+import dataclasses
+import json
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.explained import for_people
-from lcss_tf.data.index_stream import evaluation_batches
-from lcss_tf.data.info import DataInfo
+from lcss_tf.data.pipeline import Shards, index_batches
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
+from lcss_tf.typing import Array, Tensor
 
 SPLITS = ("train", "test")
-_CHUNK_VALUES = 2**22  # numbers read at a time where all examples are gone through
-_MOMENT_VALUES = 2**30  # numbers read for the moments, unless fewer than 1,000 examples
+POLICIES = ("error", "skip")  # what to do about a bad example
+
+# The kinds of example and their rank: an image (H, W, C), any vector or array, a signal (T, C), a
+# volume or a short video (D, H, W, C), a row of a table (columns,).
+RANKS = {"image": 3, "vector": None, "signal": 2, "volume": 4, "table": 1}
+KINDS = tuple(RANKS)
 
 
-class Dataset:
-    """A source of examples, read by random access.
-
-    The example at an index is a pure function of (index, split, seed). So the order of
-    training is one of (seed, position), and resuming jumps to it.
-
-    A constructor is cheap and reads nothing: configurations are built without their data, which
-    are opened on first use. A subclass sets the attributes below, `size` and `examples`, and
-    where they apply `require`, `labels` and `visits`.
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What sampling and plotting need to know, without the data; stored beside every run.
 
     Attributes:
-      name: for titles and messages.
-      shape: of one example, e.g. (8, 8, 1) or (2,); known without the data.
-      kind: how people look at it: one of `info.KINDS`.
-      scaling: the one place that scales and unscales.
-      columns: names of a table's columns, or of a signal's channels; may be empty.
+      name: of the dataset, for titles and messages.
+      shape: of one example as the network sees it, e.g. (8, 8, 1) or (2,).
+      kind: how to show an example: ``"image"``, ``"vector"``, ``"signal"`` (T, C), ``"volume"``
+        (D, H, W, C; short videos too) or ``"table"`` (columns,).
+      scaling: how the data were scaled.
+      columns: the names of a table's columns, or of a signal's channels; may be empty.
+      raw_shape: of one raw example where it has no channel axis, such as (28, 28) of grey images
+        and () of single numbers; None: the same as `shape`.
+
+    Raises:
+      UsageError: another kind, or a shape of the wrong rank, such as an image that is not
+        (H, W, C).
     """
 
     name: str
@@ -39,42 +45,131 @@ class Dataset:
     kind: str
     scaling: Scaling
     columns: tuple[str, ...] = ()
+    raw_shape: tuple[int, ...] | None = None
 
-    def size(self, split="train"):
-        """The number of examples of a split; None where they are endless.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        object.__setattr__(self, "columns", tuple(self.columns))
+        if self.raw_shape is not None:
+            object.__setattr__(self, "raw_shape", tuple(int(size) for size in self.raw_shape))
+            if self.shape not in (self.raw_shape, (*self.raw_shape, 1)):
+                raise UsageError(
+                    f"A raw shape is the shape {self.shape}, or it without a last axis of 1; got "
+                    f"{self.raw_shape}."
+                )
+        if self.kind not in KINDS:
+            raise UsageError(f"The kind of data is one of {KINDS}; got {self.kind!r}.")
+        if self.kind == "image" and len(self.shape) != 3:
+            raise UsageError(f"An image has the shape (height, width, channels); got {self.shape}.")
+        if RANKS[self.kind] not in (None, len(self.shape)):
+            raise UsageError(
+                f"Data of the kind {self.kind!r} have {RANKS[self.kind]} axes; got {self.shape}."
+            )
+
+    def unscale(self, x: Tensor) -> Array:
+        """Scaled examples in the data's own units and dtype.
+
+        Args:
+          x: [..., *shape].
+
+        Returns:
+          [..., *raw_shape]: uint8 images, float vectors and so on.
+        """
+        raw = self.scaling.unscale(x)
+        if self.raw_shape in (None, self.shape) or raw.shape[-len(self.shape) :] != self.shape:
+            return raw
+        return raw[..., 0]
+
+    def with_channels(self, raw: Array) -> Array:
+        """Raw examples [..., *raw_shape] as [..., *shape]: what plots and features expect."""
+        raw = np.asarray(raw)
+        if self.raw_shape in (None, self.shape) or raw.shape[-len(self.shape) :] == self.shape:
+            return raw
+        return raw[..., None]
+
+    def to_json(self) -> str:
+        """A JSON string that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "DataInfo":
+        """The `DataInfo` that `to_json` wrote.
 
         Raises:
-          FileNotFoundError: the data are not there.
+          UsageError: the text is not such a string.
+        """
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"Not a description of data as DataInfo.to_json writes it ({error}): {text[:200]!r}"
+            ) from error
+
+
+class Dataset:
+    """A source of examples, read by random access.
+
+    The example at an index is a pure function of (index, split, seed). So the order of training
+    depends on (seed, position) alone, and resuming is a jump.
+
+    A constructor is cheap and reads nothing: configurations are built without their data, which are
+    opened on first use. A subclass sets the attributes below and defines `size` and `examples`;
+    where they apply also `require`, `labels`, `augmented` and `check_examples`.
+
+    Attributes:
+      name: for titles and messages.
+      shape: of one example, e.g. (8, 8, 1) or (2,); known without the data.
+      kind: how to show an example: one of `KINDS`.
+      scaling: the one place that scales and unscales.
+      columns: names of a table's columns, or of a signal's channels; may be empty.
+      raw_shape: see `DataInfo`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    scaling: Scaling
+    columns: tuple[str, ...] = ()
+    raw_shape: tuple[int, ...] | None = None
+
+    def size(self, split: str = "train") -> int | None:
+        """The number of examples of a split; None for endless data.
+
+        Raises:
+          FileNotFoundError: the data are missing.
         """
         raise NotImplementedError
 
-    def examples(self, indices, split="train", seed=0):
-        """The examples at `indices`, scaled, the same at every visit; works in ``tf.data`` maps.
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The examples at `indices`, scaled, not augmented; works in ``tf.data`` maps.
 
         Args:
           indices: int64 [B].
           split: ``"train"`` or ``"test"``.
-          seed: an int; only data that are drawn, not read, depend on it.
+          seed: only generated data depend on it.
 
         Returns:
           float32 [B, *shape].
         """
         raise NotImplementedError
 
-    def labels(self, split="train"):
-        """The classes of a split, int64 [size] (NumPy), or None where there are none."""
+    def labels(self, split: str = "train") -> Array | None:
+        """The classes of a split, int64 [size], or None if there are none."""
         del split
         return None
 
-    def visits(self, indices, positions, split="train", seed=0):
-        """The examples as training sees them, each time changed at random: e.g. mirrored.
+    def augmented(
+        self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
+    ) -> Tensor:
+        """The examples as training sees them: changed at random, e.g. mirrored.
 
         By default the examples as they are.
 
         Args:
-          indices, split: as of `examples`.
-          positions: int64 [B], the visits' numbers: with `seed` they fix every draw.
-          seed: an int.
+          indices, split: as for `examples`.
+          positions: int64 [B], in the order of training; with `seed` they fix every draw.
+          seed: of the draws.
 
         Returns:
           float32 [B, *shape].
@@ -82,56 +177,90 @@ class Dataset:
         del positions
         return self.examples(indices, split, seed)
 
-    def require(self, split="train"):
+    def require(self, split: str = "train") -> None:
         """Raises at once if a split cannot be read; call it before any long work.
 
         Raises:
-          ValueError: there is no such split.
-          FileNotFoundError: the data are not there.
+          UsageError: there is no such split.
+          FileNotFoundError: the data are missing.
         """
         if split not in SPLITS:
             raise UsageError(f"{self.name} has the splits {SPLITS}; got {split!r}.")
 
-    def explain(self, indices, split="train"):
-        """Raises a ValueError that names the first example among `indices` that is bad.
+    def check_examples(self, indices: Tensor, split: str = "train") -> None:
+        """Raises a UsageError that names the first bad example among `indices`.
 
-        Called when reading failed, so it may take its time. By default nothing is known.
+        It is called after reading failed, so it may be slow. By default it finds nothing.
         """
         del indices, split
 
-    def class_labels(self, num_classes, split="train"):
+    def class_labels(self, num_classes: int, split: str = "train") -> Array:
         """`labels`, for a network of `num_classes` classes.
 
         Raises:
-          ValueError: there are no labels, or some lie outside 0 .. num_classes − 1.
+          UsageError: there are no labels, or some lie outside 0 .. num_classes − 1.
         """
         labels = self.labels(split)
         if labels is None:
             raise UsageError(
-                f"The network has num_classes = {num_classes}, and {self.name} has no labels. Take "
+                f"The network has num_classes = {num_classes}, and {self.name} has no labels. Use "
                 "data with labels, or leave num_classes out."
             )
-        if labels.min() < 0 or labels.max() >= num_classes:
+        if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
             raise UsageError(
                 f"The labels of {self.name} run from {labels.min()} to {labels.max()}, and the "
-                f"network has num_classes = {num_classes}: bind num_classes = {labels.max() + 1}."
+                f"network has num_classes = {num_classes}: set num_classes = {labels.max() + 1}."
             )
         return labels
 
-    def pipeline(self, batches, split="train", seed=0, num_classes=None):
+    def spread_indices(self, count: int, split: str = "train") -> Array:
+        """`count` distinct indices spread evenly over a split, in increasing order.
+
+        This is the one meaning of "some examples". A split may be sorted, by class for instance, so
+        its first examples may all be alike. Index k is the middle of the k-th of `count` equal
+        shares: ⌊(k + ½)·size/count⌋. The result depends on count and size alone.
+
+        Args:
+          count: at least 1.
+          split: ``"train"`` or ``"test"``.
+
+        Returns:
+          int64 [n], n = min(count, size); 0 .. count − 1 for endless data, which are independent.
+
+        Raises:
+          UsageError: count < 1.
+        """
+        if count < 1:
+            raise UsageError(f"At least one example must be asked for; got count = {count}.")
+        size = self.size(split)
+        if size is None:
+            return np.arange(count, dtype=np.int64)
+        count = min(count, size)
+        return (2 * np.arange(count, dtype=np.int64) + 1) * size // (2 * max(count, 1))
+
+    def some_examples(self, count: int, split: str = "train", seed: int = 0) -> Tensor:
+        """The examples at `spread_indices`, scaled: float32 [n, *shape]."""
+        return self.examples(self.spread_indices(count, split), split, seed)
+
+    def pipeline(
+        self,
+        batches: tf.data.Dataset,
+        split: str = "train",
+        seed: int = 0,
+        num_classes: int | None = None,
+    ) -> tf.data.Dataset:
         """Batches of examples from batches of indices.
 
         Args:
-          batches: a ``tf.data.Dataset`` of index batches, int64 [B], or of pairs
-            (indices, positions) as `index_batches` makes them; with positions the
-            batches are `visits`.
+          batches: a dataset of index batches, int64 [B], or of pairs (indices, positions) as
+            `index_batches` makes them; with positions the examples are `augmented`.
           split: ``"train"`` or ``"test"``.
-          seed: an int.
-          num_classes: of a conditional network: the batches are then pairs with the labels.
+          seed: of generated data and of augmentation.
+          num_classes: of a conditional network; the batches are then pairs with the labels.
 
         Returns:
-          A ``tf.data.Dataset`` of float32 [B, *shape], or of pairs with int32 [B], in the order
-          of `batches`, not prefetched.
+          A dataset of float32 [B, *shape], or of pairs with int32 [B], in the order of `batches`,
+          not prefetched.
         """
         self.require(split)
         labels = None
@@ -143,38 +272,70 @@ class Dataset:
             if positions is None:
                 examples = self.examples(indices, split, seed)
             else:
-                examples = self.visits(indices, positions, split, seed)
+                examples = self.augmented(indices, positions, split, seed)
             return examples if labels is None else (examples, tf.gather(labels, indices))
 
         return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    def moments(self, split="train", max_examples=10_000):
-        """The mean and the variance of a number of the scaled data, as two floats.
+    def training_pipeline(
+        self,
+        global_batch: int,
+        seed: int,
+        start_step: int = 0,
+        shards: Shards | None = None,
+        num_classes: int | None = None,
+    ) -> tf.data.Dataset:
+        """The endless stream of training batches; arguments as for `index_batches`, `pipeline`."""
+        indices = index_batches(self.size("train"), global_batch, seed, start_step, shards)
+        return self.pipeline(indices, "train", seed, num_classes)
 
-        Taken over all dimensions together and over `max_examples` examples evenly
-        spaced over the split (for large images fewer: about a billion numbers, yet at least
-        1,000 examples). The same for every seed of training.
-        """
-        count, mean, squares = 0, 0.0, 0.0
-        places = self._spaced(split, max_examples)
-        indices_of = lambda step: next(iter(places.skip(step).take(1))).numpy()
-        batches = self.pipeline(places, split).as_numpy_iterator()
-        for batch in for_people(self, batches, indices_of, split):
-            batch = batch.astype(np.float64)
-            # Chan, Golub and LeVeque's merging of two sets' moments.
-            gap, total = batch.mean() - mean, count + batch.size
-            squares += np.square(batch - batch.mean()).sum() + gap**2 * count * batch.size / total
-            mean, count = mean + gap * batch.size / total, total
-        return float(mean), float(squares / count)
-
-    def _spaced(self, split, max_examples):
-        values = math.prod(self.shape)
-        limit = min(max_examples, max(1_000, _MOMENT_VALUES // values))
-        size = self.size(split)
-        count = limit if size is None else min(size, limit)
-        batches = evaluation_batches(count, max(1, _CHUNK_VALUES // values))
-        return batches if size is None else batches.map(lambda places: places * size // count)
-
-    def info(self):
+    def info(self) -> DataInfo:
         """The `DataInfo` to store beside a run."""
-        return DataInfo(self.name, self.shape, self.kind, self.scaling, self.columns)
+        return DataInfo(
+            self.name, self.shape, self.kind, self.scaling, self.columns, self.raw_shape
+        )
+
+
+def held_out(count: int, test_every: int) -> dict[str, Array]:
+    """{"train": indices, "test": indices} of `count` examples in their fixed order.
+
+    The first of every `test_every` is held out; the split never changes while the examples do not.
+    """
+    is_test = np.arange(count) % test_every == 0
+    return {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
+
+
+def check_policy(policy: str, owner: str) -> None:
+    """Raises a UsageError unless `policy` says what to do about a bad example."""
+    if policy not in POLICIES:
+        raise UsageError(f"{owner}.on_bad_example must be one of {POLICIES}; got {policy!r}.")
+
+
+def check_test_every(test_every: int, owner: str) -> None:
+    """Raises a UsageError unless at least every second example is left for training."""
+    if test_every < 2:
+        raise UsageError(f"{owner}.test_every must be at least 2; got {test_every}.")
+
+
+def check_both_splits(splits: dict[str, Sequence], what: str) -> None:
+    """Raises a UsageError if a split is empty."""
+    if any(len(indices) == 0 for indices in splits.values()):
+        counts = {split: len(indices) for split, indices in splits.items()}
+        raise UsageError(
+            f"{what} leave {counts['train']} examples for training and {counts['test']} for "
+            "testing; each needs at least one. Add examples."
+        )
+
+
+__all__ = [
+    "KINDS",
+    "POLICIES",
+    "RANKS",
+    "SPLITS",
+    "DataInfo",
+    "Dataset",
+    "check_both_splits",
+    "check_policy",
+    "check_test_every",
+    "held_out",
+]

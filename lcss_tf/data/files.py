@@ -1,61 +1,36 @@
-"""The files under a folder, in one order on every machine."""
+"""Files under a folder, in one order on every machine, and parts of files read inside a graph."""
 
 import contextlib
 import os
+from collections.abc import Iterator
+
+import tensorflow as tf
 
 from lcss_tf.errors import UsageError
+from lcss_tf.typing import Tensor
 
-GONE = "it is gone: there is no such file any more"
-LOCKED = "it may not be read; allow it by chmod u+r"
+MISSING = "it is gone: there is no such file any more"
+NOT_PERMITTED = "it may not be read; allow it by chmod u+r"
 
 
-def walk(root, option):
+def walk(root: str, option: str) -> list[str]:
     """All files under `root`, sorted by path; links to folders are followed.
 
     Args:
       root: the folder.
-      option: what binds it, for messages, e.g. ``"ImageFolder.root"``.
+      option: the argument that sets it, for messages, e.g. ``"ImageFolder.root"``.
 
     Raises:
       FileNotFoundError: no such folder.
       PermissionError: a folder that may not be read.
-      ValueError: links to folders that run in a circle.
+      UsageError: links to folders that form a cycle.
     """
     if not os.path.isdir(root):
         raise FileNotFoundError(f"There is no folder {root}. Set {option} to the data.")
     return sorted(_below(root, (os.path.realpath(root),)))
 
 
-@contextlib.contextmanager
-def permission(path, what="The file", how="u+r"):
-    """Raises, where `path` may not be read, a PermissionError that says what to do."""
-    try:
-        yield
-    except PermissionError as error:
-        raise PermissionError(
-            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
-            "run as the user who may."
-        ) from error
-
-
-def why_unreadable(path, size):
-    """Why a file that was read before can be read no more, or None: plain words.
-
-    Args:
-      path: of the file.
-      size: that it had, in bytes.
-    """
-    if not os.path.isfile(path):
-        return GONE
-    if not os.access(path, os.R_OK):
-        return LOCKED
-    now = os.path.getsize(path)
-    if now != size:
-        return f"it was changed meanwhile, from {size:,} to {now:,} bytes"
-    return None
-
-
-def _below(folder, above):
+def _below(folder: str, above: tuple[str, ...]) -> Iterator[str]:
     with permission(folder, "The folder", "-R u+rX"):
         entries = list(os.scandir(folder))
     for entry in entries:
@@ -64,16 +39,76 @@ def _below(folder, above):
             real = os.path.realpath(path)
             if real in above:
                 raise UsageError(
-                    f"The link {path} leads back to {real}, in which it lies: the folders run in a "
-                    "circle. Remove the link."
+                    f"The link {path} leads back to {real}, which contains it: the folders form a "
+                    "cycle. Remove the link."
                 )
             yield from _below(path, (*above, real))
         else:
             yield path
 
 
-def _is_folder(entry):
+def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself: a bad file, told when it is read
+    except OSError:  # a link to itself: a bad file, reported when it is read
         return False
+
+
+@contextlib.contextmanager
+def permission(path: str, what: str = "The file", how: str = "u+r") -> Iterator[None]:
+    """Turns a PermissionError inside the block into one that names `path` and the remedy."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
+            "run as a user who may."
+        ) from error
+
+
+def why_unreadable(path: str, size: int) -> str | None:
+    """Why a file that could be read before cannot be read any more; None if it can.
+
+    Args:
+      path: of the file.
+      size: its size at that time, in bytes.
+    """
+    if not os.path.isfile(path):
+        return MISSING
+    if not os.access(path, os.R_OK):
+        return NOT_PERMITTED
+    now = os.path.getsize(path)
+    if now != size:
+        return f"its size changed from {size:,} to {now:,} bytes since it was opened"
+    return None
+
+
+def read_range(path: Tensor, offset: Tensor, length: Tensor, size: Tensor) -> Tensor:
+    """The bytes [offset, offset + length) of a file, a string tensor []; works in graphs.
+
+    No Python runs and no file stays open. TensorFlow has no operation that reads part of a file,
+    but a dataset of fixed-length records is one: with the rest of the file as its header and its
+    footer, it holds exactly one record.
+
+    Args:
+      path: string [].
+      offset, length, size: int64 [], in bytes; `size` is that of the whole file.
+
+    Raises:
+      tf.errors.OpError: no such file, or its size is not `size` any more.
+    """
+    offset, length, size = (tf.cast(value, tf.int64) for value in (offset, length, size))
+    records = tf.raw_ops.FixedLengthRecordDatasetV2(
+        filenames=path,
+        header_bytes=offset,
+        record_bytes=length,
+        footer_bytes=size - offset - length,
+        buffer_size=length,
+        compression_type="",
+    )
+    return tf.raw_ops.DatasetToSingleElement(
+        dataset=records, output_types=[tf.string], output_shapes=[()]
+    )[0]
+
+
+__all__ = ["MISSING", "NOT_PERMITTED", "permission", "read_range", "walk", "why_unreadable"]

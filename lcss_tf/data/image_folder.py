@@ -2,16 +2,20 @@
 
 import fnmatch
 import os
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.encoded_images import CACHE_MIB, EncodedImages
-from lcss_tf.data.files import walk
-from lcss_tf.data.splits import held_out
-from lcss_tf.data.zip_images import ZipContents, members
+from lcss_tf.data.base import held_out
+from lcss_tf.data.files import permission, read_range, walk
+from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.typing import Array, Tensor
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 _HELP = (
@@ -26,13 +30,13 @@ _HELP = (
 class ImageFolder(EncodedImages):
     """The image files under a folder or in a ZIP archive; centre crop, antialiased resize.
 
-    Files are decoded when their turn comes, unless all of a split fit into `cache_mib`. Of the
-    files sorted by path, one in `test_every` (the first, then every so many) is held out for
-    testing. The class of a file is the subfolder of `root` that it lies in.
+    Files are decoded lazily, unless all of a split fit into `cache_mib`. Of the files sorted by
+    path, the first of every `test_every` is held out for testing. The class of a file is the
+    subfolder of `root` that it lies in.
 
     Args:
       root: the folder, or the archive; it need not exist yet.
-      resolution: height and width of the examples in pixels.
+      resolution: height and width of the examples, in pixels.
       channels: 1 (grey), 3 (RGB) or 4 (RGBA).
       pattern: take only files whose path below `root` matches, e.g. ``"thumbs/*.png"``
         (``*`` matches slashes too).
@@ -42,21 +46,21 @@ class ImageFolder(EncodedImages):
       on_bad_example, cache_mib: see `EncodedImages`.
 
     Raises:
-      ValueError: a number out of its range.
+      UsageError: a number out of its range.
     """
 
     def __init__(
         self,
-        root,
-        resolution,
-        channels=3,
-        pattern="*",
-        test_every=50,
-        flip=False,
-        centered=True,
-        on_bad_example="error",
-        cache_mib=CACHE_MIB,
-    ):
+        root: str,
+        resolution: int,
+        channels: int = 3,
+        pattern: str = "*",
+        test_every: int = 50,
+        flip: bool = False,
+        centered: bool = True,
+        on_bad_example: str = "error",
+        cache_mib: int = CACHE_MIB,
+    ) -> None:
         if resolution < 1 or channels not in (1, 3, 4) or test_every < 2:
             raise UsageError(
                 "ImageFolder needs resolution >= 1, channels of 1, 3 or 4, and test_every >= 2; "
@@ -71,7 +75,7 @@ class ImageFolder(EncodedImages):
         self._splits = {}
         self._contents = {}
 
-    def paths(self, split="train"):
+    def paths(self, split: str = "train") -> list[str]:
         """The files of a split, sorted; those of an archive by their names in it.
 
         Raises:
@@ -92,7 +96,7 @@ class ImageFolder(EncodedImages):
                 for name, part in self._splits.items()
             }
             self._contents = {
-                name: ZipContents(self.root, part) if zipped else _Files(part)
+                name: _Members(self.root, part) if zipped else _Files(part)
                 for name, part in self._splits.items()
                 if part
             }
@@ -108,7 +112,7 @@ class ImageFolder(EncodedImages):
     def _members(self):
         found = members(self.root, self._wanted)
         if not found:
-            raise FileNotFoundError(self._nothing("archive"))
+            raise FileNotFoundError(self._nothing_in("archive"))
         return found
 
     def _files(self):
@@ -117,34 +121,34 @@ class ImageFolder(EncodedImages):
         found = walk(self.root, "ImageFolder.root")
         files = [path for path in found if self._wanted(os.path.relpath(path, self.root))]
         if not files:
-            raise FileNotFoundError(self._nothing("folder"))
+            raise FileNotFoundError(self._nothing_in("folder"))
         return files
 
-    def _nothing(self, what):
+    def _nothing_in(self, what):
         return (
             f"The {what} {self.root} holds no file that matches {self.pattern!r} and ends in "
             f"{', '.join(EXTENSIONS)}. {_HELP}"
         )
 
-    def require(self, split="train"):
+    def require(self, split: str = "train") -> None:
         """See `Dataset.require`; decodes one image, so that a wrong folder shows at once."""
         self._open(split)
         if self.on_bad_example == "error":
-            self.explain([0], split)
+            self.check_examples([0], split)
 
-    def size(self, split="train"):
+    def size(self, split: str = "train") -> int:
         """The number of files of a split."""
         self._open(split)
         return len(self._splits[split])
 
-    def class_names(self):
+    def class_names(self) -> list[str]:
         """The subfolders with images, sorted: class k is number k. Empty if there are none."""
         for split in ("test", "train"):
             self._open(split)
         names = {self._class_of(path) for part in self._paths.values() for path in part}
         return [] if None in names else sorted(names)
 
-    def labels(self, split="train"):
+    def labels(self, split: str = "train") -> Array | None:
         """The number of each file's subfolder, int64 [size]; None if some lie in none."""
         number = {name: k for k, name in enumerate(self.class_names())}
         if not number:
@@ -156,12 +160,12 @@ class ImageFolder(EncodedImages):
         parts = below.replace("\\", "/").split("/")
         return parts[0] if len(parts) > 1 else None
 
-    def place_of(self, index, split):
-        """See `EncodedImages.place_of`."""
+    def location(self, index: int, split: str) -> str:
+        """See `EncodedImages.location`."""
         path = self.paths(split)[index]
         return path if os.path.isabs(path) else f"{self.root}:{path}"
 
-    def content(self, index, split):
+    def content(self, index: Tensor, split: str) -> Tensor:
         """See `EncodedImages.content`."""
         return self._contents[split].content(index)
 
@@ -175,3 +179,95 @@ class _Files:
 
     def content(self, index):
         return tf.io.read_file(self._paths[index])
+
+
+# ZIP archives: members are found by their offset and unpacked inside TensorFlow's graph.
+
+_LOCAL_HEADER = 30  # bytes, before the name and the extra field
+_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # the header that makes a deflated member a gzip file
+_MAX_MEMBER = 2**30  # bytes of one unpacked member
+_ENCRYPTED = 1  # bit of the flags
+
+
+class Member(NamedTuple):
+    """A file of an archive.
+
+    name: its path there. offset, packed: where its bytes begin, and how many they are. deflated:
+    whether they are compressed. trailer: the last bytes of the gzip file that they can be made.
+    """
+
+    name: str
+    offset: int
+    packed: int
+    deflated: bool
+    trailer: bytes
+
+
+def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
+    """The `Member`s of an archive whose names `wanted` accepts, sorted by name.
+
+    Nothing is unpacked to the disk.
+
+    Raises:
+      UsageError: not an archive, or a member whose path leads out of it, that is encrypted,
+        compressed by another method, or a decompression bomb.
+    """
+    try:
+        with permission(path), zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            found = [info for info in archive.infolist() if not info.is_dir()]
+            chosen = [info for info in found if wanted(info.filename)]
+            return sorted(_member(path, info, file) for info in chosen)
+    except zipfile.BadZipFile as error:
+        raise UsageError(f"{path} is no ZIP archive, or is truncated ({error}).") from error
+
+
+def _member(path: str, info: zipfile.ZipInfo, file: BinaryIO) -> Member:
+    where = f"The member {info.filename!r} of {path}"
+    parts = info.filename.replace("\\", "/").split("/")
+    if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        raise UsageError(f"{where} has a path that leads out of the archive. Do not trust it.")
+    if info.flag_bits & _ENCRYPTED:
+        raise UsageError(f"{where} is encrypted. Pack the images again without a password.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UsageError(
+            f"{where} is compressed by a method other than deflate. Pack the images again by zip."
+        )
+    if info.file_size > _MAX_MEMBER:
+        raise UsageError(
+            f"{where} would unpack to {info.file_size:,} bytes: a decompression bomb. Remove it."
+        )
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
+        raise UsageError(f"{where} has no header: the archive is damaged. Copy it again.")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    offset = info.header_offset + _LOCAL_HEADER + name_length + extra_length
+    deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    trailer = struct.pack("<II", info.CRC, info.file_size)
+    return Member(info.filename, offset, info.compress_size, deflated, trailer)
+
+
+class _Members:
+    """The members of one archive by index."""
+
+    def __init__(self, path: str, chosen: Sequence[Member]) -> None:
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._path = tf.constant(path)
+            self._size = tf.constant(os.path.getsize(path), tf.int64)
+            self._offsets = tf.constant(np.array([m.offset for m in chosen], np.int64))
+            self._packed = tf.constant(np.array([m.packed for m in chosen], np.int64))
+            self._deflated = tf.constant([m.deflated for m in chosen])
+            self._trailers = tf.constant([m.trailer for m in chosen])
+
+    def content(self, index: Tensor) -> Tensor:
+        packed = read_range(self._path, self._offsets[index], self._packed[index], self._size)
+        return tf.cond(
+            self._deflated[index],
+            lambda: tf.io.decode_compressed(
+                tf.strings.join([_GZIP, packed, self._trailers[index]]), "GZIP"
+            ),
+            lambda: packed,
+        )
+
+
+__all__ = ["EXTENSIONS", "ImageFolder", "Member", "members"]

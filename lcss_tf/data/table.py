@@ -2,50 +2,63 @@
 
 import csv
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lcss_tf.data.base import Dataset
+from lcss_tf.data.base import (
+    Dataset,
+    check_both_splits,
+    check_policy,
+    check_test_every,
+    held_out,
+)
 from lcss_tf.data.files import permission
 from lcss_tf.data.scaling import Scaling
-from lcss_tf.data.splits import check_policy, check_test_every, held_out, require_both
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.typing import Array, Tensor
 
 _BUNDLED = "sklearn:"
-_TOLD = 5  # bad rows named in a message
+_MAX_NAMED = 5  # bad rows named in a message
 
 
 @DATASETS.register
 class Table(Dataset):
     """The rows of a CSV file with a line of column names, as vectors of mean 0 and variance 1.
 
-    Mean and deviation are those of the training rows; `scaling` keeps them, so that samples come
-    back in the table's own units.
+    Mean and standard deviation are those of the training rows; `scaling` keeps them, so samples
+    come back in the table's own units.
 
     Args:
       path: of the file; it need not exist yet. ``"sklearn:wine"`` is a table that scikit-learn
         ships (iris, wine, breast_cancer, diabetes).
-      columns: names of the columns that are learned, in this order.
-      label: name of a column of classes (integers), which is not learned; None: none.
-      test_every: one in so many rows, the first to begin with, is held out.
+      columns: names of the columns to model, in this order.
+      label: name of a column of classes (integers), which is not modelled; None: none.
+      test_every: the first of every so many rows is held out.
       delimiter: between columns.
       on_bad_example: ``"error"``, or ``"skip"`` rows that hold anything but finite numbers.
 
     Raises:
-      ValueError: an argument out of its range.
+      UsageError: an argument out of its range.
     """
 
     kind = "table"
 
     def __init__(
-        self, path, columns, label=None, test_every=5, delimiter=",", on_bad_example="error"
-    ):
+        self,
+        path: str,
+        columns: Sequence[str],
+        label: str | None = None,
+        test_every: int = 5,
+        delimiter: str = ",",
+        on_bad_example: str = "error",
+    ) -> None:
         check_test_every(test_every, "Table")
         check_policy(on_bad_example, "Table")
-        if not columns or len(set(columns)) != len(columns) or hasattr(columns, "encode"):
+        if not columns or len(set(columns)) != len(columns) or isinstance(columns, str):
             raise UsageError(f"Table.columns lists different column names; got {columns!r}.")
         bundled = path.startswith(_BUNDLED)
         self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
@@ -66,30 +79,27 @@ class Table(Dataset):
                 lines = self._lines()
             values, labels = self._numbers(lines)
             splits = held_out(len(values), self._test_every)
-            require_both(splits, f"The rows of {self.path}")
+            check_both_splits(splits, f"The rows of {self.path}")
             train = values[splits["train"]]
-            self._scaling = Scaling.standardising(train.mean(axis=0), self._deviations(train))
+            self._scaling = Scaling.standardising(train.mean(axis=0), self._stds(train))
             self._labels = {name: labels[k] for name, k in splits.items()}
             with tf.init_scope(), tf.device("CPU:0"):
-                # In float64 until they are standardised: a large mean would eat the digits.
-                scaled = (values - train.mean(axis=0)) / train.std(axis=0)
-                self._opened = {
-                    name: tf.constant(scaled[k], tf.float32) for name, k in splits.items()
-                }
+                scaled = self._scaling.scale(values)
+                self._opened = {name: tf.gather(scaled, k) for name, k in splits.items()}
         return self._opened
 
-    def _deviations(self, train):
-        deviations = train.std(axis=0)
-        constant = [name for name, s in zip(self.columns, deviations, strict=True) if not s > 0]
+    def _stds(self, train):
+        stds = train.std(axis=0)
+        constant = [name for name, s in zip(self.columns, stds, strict=True) if not s > 0]
         if constant:
             raise UsageError(
                 f"The columns {constant} of {self.path} hold the same number in every row: leave "
                 "them out of Table.columns."
             )
-        return deviations
+        return stds
 
     def _lines(self):
-        """The file's rows: lists of text, the first the names."""
+        """The file's rows: lists of text, the names first."""
         try:
             with permission(self.path), open(self.path, newline="", encoding="utf-8-sig") as file:
                 lines = [row for row in csv.reader(file, delimiter=self._delimiter) if row]
@@ -128,49 +138,52 @@ class Table(Dataset):
                 k = int(np.argmin(np.isfinite(numbers)))
                 text = row[places[k]] if places[k] < len(row) else "nothing"
                 bad.append(f"row {i + 1}, column {wanted[k]!r}: {text!r}")
-        self._report(bad, len(rows))
+        self._report_bad(bad, len(rows))
         values = np.array(values, np.float64).reshape(len(values), len(wanted))
         labels = values[:, -1] if self._label else np.zeros(len(values))
         if not np.all(labels == np.rint(labels)):
-            raise UsageError(f"The column {self._label!r} of {self.path} must hold integers.")
+            raise UsageError(
+                f"The column {self._label!r} of {self.path} must hold integers. Encode "
+                "classes as 0, 1, 2, …"
+            )
         return values[:, : len(self.columns)], labels.astype(np.int64)
 
-    def _report(self, bad, count):
+    def _report_bad(self, bad, count):
         if not bad:
             return
         message = (
-            f"{len(bad):,} of {count:,} rows of {self.path} hold something else than finite "
-            f"numbers: {'; '.join(bad[:_TOLD])}{'; …' if len(bad) > _TOLD else ''}"
+            f"{len(bad):,} of {count:,} rows of {self.path} hold something other than "
+            f"finite numbers: {'; '.join(bad[:_MAX_NAMED])}{'; …' if len(bad) > _MAX_NAMED else ''}"
         )
         if self._on_bad == "error":
             raise UsageError(
-                f"{message}. Mend the file, encode words as numbers, or set Table.on_bad_example = "
-                '"skip" to leave these rows out.'
+                f"{message}. Correct the file, encode words as numbers, or set "
+                'Table.on_bad_example = "skip" to leave these rows out.'
             )
         logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
 
     @property
-    def scaling(self):
+    def scaling(self) -> Scaling:
         """Known once the table is read; see `Dataset`."""
         self._open()
         return self._scaling
 
-    def require(self, split="train"):
+    def require(self, split: str = "train") -> None:
         """See `Dataset.require`; reads the table."""
         super().require(split)
         self._open()
 
-    def size(self, split="train"):
+    def size(self, split: str = "train") -> int:
         """The number of rows of a split."""
         super().require(split)
         return int(self._open()[split].shape[0])
 
-    def labels(self, split="train"):
+    def labels(self, split: str = "train") -> Array | None:
         """The classes of a split, int64 [size], or None."""
         self._open()
         return self._labels[split] if self._label else None
 
-    def examples(self, indices, split="train", seed=0):
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The rows at `indices`, standardised; see `Dataset.examples`."""
         del seed
         return tf.gather(self._open()[split], indices)
@@ -193,3 +206,6 @@ def _bundled(name):
     names = [*bunch.feature_names, "target"]
     rows = np.column_stack([bunch.data, bunch.target])
     return [names, *([repr(float(value)) for value in row] for row in rows)]
+
+
+__all__ = ["Table"]

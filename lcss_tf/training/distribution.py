@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.handing import handed_over
+from lcss_tf.data.pipeline import fetch_in_blocks
 from lcss_tf.errors import UsageError
 from lcss_tf.training.cluster import find_cluster, waiting_for_others
 from lcss_tf.typing import Tensor
@@ -168,7 +168,7 @@ class Distribution:
         On the CPU there is nothing to copy to, and those iterators set malloc's trim
         threshold to 128 kB: every step then gives its memory back to the kernel.
         """
-        parts = handed_over(dataset)
+        parts = fetch_in_blocks(dataset)
         while True:
             yield self._strategy.experimental_distribute_values_from_function(lambda _: next(parts))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf.data import Arrays, DataInfo, index_batches, segments
+from lcss_tf.data import Arrays, DataInfo, arrays, index_batches
 
 RANDOM = np.random.default_rng(0)
 SHAPES = {"vector": (5,), "signal": (16, 2), "volume": (4, 6, 6, 1)}
@@ -21,7 +21,7 @@ def everything(data, split="train"):
 def place(request, monkeypatch):
     """From memory, and as if the data were too large for it."""
     if request.param == "files":
-        monkeypatch.setattr(segments, "MEMORY_BYTES", 0)
+        monkeypatch.setattr(arrays, "MEMORY_BYTES", 0)
     return request.param
 
 

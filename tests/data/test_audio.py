@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from scipy.io import wavfile
 
-from lcss_tf.data import Audio, segments
+from lcss_tf.data import Audio, arrays
 
 
 def tone(frames, channels=1, seed=0):
@@ -13,7 +13,7 @@ def tone(frames, channels=1, seed=0):
 
 def write(path, samples, dtype=np.int16, rate=8_000):
     path.parent.mkdir(exist_ok=True)
-    scale = {np.int16: 2**15, np.int32: 2**31, np.float32: 1}[dtype]
+    scale = {np.int16: 2**15, np.int32: 2**31, np.float32: 1, np.float64: 1}[dtype]
     stored = (samples * scale).astype(dtype)
     wavfile.write(path, rate, stored)
     return stored
@@ -24,9 +24,9 @@ def windows(data, split="train"):
 
 
 @pytest.mark.parametrize("memory", [2**30, 0], ids=["memory", "files"])
-@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
 def test_windows_are_the_files_samples(tmp_path, monkeypatch, dtype, memory):
-    monkeypatch.setattr(segments, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(arrays, "MEMORY_BYTES", memory)
     stored = [
         write(tmp_path / place, tone(1_070, 2, seed), dtype)
         for seed, place in enumerate(("a.wav", "more/b.WAV"))
@@ -40,6 +40,17 @@ def test_windows_are_the_files_samples(tmp_path, monkeypatch, dtype, memory):
     assert np.allclose(windows(data), train, atol=1e-6 * size)
     assert np.allclose(windows(data, "test"), test, atol=1e-6 * size)
     assert data.examples(tf.range(16, dtype=tf.int64)).numpy().std() == pytest.approx(1, abs=0.05)
+
+
+def test_other_chunks_before_the_samples_are_skipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MEMORY_BYTES", 0)  # read by offset
+    stored = write(tmp_path / "a.wav", tone(400))
+    whole = (tmp_path / "a.wav").read_bytes()
+    size = (len(whole) + 18 - 8).to_bytes(4, "little")
+    extra = b"odd!" + (9).to_bytes(4, "little") + b"something" + b"\0"  # padded to two bytes
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + size + whole[8:36] + extra + whole[36:])
+    data = Audio(tmp_path, window=40)
+    assert np.allclose(windows(data)[..., 0], stored[:360].reshape(9, 40), atol=0.05)
 
 
 def test_overlapping_windows_share_no_sample_with_held_out_ones(tmp_path):
@@ -56,9 +67,11 @@ def test_bad_files_are_an_error_or_are_left_out_and_counted(tmp_path, caplog):
     whole = (tmp_path / "0.wav").read_bytes()
     bad = {
         "cut.wav": whole[:600],
+        "odd.wav": whole[:-1],
+        "no_samples.wav": whole[:40] + bytes(4),
         "header.wav": whole[:30],
         "text.wav": b"no sound at all",
-        "deep.wav": whole[:34] + b"\x18\x00" + whole[36:],  # says 24 bits
+        "deep.wav": whole[:32] + b"\x03\x00\x18\x00" + whole[36:],  # 24 bits in 3 bytes
     }
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -73,7 +86,7 @@ def test_bad_files_are_an_error_or_are_left_out_and_counted(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="absl"):
         assert data.size() + data.size("test") == 20
     assert "2 of 4 WAV files are left out" in caplog.text
-    assert "short.wav holds 10 frames" in caplog.text
+    assert "short.wav holds 10 samples" in caplog.text
 
 
 def test_no_files(tmp_path):

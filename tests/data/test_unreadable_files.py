@@ -8,11 +8,9 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from lcss_tf.data import FFHQ, Arrays, Audio, ImageFolder, Table, index_batches, segments
-from lcss_tf.data.explained import for_people
-from lcss_tf.data.index_stream import example_at
-from tests.data.others import let_others_in, nobody
-from tests.data.test_ffhq import write as write_records
+from lcss_tf.data import FFHQ, Arrays, Audio, ImageFolder, Table, arrays, index_batches
+from lcss_tf.data.pipeline import example_at, with_named_errors
+from tests.data.helpers import allow_others, as_nobody, write_records
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
@@ -67,23 +65,25 @@ ALL = [folder, archive, records, npy, npz, wav, csv]
 @pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 def test_no_permission_to_read(make, tmp_path):
     data, path = make(tmp_path)
-    let_others_in(tmp_path)
+    allow_others(tmp_path)
     path.chmod(0)
     # Of a folder of images only the first is looked at before training.
-    use = data.moments if make is folder else data.require
+    read_all = lambda: data.examples(np.arange(data.size()))
+    use = read_all if make is folder else data.require
     named = r"images/.*\.png" if make is folder else path.name
-    with nobody(), pytest.raises((ValueError, OSError), match=rf"{named}.*chmod u\+r"):
+    with as_nobody(), pytest.raises((ValueError, OSError), match=rf"{named}.*chmod u\+r"):
         use()
 
 
 @pytest.mark.parametrize("what", ["vanishes", "is cut"])
 @pytest.mark.parametrize("make", ALL[:-1], ids=lambda make: make.__name__)  # tables: in memory
 def test_a_file_that_is_lost_in_mid_epoch(make, what, tmp_path, monkeypatch):
-    monkeypatch.setattr(segments, "MEMORY_BYTES", 0)  # as if they were too large for it
+    monkeypatch.setattr(arrays, "MEMORY_BYTES", 0)  # as if they were too large for it
     data, path = make(tmp_path)
     size, rows, seed = data.size(), 4, 0
     indices_of = lambda step: example_at(np.arange(rows * step, rows * step + rows), size, seed)
-    batches = for_people(data, iter(data.pipeline(index_batches(size, rows, seed))), indices_of)
+    batches = iter(data.pipeline(index_batches(size, rows, seed)))
+    batches = with_named_errors(data, batches, indices_of)
     assert len(next(batches)) == rows
     whole = path.read_bytes()
     path.unlink()

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lcss_tf import config
 from lcss_tf.control import InverseProblem, Mask, TimeTravel
-from lcss_tf.data.info import DataInfo
+from lcss_tf.data.base import DataInfo
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.experiment import TASKS, Request, filling, filling_error, train
 from lcss_tf.experiment.filling import nearest

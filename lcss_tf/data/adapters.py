@@ -1,0 +1,485 @@
+"""What `ScoreModel.fit` takes: arrays and ``tf.data.Dataset``s, made into `Dataset`s."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK, RunningMoments, check_dtype
+from lcss_tf.data.base import RANKS, Dataset, check_both_splits, check_test_every, held_out
+from lcss_tf.data.pipeline import Shards, shard_size
+from lcss_tf.data.scaling import DTYPES, Scaling
+from lcss_tf.errors import UsageError
+from lcss_tf.typing import Array, Shape, Tensor
+
+BUFFER_EXAMPLES = 4_096  # of a tf.data.Dataset that are held, at most
+_BUFFER_VALUES = 2**26  # numbers that are held, unless of two examples
+_GREY_RANK = 2  # of a uint8 example (H, W) without a channel axis
+
+
+def from_user(
+    data: Any,
+    labels: Any = None,
+    test_every: int | None = None,
+    validation: Any = None,
+) -> Dataset:
+    """A `Dataset` of whatever a user passes as data.
+
+    Args:
+      data: one of these:
+        an object of `lcss_tf.data`, which is returned as it is;
+        an array [N, *shape], or anything that ``np.asarray`` takes, see `InMemory`;
+        a pair (a tuple) of such an array and integer labels [N];
+        a ``tf.data.Dataset`` of examples x, or of pairs (x, label), see `FromTFData`.
+      labels: classes 0, 1, … of the examples, integers [N], if they are not part of `data`.
+      test_every: of an array: hold out the first of every so many examples as the test split.
+      validation: held-out examples in the units of `data`, for the test split: an array or a pair
+        (x, labels).
+
+    Raises:
+      UsageError: data that cannot be used; says what was received, and the remedy.
+    """
+    if hasattr(data, "examples") and hasattr(data, "pipeline"):
+        for name, value in (("labels", labels), ("test_every", test_every)):
+            if value is not None:
+                raise UsageError(
+                    f"{data.name} is a dataset already, which has its own labels and splits; got "
+                    f"{name} as well. Leave {name} out, or set it where the dataset is made."
+                )
+        if validation is not None:
+            raise UsageError(
+                f"{data.name} is a dataset already, with a test split of its own; got validation "
+                "as well. Leave it out."
+            )
+        return data
+    if isinstance(data, tf.data.Dataset):
+        if labels is not None or test_every is not None:
+            raise UsageError(
+                "The labels of a tf.data.Dataset are part of it, as pairs (x, label), and its "
+                "held-out examples are passed by validation; got labels or test_every. Use "
+                "tf.data.Dataset.zip((x, labels)), or pass arrays."
+            )
+        return FromTFData(data, validation=validation)
+    x, labels = _pair(data, labels, "data")
+    return InMemory(x, labels, test_every=test_every, validation=validation)
+
+
+def _pair(data: Any, labels: Any, what: str) -> tuple[Any, Any]:
+    """(x, labels) of an array or a pair; a tuple is a pair."""
+    if not isinstance(data, tuple):
+        return data, labels
+    if len(data) != 2:
+        raise UsageError(
+            f"A tuple of {what} is a pair (x, labels); got {len(data)} entries. Stack "
+            "examples into one array: numpy.stack(examples)."
+        )
+    if labels is not None:
+        raise UsageError(f"The pair (x, labels) has labels; got labels beside {what} as well.")
+    return data
+
+
+class InMemory(Dataset):
+    """An array of examples, held in memory; samples come back in its units, shape and dtype.
+
+    | x | kind | scaled by | comes back as |
+    |---|---|---|---|
+    | uint8 [N, H, W, C], or grey [N, H, W] | image | 0..255 → [−1, 1] | uint8, of the same shape |
+    | other uint8 | by rank | 0..255 → [−1, 1] | uint8 |
+    | float [N, D] | vector | mean and standard deviation of each feature | its own dtype |
+    | float [N] | vector | mean and standard deviation | [N], its own dtype |
+    | float [N, T, C] | signal | one mean and standard deviation for all values | its own dtype |
+    | float [N, H, W, C] | image | as signals | its own dtype |
+    | float [N, D, H, W, C] | volume | as signals | its own dtype |
+
+    "Float" means float16, float32 and float64. Other integers are treated as floats and come back
+    as NumPy promotes them with float32: 8 and 16 bits as float32, 32 and 64 bits as float64.
+
+    Moments and differences from the mean are taken in float64 before anything becomes float32, so
+    large offsets, such as times in seconds since 1970, cost no digits. A feature that never changes
+    is scaled by the root mean square of the other features' standard deviations.
+
+    Args:
+      x: [N, *shape], N at least 2; the moments are those of the training examples.
+      labels: classes 0, 1, … of the examples, integers [N]; None: none.
+      kind: one of `KINDS`, if not as the table says. Where it has one axis more than an example, as
+        ``kind="image"`` for float [N, H, W], a channel axis is added, and removed from samples.
+      test_every: hold out the first of every so many examples as the test split; None: none.
+      validation: in place of it the held-out examples, an array or a pair (x, labels).
+      name: for titles and messages.
+
+    Raises:
+      UsageError: x is no array of numbers, is empty, constant, or holds NaN, infinity or values
+        beyond the range of float32 after scaling; labels that are not one integer for each example.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        labels: Any = None,
+        kind: str | None = None,
+        test_every: int | None = None,
+        validation: Any = None,
+        name: str = "array",
+    ) -> None:
+        if test_every is not None and validation is not None:
+            raise UsageError(
+                "Held-out examples are chosen by test_every or passed as validation; got both. "
+                "Leave one out."
+            )
+        self.name = name
+        x = _as_array(x, "x")
+        if len(x) < 2:
+            raise UsageError(f"x must hold at least 2 examples; got an array of shape {x.shape}.")
+        self.kind, self.shape, self.raw_shape = _layout(x.shape[1:], x.dtype, kind)
+        splits = {"train": x, "test": x[:0]}
+        labels = {"train": _as_labels(labels, len(x), "labels"), "test": None}
+        if test_every is not None:
+            check_test_every(test_every, type(self).__name__)
+            chosen = held_out(len(x), test_every)
+            check_both_splits(chosen, "The examples of x")
+            splits = {split: x[k] for split, k in chosen.items()}
+            if labels["train"] is not None:
+                labels = {split: labels["train"][k] for split, k in chosen.items()}
+        elif validation is not None:
+            splits["test"], labels["test"] = self._validation(validation, x)
+        self.scaling = _measured(splits["train"], self.kind)
+        self._labels = labels
+        self._scaled = {split: self._held(part, split) for split, part in splits.items()}
+
+    def _validation(self, validation, x):
+        held, labels = _pair(validation, None, "validation")
+        held = _as_array(held, "validation")
+        if held.shape[1:] != x.shape[1:] or (held.dtype == np.uint8) != (x.dtype == np.uint8):
+            raise UsageError(
+                f"validation must look like x: {x.dtype} [N, {', '.join(map(str, x.shape[1:]))}]; "
+                f"got {held.dtype} of shape {held.shape}."
+            )
+        return held, _as_labels(labels, len(held), "the labels of validation")
+
+    def _held(self, raw, split):
+        """The tensor that is kept: bytes as they are, other numbers scaled."""
+        raw = raw.reshape(len(raw), *self.shape)
+        with tf.init_scope(), tf.device("CPU:0"):
+            if raw.dtype == np.uint8:
+                return tf.constant(raw)
+            scaled = np.empty(raw.shape, np.float32)
+            for part in _chunks(raw):
+                scaled[part] = self.scaling.scale(raw[part].astype(np.float64)).numpy()
+            if not np.isfinite(scaled).all():
+                raise UsageError(
+                    f"{'x' if split == 'train' else 'The held-out examples'} hold values that "
+                    "float32 cannot represent after scaling by the mean and the standard "
+                    f"deviation of x: from {raw.min():g} to {raw.max():g}. Remove such outliers, "
+                    "or rescale, e.g. by a logarithm."
+                )
+            return tf.constant(scaled)
+
+    def size(self, split: str = "train") -> int:
+        """The number of examples of a split; 0 of a test split that was not asked for."""
+        Dataset.require(self, split)
+        return int(self._scaled[split].shape[0])
+
+    def require(self, split: str = "train") -> None:
+        """See `Dataset.require`.
+
+        Raises:
+          UsageError: there are no held-out examples; says how to get some.
+        """
+        super().require(split)
+        if not int(self._scaled[split].shape[0]):
+            raise UsageError(
+                f"{self.name} has no held-out examples. Pass test_every=10, say, to hold out every "
+                "tenth, or validation=x_held_out."
+            )
+
+    def labels(self, split: str = "train") -> Array | None:
+        """The classes of a split, int64 [size], or None."""
+        Dataset.require(self, split)
+        return self._labels[split]
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
+        del seed
+        Dataset.require(self, split)
+        some = tf.gather(self._scaled[split], tf.cast(indices, tf.int64))
+        return some if some.dtype == tf.float32 else self.scaling.scale(some)
+
+
+class FromTFData(InMemory):
+    """A ``tf.data.Dataset`` of examples x, or of pairs (x, label), finite or endless.
+
+    **Order.** The order is that of the dataset, which is repeated when it ends. Nothing is shuffled
+    here: call its ``shuffle`` before. Resuming at step n reads n batches and drops them, which
+    costs the time to read them. Resumed training sees the same examples, and several workers share
+    a global batch, only if every iteration over the dataset yields the same order: give
+    ``shuffle`` a seed and ``reshuffle_each_iteration=False``.
+
+    **Batches.** A dataset whose examples have an unknown leading size (as ``batch`` makes) is
+    unbatched; so is one of pairs where x and label have the same known leading size. Any other
+    element is one example. If it is batched with ``drop_remainder=True``, call ``unbatch`` first.
+
+    **Random access.** There is none. The first 4,096 examples (fewer if large) are held in memory:
+    the kind and the scaling are measured on them, as `InMemory` does, and `examples(indices)` and
+    `labels` know only these. The size of a longer dataset is None, as if it were endless.
+
+    Args:
+      dataset: its x are numbers of one known shape, its labels integers.
+      kind, validation, name: see `InMemory`.
+
+    Raises:
+      UsageError: other elements, fewer than two examples; see also `InMemory`.
+    """
+
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        kind: str | None = None,
+        validation: Any = None,
+        name: str = "tf.data",
+    ) -> None:
+        dataset, self._labelled = _single_examples(dataset)
+        spec = tf.nest.flatten(dataset.element_spec)[0]
+        values = max(1, spec.shape.num_elements())
+        most = max(2, min(BUFFER_EXAMPLES, _BUFFER_VALUES // values))
+        buffered = list(itertools.islice(dataset.as_numpy_iterator(), most + 1))
+        if len(buffered) < 2:
+            raise UsageError(
+                f"A tf.data.Dataset to train on must yield at least 2 examples; got "
+                f"{len(buffered)}. Check its filters."
+            )
+        self._is_whole = len(buffered) <= most
+        buffered = buffered[:most]
+        labels = None
+        if self._labelled:
+            buffered, labels = zip(*buffered, strict=True)
+        if isinstance(validation, tf.data.Dataset):
+            validation = _all_of(validation)
+        super().__init__(np.stack(buffered), labels, kind, None, validation, name)
+        self._dataset = dataset
+
+    def size(self, split: str = "train") -> int | None:
+        """The number of examples; None for a dataset that is longer than what is held."""
+        size = super().size(split)
+        return size if split == "test" or self._is_whole else None
+
+    def spread_indices(self, count: int, split: str = "train") -> Array:
+        """See `Dataset.spread_indices`; of a long dataset, among the examples that are held."""
+        held = super().size(split)
+        return super().spread_indices(min(count, held) if held else count, split)
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The examples at `indices`, which must be held; see `Dataset.examples`.
+
+        Raises:
+          UsageError: an index beyond the examples that are held.
+        """
+        indices = tf.convert_to_tensor(indices)
+        if tf.executing_eagerly():
+            self.check_examples(indices, split)
+        return super().examples(indices, split, seed)
+
+    def check_examples(self, indices: Tensor, split: str = "train") -> None:
+        """See `Dataset.check_examples`: raises a UsageError for an index beyond those held."""
+        held = super().size(split)
+        beyond = np.asarray(indices)[np.asarray(indices) >= held]
+        if beyond.size:
+            raise UsageError(
+                f"A tf.data.Dataset has no random access: the first {held:,} examples of the split "
+                f"{split!r} are held in memory; got the index {beyond[0]:,}. Ask for lower "
+                "indices, or pass the data as an array."
+            )
+
+    def training_pipeline(
+        self,
+        global_batch: int,
+        seed: int,
+        start_step: int = 0,
+        shards: Shards | None = None,
+        num_classes: int | None = None,
+    ) -> tf.data.Dataset:
+        """See `Dataset.training_pipeline`. The seed changes nothing: the order is the dataset's."""
+        del seed
+        shards = ((0, global_batch),) if shards is None else tuple(shards)
+        if num_classes is not None:
+            self.class_labels(num_classes)
+        first_of, size_of = (tf.constant(part, tf.int64) for part in zip(*shards, strict=True))
+        static = shard_size(shards)
+
+        def split(x, labels=None):
+            def shard(k):
+                part = slice(first_of[k], first_of[k] + size_of[k])
+                raw = tf.reshape(x[part], [-1, *self.shape])
+                examples = self.scaling.scale(raw)
+                examples = tf.ensure_shape(examples, [static, *self.shape])
+                if num_classes is None:
+                    return examples
+                some = tf.ensure_shape(tf.cast(labels[part], tf.int32), [static])
+                known = tf.reduce_all((some >= 0) & (some < num_classes))
+                with tf.control_dependencies(
+                    [tf.debugging.Assert(known, ["labels out of 0 .. num_classes - 1:", some])]
+                ):
+                    return examples, tf.identity(some)
+
+            return tf.data.Dataset.range(len(shards)).map(shard)
+
+        batches = self._dataset.repeat().batch(global_batch, drop_remainder=True)
+        return batches.skip(start_step).flat_map(tf.autograph.experimental.do_not_convert(split))
+
+
+def _single_examples(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, bool]:
+    """The dataset unbatched, and whether it yields pairs with labels."""
+    spec = dataset.element_spec
+    labelled = isinstance(spec, tuple)
+    parts = spec if labelled else (spec,)
+    if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):
+        raise UsageError(
+            f"A tf.data.Dataset to train on yields examples x or pairs (x, label); got {spec}. "
+            "Choose them by dataset.map(lambda element: (element['image'], element['label']))."
+        )
+    if any(part.shape.rank is None for part in parts):
+        raise UsageError(
+            f"The examples of a tf.data.Dataset need a known rank; got {spec}. Set it in a map by "
+            "tf.ensure_shape(x, shape)."
+        )
+    labelled = len(parts) == 2
+    x = parts[0]
+    if x.dtype.is_bool or not (x.dtype.is_integer or x.dtype.is_floating):
+        raise UsageError(
+            f"The examples of a tf.data.Dataset must be numbers; got {x.dtype.name}. Convert "
+            "them in a map by tf.cast, or decode them."
+        )
+    if labelled and not (parts[1].dtype.is_integer and parts[1].shape.rank <= 1):
+        raise UsageError(
+            "The labels of a tf.data.Dataset must be one integer for each example; got "
+            f"{parts[1].dtype.name} of shape {parts[1].shape}. Of one-hot labels take tf.argmax."
+        )
+    batched = x.shape.rank > 0 and x.shape[0] is None
+    if labelled and parts[1].shape.rank == 1:
+        batched = True
+        if x.shape.rank < 1 or x.shape[0] != parts[1].shape[0]:
+            raise UsageError(
+                "The labels of a tf.data.Dataset must be one integer for each example; got labels "
+                f"of shape {parts[1].shape} for x of shape {x.shape}."
+            )
+    if not (x.shape[1:] if batched else x.shape).is_fully_defined():
+        raise UsageError(
+            f"The examples of a tf.data.Dataset need one known shape; got {x.shape}. Resize them, "
+            "and set the shape in a map by tf.ensure_shape(x, shape)."
+        )
+    if len(parts) == 1 and isinstance(spec, tuple):
+        dataset = dataset.map(lambda x: x)
+    return (dataset.unbatch() if batched else dataset), labelled
+
+
+def _all_of(dataset: tf.data.Dataset) -> Any:
+    """The first `BUFFER_EXAMPLES` examples of a dataset: an array, or a pair with labels."""
+    dataset, labelled = _single_examples(dataset)
+    held = list(itertools.islice(dataset.as_numpy_iterator(), BUFFER_EXAMPLES))
+    if not held:
+        raise UsageError("The validation data are empty. Pass at least one example.")
+    return tuple(map(np.stack, zip(*held, strict=True))) if labelled else np.stack(held)
+
+
+def _as_array(x: Any, what: str) -> Array:
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise UsageError(
+            f"{what} must be an array of equal examples [N, ...]; NumPy cannot make one ({error}). "
+            "Resize or pad the examples to one shape."
+        ) from error
+    check_dtype(array.dtype, what)
+    if array.ndim < 1 or 0 in array.shape:
+        raise UsageError(
+            f"{what} must hold examples [N, ...]; got an array of shape {array.shape}."
+        )
+    for part in _chunks(array):
+        finite = np.isfinite(array[part].reshape(len(array[part]), -1)).all(axis=1)
+        if not finite.all():
+            bad = part.start + int(np.argmin(finite))
+            raise UsageError(
+                f"{what} holds NaN or infinity; the first is in example {bad:,} of {len(array):,}. "
+                "Remove such examples: x[numpy.isfinite(x.reshape(len(x), -1)).all(axis=1)]."
+            )
+    return array
+
+
+def _as_labels(labels: Any, count: int, what: str) -> Array | None:
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    whole = labels.dtype.kind in "ui" or (
+        labels.dtype.kind == "f" and np.isfinite(labels).all() and np.all(labels % 1 == 0)
+    )
+    if not whole or labels.shape != (count,):
+        raise UsageError(
+            f"{what} must be one integer for each of the {count:,} examples; got {labels.dtype} of "
+            f"shape {labels.shape}. Of one-hot labels take labels.argmax(axis=1)."
+        )
+    return labels.astype(np.int64)
+
+
+def _layout(
+    raw_shape: Shape, dtype: np.dtype, kind: str | None
+) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
+    """(kind, shape, raw_shape): what an example is; raw_shape None where it has all axes."""
+    raw_shape = tuple(raw_shape)
+    rank = len(raw_shape)
+    if kind is None:
+        grey = dtype == np.uint8 and rank == _GREY_RANK
+        kind = "image" if grey else KIND_OF_RANK.get(max(rank, 1))
+    if kind not in RANKS:
+        raise UsageError(
+            f"Examples have 0 to 4 axes (the last are channels), or a kind of {tuple(RANKS)}; got "
+            f"examples of shape {raw_shape} and the kind {kind!r}. Reshape x, or pass "
+            'kind="vector".'
+        )
+    wanted = max(rank, 1) if RANKS[kind] is None else RANKS[kind]
+    if wanted == rank:
+        return kind, raw_shape, None
+    if wanted == rank + 1:
+        return kind, (*raw_shape, 1), raw_shape
+    raise UsageError(
+        f"Examples of the kind {kind!r} have {wanted} axes, the last of which may be left out; got "
+        f"the shape {raw_shape}. Reshape x, or choose another kind."
+    )
+
+
+def _measured(x: Array, kind: str) -> Scaling:
+    """The scaling of training examples: bytes by their range, others by their moments."""
+    if x.min() == x.max():
+        raise UsageError(
+            f"All numbers of x are {x.flat[0]:g}: there is nothing to learn. Check how x was made."
+        )
+    if x.dtype == np.uint8:
+        return Scaling.for_images()
+    by_feature = kind in ("vector", "table") and x.ndim <= 2
+    moments = RunningMoments(axis=0 if by_feature else None)
+    # The moments of what is left of a large offset are exact.
+    offset = x[0].astype(np.float64) if by_feature else np.float64(x.flat[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in _chunks(x):
+            moments.add(x[part].astype(np.float64) - offset)
+        means, stds = np.atleast_1d(moments.mean + offset), np.atleast_1d(moments.std)
+    if not (np.isfinite(means).all() and np.isfinite(stds).all() and stds.max() > 0):
+        raise UsageError(
+            f"The numbers of x, from {x.min():g} to {x.max():g}, have no standard deviation that "
+            "float64 can represent. Rescale x first."
+        )
+    stds = np.where(stds > 0, stds, np.sqrt(np.mean(stds[stds > 0] ** 2)))
+    return Scaling.standardising(means, stds, _returned_dtype(x.dtype))
+
+
+def _returned_dtype(dtype: np.dtype) -> str:
+    dtype = dtype.newbyteorder("=")
+    return dtype.name if dtype.name in DTYPES else np.result_type(dtype, np.float32).name
+
+
+def _chunks(x: Array) -> list[slice]:
+    """Slices of the first axis, of some million numbers each."""
+    step = max(1, CHUNK_VALUES * len(x) // max(1, x.size))
+    return [slice(start, start + step) for start in range(0, len(x), step)]
+
+
+__all__ = ["FromTFData", "InMemory", "from_user"]

@@ -1,0 +1,389 @@
+"""Images: the base classes of all image datasets, in memory or encoded, and `Dequantised`.
+
+Images are uint8 in storage, scaled on reading, and mirrored in training if asked.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from lcss_tf.data import hashing
+from lcss_tf.data.base import Dataset, check_policy
+from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, decode_checked
+from lcss_tf.data.files import MISSING, NOT_PERMITTED
+from lcss_tf.data.pipeline import progress_bar
+from lcss_tf.data.scaling import Scaling
+from lcss_tf.errors import UsageError
+from lcss_tf.registry import DATASETS
+from lcss_tf.typing import Array, Shape, Tensor
+
+CACHE_MIB = 2_048  # decoded images up to this size are held in memory
+_PARALLEL = 16  # images of one batch decoded at once
+_SUBSTITUTES = 7  # images tried in place of a bad one
+
+
+class ImageDataset(Dataset):
+    """The base of image datasets: a subclass defines `size` and `stored`.
+
+    Args:
+      name: of the dataset.
+      shape: (height, width, channels).
+      flip: mirror half of the training images left to right.
+      centered: scale to [−1, 1], as VP SDEs expect; otherwise to [0, 1], for VE SDEs.
+      levels: the number of grey levels, evenly spaced from 0 to 255.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        flip: bool = False,
+        centered: bool = True,
+        levels: int = 256,
+    ) -> None:
+        self.name = name
+        self.shape = tuple(shape)
+        self.flip = flip
+        self.scaling = Scaling.for_images(centered, levels)
+        self.info()  # checks the shape
+
+    def stored(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The raw images at `indices` (int64 [B]): uint8 [B, H, W, C].
+
+        Only generated images depend on the seed.
+        """
+        raise NotImplementedError
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The images at `indices`; see `Dataset.examples`."""
+        return self.scaling.scale(self.stored(indices, split, seed))
+
+    def flipped(self, indices: Tensor, split: str, seed: int, flips: Tensor) -> Tensor:
+        """`stored`, mirrored left to right where `flips`, bool [B], is true."""
+        return _mirrored(self.stored(indices, split, seed), flips)
+
+    def augmented(
+        self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
+    ) -> Tensor:
+        """The images, half of them mirrored if `flip`; see `Dataset.augmented`."""
+        if not self.flip:
+            return self.examples(indices, split, seed)
+        draws = hashing.uniform(hashing.stream_key(seed, "flip"), positions, 1)
+        return self.scaling.scale(self.flipped(indices, split, seed, draws[:, 0] < 0.5))
+
+
+def _mirrored(images: Tensor, flips: Tensor) -> Tensor:
+    # As bytes, before scaling, and only those that need it.
+    part = tf.cast(flips, tf.int32)
+    straight, others = tf.dynamic_partition(images, part, 2)
+    others = tf.reverse(others, axis=[2])
+    places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), part, 2)
+    return tf.ensure_shape(tf.dynamic_stitch(places, [straight, others]), images.shape)
+
+
+class MemoryImages(ImageDataset):
+    """Images that fit into memory: a subclass defines `load`.
+
+    The arguments are those of `ImageDataset`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        flip: bool = False,
+        centered: bool = True,
+        levels: int = 256,
+    ) -> None:
+        super().__init__(name, shape, flip, centered, levels)
+        self._opened = {}
+
+    def load(self, split: str) -> tuple[Array, Array | None]:
+        """Reads a split: uint8 [N, H, W, C], and labels int64 [N] or None."""
+        raise NotImplementedError
+
+    def _open(self, split: str) -> tuple[Tensor, Array | None]:
+        if split not in self._opened:
+            Dataset.require(self, split)
+            # Outside any graph that is being traced. An eager tensor on the host: a NumPy array
+            # would be copied into every graph.
+            with tf.init_scope(), tf.device("CPU:0"):
+                images, labels = self.load(split)
+                self._opened[split] = tf.constant(images, tf.uint8), labels
+        return self._opened[split]
+
+    def size(self, split: str = "train") -> int:
+        """The number of images of a split."""
+        return int(self._open(split)[0].shape[0])
+
+    def stored(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The images at `indices`; see `ImageDataset.stored`."""
+        del seed
+        return tf.gather(self._open(split)[0], indices)
+
+    def labels(self, split: str = "train") -> Array | None:
+        """The classes of the images, int64 [N], or None."""
+        labels = self._open(split)[1]
+        return None if labels is None else np.asarray(labels, np.int64)
+
+
+class EncodedImages(ImageDataset):
+    """The base of encoded images: a subclass defines `size`, `content`, `location`; maybe `pixels`.
+
+    Few images are decoded once and cached; many are decoded lazily, when they are needed.
+
+    A bad example is one that cannot be read or decoded. With ``on_bad_example = "error"`` it ends
+    the run with a message that names it. With ``"skip"`` another image of the same split replaces
+    it; the choice depends only on the bad image's index, so the order of all others is unaffected.
+    Each bad image is logged once, with the count so far.
+
+    Args:
+      name, shape, flip, centered: see `ImageDataset`.
+      on_bad_example: ``"error"`` or ``"skip"``.
+      cache_mib: cache a split's decoded images if they take at most so many MiB; 0: never.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        flip: bool,
+        centered: bool,
+        on_bad_example: str,
+        cache_mib: int,
+    ) -> None:
+        super().__init__(name, shape, flip, centered)
+        check_policy(on_bad_example, type(self).__name__)
+        self.on_bad_example = on_bad_example
+        self.skipped: dict[tuple[str, int], str] = {}  # (split, index) -> why
+        self._cache_bytes = cache_mib * 2**20
+        self._cache = {}
+        self._graphs = {}
+
+    def content(self, index: Tensor, split: str) -> Tensor:
+        """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""
+        raise NotImplementedError
+
+    def location(self, index: int, split: str) -> str:
+        """Where the example at an index is stored, for messages: a path."""
+        raise NotImplementedError
+
+    def pixels(self, index: Tensor, split: str) -> Tensor:
+        """The example at `index` (int64 []), uint8 of `shape`; works in graphs."""
+        return decode_bytes(self.content(index, split), self.shape)
+
+    def class_names(self) -> list[str]:
+        """The names of the classes, class k being number k; empty if they have none."""
+        return []
+
+    def inspect(self, content: Any) -> tuple[ImageHeader, Array]:
+        """The header and the pixels, uint8 of `shape`, of `content`'s bytes; not in graphs.
+
+        Raises:
+          BadImageError: it cannot be decoded; says why.
+        """
+        return decode_checked(content, self.shape)
+
+    def why_bad(self, index: int, split: str) -> str | None:
+        """What is wrong with the example at an index, or None; not in graphs."""
+        try:
+            self.inspect(self.content(tf.constant(index, tf.int64), split).numpy())
+        except BadImageError as error:
+            return str(error)
+        except (tf.errors.OpError, OSError) as error:
+            return _reading_problem(error)
+        return None
+
+    def stored(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The images at `indices`; see `ImageDataset.stored`."""
+        del seed
+        self._fill_cache(split)
+        if split in self._cache:
+            return tf.gather(self._cache[split], indices)
+        return self._read(split, indices, tf.fill(tf.shape(indices), False))
+
+    def flipped(self, indices: Tensor, split: str, seed: int, flips: Tensor) -> Tensor:
+        """See `ImageDataset.flipped`; an image is mirrored right after it is decoded."""
+        self._fill_cache(split)
+        if split in self._cache:
+            return super().flipped(indices, split, seed, flips)
+        return self._read(split, indices, flips)
+
+    def _read(self, split, indices, flips):
+        indices = tf.convert_to_tensor(indices, tf.int64)
+        if not tf.executing_eagerly():
+            return self._decoded(split, indices, flips)
+        # Eagerly a map runs one by one; as a graph it runs in parallel.
+        if split not in self._graphs:
+            self._graphs[split] = tf.function(
+                lambda *some: self._decoded(split, *some), autograph=False, reduce_retracing=True
+            )
+        return self._graphs[split](indices, flips)
+
+    def _decoded(self, split, indices, flips):
+        def one(args):
+            index, flip = args
+            image = self._one(index, split)
+            return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+
+        return tf.map_fn(
+            one,
+            (indices, flips),
+            parallel_iterations=_PARALLEL,
+            fn_output_signature=tf.TensorSpec(self.shape, tf.uint8),
+        )
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """See `ImageDataset.examples`."""
+        try:
+            return super().examples(indices, split, seed)
+        except tf.errors.OpError as error:
+            self.check_examples(np.asarray(indices), split)
+            raise error
+
+    def check_examples(self, indices: Tensor, split: str = "train") -> None:
+        """See `Dataset.check_examples`."""
+        for index in np.asarray(indices):
+            why = self.why_bad(int(index), split)
+            if why:
+                owner = type(self).__name__
+                raise UsageError(
+                    f"{self.location(int(index), split)} cannot be used: {why}. Repair it or "
+                    f'remove it, or set {owner}.on_bad_example = "skip" to replace bad examples '
+                    "by others."
+                )
+
+    def _one(self, index, split):
+        if self.on_bad_example == "error":
+            return self.pixels(index, split)
+        key = hashing.stream_key(0, "substitute")
+        size = self.size(split)
+        words = hashing.words(key, index[None], _SUBSTITUTES)[0]
+        # Modulo of the upper half: TensorFlow has no remainder of unsigned 64-bit numbers.
+        others = tf.cast(tf.bitwise.right_shift(words, tf.constant(33, tf.uint64)), tf.int64)
+        candidates = tf.concat([index[None], others % size], axis=0)
+        attempts = tf.data.Dataset.from_tensor_slices(candidates)
+        good = attempts.map(lambda i: (i, self.pixels(i, split))).ignore_errors().take(1)
+        found, image = good.get_single_element()
+        # Python runs only where something is bad.
+        logged = tf.cond(
+            found == index,
+            lambda: tf.constant(0, tf.int64),
+            lambda: tf.numpy_function(
+                lambda i: self._log_bad(int(i), split), [index], tf.int64, stateful=True
+            ),
+        )
+        with tf.control_dependencies([logged]):
+            return tf.ensure_shape(tf.identity(image), self.shape)
+
+    def in_order(self, split: str) -> tf.data.Dataset:
+        """All images of a split in order, each once: a dataset of uint8 of `shape`."""
+        return tf.data.Dataset.range(self.size(split)).map(
+            lambda index: self._one(index, split), num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    def _log_bad(self, index, split):
+        """Counts a bad example, and logs it once."""
+        if (split, index) not in self.skipped:
+            why = self.why_bad(index, split) or "it could not be read at first, and now can"
+            self.skipped[split, index] = why
+            logging.warning(
+                "%s is bad (%s): another image replaces it. Bad so far: %d.",
+                self.location(index, split),
+                why,
+                len(self.skipped),
+            )
+        return np.int64(len(self.skipped))
+
+    def _fill_cache(self, split):
+        size = self.size(split)
+        if split in self._cache or size * int(np.prod(self.shape)) > self._cache_bytes:
+            return
+        with tf.init_scope(), tf.device("CPU:0"):
+            images = np.empty((size, *self.shape), np.uint8)
+            i = -1
+            try:
+                with progress_bar(size, f"{self.name}, {split}", "images") as bar:
+                    for i, image in enumerate(self.in_order(split).as_numpy_iterator()):
+                        images[i] = image
+                        bar.update()
+            except tf.errors.OpError as error:
+                self.check_examples([i + 1], split)
+                raise error
+            self._cache[split] = tf.constant(images)
+
+
+def _reading_problem(error: Exception) -> str:
+    """An error of reading, in plain words."""
+    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    text = reason.lower()
+    if "no such file" in text or "not found" in text:
+        return MISSING
+    if "permission" in text:
+        return NOT_PERMITTED
+    return f"it cannot be read ({reason[:160]})"
+
+
+@DATASETS.register
+class Dequantised(Dataset):
+    """Another dataset's images with continuous levels: in training, uniform on each level's width.
+
+    A model of raw images learns that pixels lie on few values, and gives almost no density to
+    dequantised ones: the better it has learned, the worse its bits/dim. Train on these images if
+    the likelihood matters.
+
+    `examples` themselves lie at the middle of their levels.
+
+    Args:
+      data: the dataset, an object of `DATASETS`.
+
+    Raises:
+      UsageError: data without a known number of levels.
+    """
+
+    def __init__(self, data: Any) -> None:
+        if data.scaling.levels is None:
+            raise UsageError(
+                f"Dequantised expects images with levels; {data.name} does not say how many it has."
+            )
+        self.data = data
+        self.name, self.shape, self.kind = data.name, data.shape, data.kind
+        self.raw_shape = data.raw_shape
+        self.scaling = data.scaling.on_centres()
+
+    def size(self, split: str = "train") -> int | None:
+        """See `Dataset.size`."""
+        return self.data.size(split)
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """The images at `indices`, each level at the middle of its width."""
+        return self.scaling.dequantise(self.data.examples(indices, split, seed), 0.5)
+
+    def labels(self, split: str = "train") -> Array | None:
+        """See `Dataset.labels`."""
+        return self.data.labels(split)
+
+    def require(self, split: str = "train") -> None:
+        """See `Dataset.require`."""
+        self.data.require(split)
+
+    def check_examples(self, indices: Tensor, split: str = "train") -> None:
+        """See `Dataset.check_examples`."""
+        self.data.check_examples(indices, split)
+
+    def augmented(
+        self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
+    ) -> Tensor:
+        """The other dataset's augmented examples, dequantised by u ~ U[0, 1)."""
+        examples = self.data.augmented(indices, positions, split, seed)
+        key = hashing.stream_key(seed, "dequantise")
+        u = hashing.uniform(key, positions, math.prod(self.shape))
+        return self.scaling.dequantise(examples, tf.reshape(u, tf.shape(examples)))
+
+
+__all__ = ["CACHE_MIB", "Dequantised", "EncodedImages", "ImageDataset", "MemoryImages"]

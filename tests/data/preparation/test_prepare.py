@@ -1,0 +1,152 @@
+"""Collections become TFDS datasets: whole, in order, resumable, and the source stays as it was."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from lcss_tf.data import TFDS, ImageFolder
+from lcss_tf.data.preparation import Source, conversion, prepare
+
+
+def picture(seed, height=16, width=16):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve images of two classes and of mixed kinds, and two that are bad."""
+    root = tmp_path / "My Photos"
+    for i in range(12):
+        place = root / ("cats" if i < 5 else "dogs")
+        place.mkdir(parents=True, exist_ok=True)
+        if i == 3:
+            Image.fromarray(picture(i, 40, 20)).save(place / f"{i:02}.jpg", quality=95)
+        elif i == 7:
+            Image.fromarray(picture(i)).convert("CMYK").save(place / f"{i:02}.jpg")
+        else:
+            Image.fromarray(picture(i)).save(place / f"{i:02}.png")
+    (root / "dogs" / "98.png").write_bytes(b"no image")
+    (root / "dogs" / "99.png").write_bytes((root / "dogs" / "11.png").read_bytes()[:300])
+    return root
+
+
+def states(root):
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(root.rglob("*")) if path.is_file()
+    }  # fmt: skip
+
+
+def same_as_the_folder(folder, out, name="my_photos"):
+    """The prepared examples are the folder's good ones, bit for bit, with their labels."""
+    there = ImageFolder(folder, 16, test_every=4)
+    here = TFDS(name, (16, 16, 3), data_dir=out)
+    for split in ("train", "test"):
+        good = [i for i in range(there.size(split)) if there.why_bad(i, split) is None]
+        assert here.size(split) == len(good)
+        expected = [there.pixels(tf.constant(i, tf.int64), split).numpy() for i in good]
+        got = here.stored(tf.range(len(good), dtype=tf.int64), split)
+        assert np.array_equal(got, expected)
+        assert np.array_equal(here.labels(split), there.labels(split)[good])
+
+
+def test_a_folder_is_converted_reported_and_never_changed(folder, tmp_path):
+    before = states(folder)
+    source = Source(str(folder), 16, test_every=4)
+    result, text, place = prepare(source, tmp_path / "out")
+    assert states(folder) == before
+    same_as_the_folder(folder, tmp_path / "out")
+    assert result["dataset"] == "my_photos/1.0.0"
+    assert sum(result["examples"].values()) == 12
+    assert result["source_sizes"] == {"16×16": 11, "20×40": 1}
+    assert result["source_modes"] == {"RGB": 11, "CMYK": 1}
+    assert result["source_formats"] == {"PNG": 10, "JPEG": 2}
+    assert result["classes"] == ["cats", "dogs"]
+    assert [reason.split(":")[0] for reason in sorted(result["rejected"])] == [
+        "My Photos/dogs/98.png", "My Photos/dogs/99.png"
+    ]  # fmt: skip
+    assert "truncated or damaged" in text
+    data = TFDS("my_photos", (16, 16, 3), data_dir=tmp_path / "out")
+    every = np.concatenate(
+        [data.stored(tf.range(data.size(s), dtype=tf.int64), s) for s in ("train", "test")]
+    )
+    assert np.allclose(result["mean"], (every / 255).mean(axis=(0, 1, 2)), atol=1e-6)
+    assert np.allclose(result["standard_deviation"], (every / 255).std(axis=(0, 1, 2)), atol=1e-6)
+    assert np.asarray(Image.open(os.path.join(place, "examples.png"))).shape[2] == 3
+    assert json.loads(Path(place, "report.json").read_text()) == result
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
+
+
+def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "_CHUNK", 2)
+    source, out = Source(str(folder), 16, test_every=4), tmp_path / "out"
+    real, converted = conversion.convert, []
+
+    def counting(source, split, index):
+        if len(converted) == 5:
+            raise KeyboardInterrupt
+        converted.append((split, index))
+        return real(source, split, index)
+
+    monkeypatch.setattr(conversion, "convert", counting)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, out)
+    assert not (out / "my_photos").exists()
+    finished = {
+        tuple(p.stem.rsplit("_", 1)) for p in out.glob(".chunks_*/*.json")
+    }  # fmt: skip
+    assert finished
+    again = []
+    monkeypatch.setattr(
+        conversion, "convert", lambda s, split, i: again.append((split, i)) or real(s, split, i)
+    )
+    prepare(source, out)
+    done = {(split, int(k)) for split, k in finished}
+    assert not {(split, index // 2) for split, index in again} & done
+    same_as_the_folder(folder, out)
+    again.clear()
+    result, _, _ = prepare(source, out)  # finished: it is left as it is
+    assert sum(result["examples"].values()) == 12
+    assert not again
+    with pytest.raises(ValueError, match=r"made from .*Choose another --name"):
+        prepare(source._replace(resolution=8), out)
+
+
+def test_bad_files_stop_it_if_asked(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"2 files cannot be used:(.|\n)*99\.png.*truncated"):
+        prepare(Source(str(folder), 16), tmp_path / "out", on_bad_example="error")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"out": "{folder}/out"}, "lies in the source, which is never changed"),
+        ({"name": "My Photos"}, "--name consists of lower-case letters"),
+        ({"path": "{folder}/none"}, "There is nothing at"),
+    ],
+)
+def test_wrong_requests_are_refused_before_any_work(folder, tmp_path, change, message):
+    change = {key: value.format(folder=folder) for key, value in change.items()}
+    source = Source(change.get("path", str(folder)), 16)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        prepare(source, change.get("out", tmp_path / "out"), change.get("name"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_beam_says_how_to_get_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[beam\]'"):
+        prepare(Source(str(folder), 16), tmp_path / "out", beam=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="needs Apache Beam")
+def test_beam_s_local_runner_makes_the_same(folder, tmp_path):
+    result, _, _ = prepare(Source(str(folder), 16, test_every=4), tmp_path / "out", beam=True)
+    same_as_the_folder(folder, tmp_path / "out")
+    assert len(result["rejected"]) == 2
