@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 # Before TensorFlow is imported: its start-up notes hide the lines that people look for.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from lcss_tf._version import __version__  # noqa: E402
+from lcss_tf._version import __version__
 
 if TYPE_CHECKING:
     from lcss_tf.model import ScoreModel

@@ -115,9 +115,7 @@ class Diagnostics(Periodic):
         """Writes ``gradient_variance_by_t/…`` and, for small data, ``gradient_bias_by_t/…``."""
         run, count = self.run, self._diagnostics.batch_size
         x0 = tf.convert_to_tensor(run.data.some_examples(count, "train", run.seed))
-        run.summaries.scalars(
-            self._diagnostics.scalars(run.state.network, x0, run.seed), step
-        )
+        run.summaries.scalars(self._diagnostics.scalars(run.state.network, x0, run.seed), step)
 
 
 class Watch(Periodic):

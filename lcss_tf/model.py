@@ -21,8 +21,14 @@ from lcss_tf.plots.history import History
 from lcss_tf.registry import NETWORKS, PRECONDITIONINGS, SDES
 from lcss_tf.score import Score
 from lcss_tf.sdes import VPSDE
-from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, arrays_of, assign, read
-from lcss_tf.training.checkpoints import read_meta
+from lcss_tf.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    arrays_of,
+    assign,
+    read,
+    read_meta,
+)
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
@@ -115,7 +121,8 @@ class ScoreModel:
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
             ``Trainer.log_every`` steps.
           seed: of initial weights, order of the data, times and noise.
-          validation: examples like `data`, whose held-out loss is measured as ``val_loss``.
+          validation: held-out examples like an array in `data`; or True: those of a dataset's
+            own test split. Their loss is measured as ``val_loss``.
           labels: of the examples, if `data` is an array: integers [N].
           trainer: how to train: rhythm, clipping, accumulation, checkpoints.
 
@@ -127,7 +134,8 @@ class ScoreModel:
           NonFiniteError: too many non-finite steps in a row.
           MemoryError: a step does not fit; says what would.
         """
-        data = lcss_data.from_user(data, labels)
+        held_out = None if validation is True else validation
+        data = lcss_data.from_user(data, labels, validation=held_out)
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
         run = Run(
@@ -139,7 +147,7 @@ class ScoreModel:
             seed,
             Path(workdir) if workdir else None,
             optimizer or default_optimizer(steps),
-            None if validation is None else lcss_data.from_user(validation, scaling=data.scaling),
+            validation is not None,
         )
         if chosen:
             print(f"{self.summary()}")
@@ -516,7 +524,10 @@ class Posterior:
         self, model: ScoreModel, y: Any, operator: Any, noise_std: float, method: Any, options: dict
     ) -> None:
         self._model = model
-        self._y = np.asarray(model.info.scaling.scale(y)) if model._state else None
+        model.state  # noqa: B018  raises before training
+        y = np.asarray(y)
+        y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
+        self._y = np.asarray(model.info.scaling.scale(y))
         self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
         operator.check(self._y, model.state.shape)
 
@@ -534,7 +545,6 @@ class Posterior:
         x = self.draw(num_samples, seed, label).x
         flat = self._model.denormalise(x.reshape(-1, *x.shape[2:]))
         return flat.reshape(*x.shape[:2], *flat.shape[1:])
-
 
 
 __all__ = ["Posterior", "ScoreModel"]

@@ -29,9 +29,7 @@ def describe(part: Any, registry: Registry) -> dict:
     return {
         "class": name,
         "module": type(part).__module__,
-        "arguments": {
-            key: _to_json(value, f"{name}({key}=…)") for key, value in arguments.items()
-        },
+        "arguments": {key: _to_json(value, f"{name}({key}=…)") for key, value in arguments.items()},
     }
 
 

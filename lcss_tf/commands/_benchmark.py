@@ -157,9 +157,7 @@ def process_seconds() -> float:
 
 def _table(result: dict) -> str:
     titles = [name.replace("_", " ") for name in _COLUMNS]
-    lines = [
-        [form.format(row[name]) for name, form in _COLUMNS.items()] for row in result["rows"]
-    ]
+    lines = [[form.format(row[name]) for name, form in _COLUMNS.items()] for row in result["rows"]]
     rate = result["matrix_product_gflops_per_second"]
     return (
         f"{result['cores']} cores; a float32 matrix product reaches {rate:,.0f} GFLOP/s here. "

@@ -18,7 +18,7 @@ from lcss_tf import files, plots
 from lcss_tf.commands import _gin
 from lcss_tf.commands.train import train
 from lcss_tf.data import ImageFolder
-from lcss_tf.data.pipeline import BATCHES_AT_ONCE, index_batches, training_batches
+from lcss_tf.data.pipeline import MAX_FETCH, index_batches, training_batches
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import History
 
@@ -112,7 +112,11 @@ def write_pictures(folder: str | Path, count: int, resolution: int) -> None:
         picture = np.zeros((resolution, resolution, 3))
         for c in range(3):
             for _ in range(4):
-                fy, fx, phase = generator.integers(1, 9), generator.integers(1, 9), generator.uniform(0, 6)
+                fy, fx, phase = (
+                    generator.integers(1, 9),
+                    generator.integers(1, 9),
+                    generator.uniform(0, 6),
+                )
                 picture[..., c] += np.sin(fy * ramp + phase)[:, None] * np.cos(fx * ramp)
         picture = 128 + 30 * picture + generator.normal(0, 2, picture.shape)
         plots.write_png(path, np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
@@ -129,7 +133,9 @@ def own_input(seconds: float = _SECONDS, rounds: int = _ROUNDS) -> dict[str, Any
     batches = training_batches(
         arguments["data"], distribution, batch_size, arguments["seed"], 0, classes
     )
-    for _ in range(_READ_AHEAD * BATCHES_AT_ONCE):  # what was read ahead while nobody waited must not count
+    for _ in range(
+        _READ_AHEAD * MAX_FETCH
+    ):  # what was read ahead while nobody waited must not count
         next(batches)
     rates = []
     for _ in range(rounds):

@@ -74,7 +74,9 @@ def exit_status() -> Iterator[list[int]]:
         if os.environ.get("LCSS_TF_TRACEBACK") or not (isinstance(error, _FOR_PEOPLE) or unset):
             place = _own_part(error)
             if place:
-                print(f"\nThe error comes from a part of your own: look at {place}.", file=sys.stderr)
+                print(
+                    f"\nThe error comes from a part of your own: look at {place}.", file=sys.stderr
+                )
             raise
         print(f"\nerror: {error}", file=sys.stderr)
         if unset:

@@ -311,10 +311,7 @@ def _curves(runs: Mapping) -> list[tuple[str, str]]:
     """[(title, picture)]: what training logged, and what evaluations measured."""
     pictures = []
     tags = dict.fromkeys(
-        name
-        for run in runs.values()
-        for prefix in _CURVES
-        for name in run["history"].names(prefix)
+        name for run in runs.values() for prefix in _CURVES for name in run["history"].names(prefix)
     )
     for tag in tags:
         series: dict[str, tuple] = {}

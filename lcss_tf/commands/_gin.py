@@ -11,7 +11,7 @@ somebody else's.
 import contextlib
 import difflib
 import importlib
-import importlib.util  # noqa: F401  gin's search paths expect it to be imported
+import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -31,7 +31,11 @@ from lcss_tf.training.prior_check import check_prior as _check_prior
 _PACKAGE = Path(lcss_tf.__file__).resolve().parent
 # Where the package is installed, its gin files lie in it; in a clone beside it.
 CONFIGS = next(
-    (p for p in (_PACKAGE / "configs", _PACKAGE.parent / "gin") if (p / "lcss_digits.gin").exists()),
+    (
+        p
+        for p in (_PACKAGE / "configs", _PACKAGE.parent / "gin")
+        if (p / "lcss_digits.gin").exists()
+    ),
     _PACKAGE.parent / "gin",
 )
 
@@ -253,9 +257,7 @@ def _renamed(name: str, message: str) -> str:
     lines = []
     for old, new in RENAMED.items():
         whole = re.search(rf"(?<![\w.]){re.escape(old)}(?![\w])", message)
-        if whole or first == old or name == old:
-            lines.append(f"\n  {old} is now {new}.")
-        elif old.startswith(f"{first}."):
+        if whole or first == old or name == old or old.startswith(f"{first}."):
             lines.append(f"\n  {old} is now {new}.")
     return "".join(lines) + ("\n  CHANGELOG.md has the whole table." if lines else "")
 
@@ -278,7 +280,10 @@ def _known_names(found: str) -> str:
 def _known_parameters(owner: str, parameter: str) -> str:
     try:
         names = sorted(
-            p for p in gin.config._get_default_configurable_parameter_values(gin.get_configurable(owner))
+            p
+            for p in gin.config._get_default_configurable_parameter_values(
+                gin.get_configurable(owner)
+            )
         )
     except Exception:  # gin's own registry is not public: the message then stands alone
         return ""

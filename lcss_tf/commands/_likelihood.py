@@ -66,7 +66,7 @@ def likelihood(
         model.state, Likelihood(divergence, num_probes, solver), model.info, batch_size
     )
     data.require("test")
-    indices = data.spread(num_examples or data.size("test") or _OF_ENDLESS, "test")
+    indices = data.spread_indices(num_examples or data.size("test") or _OF_ENDLESS, "test")
     settings = {
         "step": model.step,
         "weights": _checksum(model.state.average),

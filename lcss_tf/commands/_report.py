@@ -115,7 +115,9 @@ def _neighbours(samples: Any, references: Any, info: Any) -> dict | None:
 def _loss_by_t(workdir: Path) -> str | None:
     """From what training logged; None where nothing was."""
     history = History.from_workdir(workdir)
-    tags = sorted(history.names(_LOSS), key=lambda tag: float(tag.removeprefix(_LOSS).split("-")[0]))
+    tags = sorted(
+        history.names(_LOSS), key=lambda tag: float(tag.removeprefix(_LOSS).split("-")[0])
+    )
     if not tags:
         return None
     curves = {tag.removeprefix(_LOSS): history.curve(tag) for tag in tags}

@@ -146,7 +146,7 @@ def recorded(workdir: str | Path) -> dict[str, Any]:
     if not isinstance(run, dict) or "imports" not in run:
         raise ConfigError(
             f"{path} is damaged: it should hold JSON with the run's imports. Put a good copy back, "
-            "or write {\"imports\": []} into it if the run needs no module of yours."
+            'or write {"imports": []} into it if the run needs no module of yours.'
         )
     return run
 

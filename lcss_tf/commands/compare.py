@@ -12,8 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from lcss_tf.commands import _cli, _runs
-from lcss_tf.commands import _gin
+from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._comparison import (
     DIAGNOSIS,
     RESULT,
@@ -40,9 +39,7 @@ flags.DEFINE_bool(
     "After the comparison: gradient variance and bias of every loss by time.", flag_values=FLAGS,
 )  # fmt: skip
 _cli.resume_flag(FLAGS)
-flags.DEFINE_string(
-    "entry", None, "One run of the workdir's comparison alone.", flag_values=FLAGS
-)
+flags.DEFINE_string("entry", None, "One run of the workdir's comparison alone.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "report", False, "Finished runs side by side: --report runs/a runs/b", flag_values=FLAGS
 )
@@ -79,9 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"Compare curves and figures:  tensorboard --logdir {workdir}")
 
 
-def compare(
-    workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto"
-) -> list[Path]:
+def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto") -> list[Path]:
     """Trains and evaluates every loss that is not finished yet, and reports on all of them.
 
     A process for each: its peak memory is then its own, and nothing that one leaves in memory

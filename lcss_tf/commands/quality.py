@@ -27,9 +27,7 @@ _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
 
 FLAGS = flags.FlagValues()
-_cli.workdir_flag(
-    FLAGS, "A run, whose checkpoint is sampled; without one there, where to write."
-)
+_cli.workdir_flag(FLAGS, "A run, whose checkpoint is sampled; without one there, where to write.")
 flags.DEFINE_string(
     "gin_file", "quality/samplers.gin",
     "What is measured; with data of known score, no run.", flag_values=FLAGS,

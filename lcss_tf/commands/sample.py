@@ -60,9 +60,7 @@ flags.DEFINE_integer("factor", 2, "Of super-resolution.", flag_values=FLAGS)
 flags.DEFINE_float(
     "noise_std", 0.0, "Of the noise in the input; in normalised units.", flag_values=FLAGS
 )
-flags.DEFINE_string(
-    "checkpoint", "newest", "newest, best, or a step as 4000.", flag_values=FLAGS
-)
+flags.DEFINE_string("checkpoint", "newest", "newest, best, or a step as 4000.", flag_values=FLAGS)
 _cli.strategy_flag(FLAGS)
 _cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 
@@ -94,9 +92,7 @@ def main(_: Sequence[str]) -> None:
         }[task]()
         name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
-        given = read_inputs(
-            FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed
-        )
+        given = read_inputs(FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed)
         draw = functools.partial(
             posterior, model, out, operator, noise_std=FLAGS.noise_std, label=FLAGS.label
         )
@@ -279,5 +275,3 @@ def _picture(out: Path, samples: Array, info: Any, columns: int | None = None) -
 @functools.cache
 def _discarded() -> Any:
     return tempfile.TemporaryDirectory()
-
-

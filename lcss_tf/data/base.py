@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -80,6 +81,21 @@ class DataInfo:
             return raw
         return raw[..., 0]
 
+    def scale(self, raw: Any) -> Tensor:
+        """Raw examples [N, *raw_shape] as the network sees them: float32 [N, *shape].
+
+        Raises:
+          UsageError: examples of another shape.
+        """
+        raw = self.with_channels(raw)
+        if raw.shape[1:] != self.shape:
+            expected = self.raw_shape if self.raw_shape is not None else self.shape
+            raise UsageError(
+                f"Expected examples [N, {', '.join(map(str, expected))}] like those of {self.name}; "
+                f"got an array of shape {np.shape(raw)}."
+            )
+        return self.scaling.scale(raw)
+
     def with_channels(self, raw: Array) -> Array:
         """Raw examples [..., *raw_shape] as [..., *shape]: what plots and features expect."""
         raw = np.asarray(raw)
@@ -87,9 +103,28 @@ class DataInfo:
             return raw
         return raw[..., None]
 
+    def to_dict(self) -> dict[str, Any]:
+        """A dict for JSON that `from_dict` reads."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "DataInfo":
+        """The `DataInfo` that `to_dict` wrote.
+
+        Raises:
+          UsageError: it is no such dict.
+        """
+        try:
+            return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"Not a description of data as DataInfo.to_dict writes it ({error}): "
+                f"{str(fields)[:200]}"
+            ) from error
+
     def to_json(self) -> str:
         """A JSON string that `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "DataInfo":
@@ -100,11 +135,9 @@ class DataInfo:
         """
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"Not a description of data as DataInfo.to_json writes it ({error}): {text[:200]!r}"
-            ) from error
+        except ValueError as error:
+            raise UsageError(f"Not JSON ({error}): {text[:200]!r}") from error
+        return cls.from_dict(fields)
 
 
 class Dataset:

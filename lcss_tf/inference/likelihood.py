@@ -21,8 +21,8 @@ from lcss_tf.inference.runner import Runner
 from lcss_tf.losses.classical import score_and_products, trace
 from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
-from lcss_tf.samplers.adaptive_ode import probability_flow
-from lcss_tf.samplers.dormand_prince import DormandPrinceSolver
+from lcss_tf.samplers.ode import probability_flow
+from lcss_tf.samplers.ode import DormandPrinceSolver
 from lcss_tf.typing import ScoreFn, Seed, Shape, Tensor
 
 DIVERGENCES = (*DIRECTIONS, "exact")
@@ -119,9 +119,7 @@ class Likelihood:
         x_T, integrals = solution.state
         log_prob = sde.prior_log_prob(x_T) + tf.reduce_mean(integrals, axis=1)
         log_prob = tf.where(solution.finished, log_prob, np.nan)
-        return LogLikelihood(
-            log_prob, self._error(integrals), x_T, solution.nfe, solution.failure
-        )
+        return LogLikelihood(log_prob, self._error(integrals), x_T, solution.nfe, solution.failure)
 
     def _error(self, integrals: Tensor) -> Tensor:
         """[B] from the integrals by each probe [B, P]."""
@@ -200,7 +198,11 @@ class LikelihoodRunner:
 
     def __init__(self, state: Any, likelihood: Likelihood, info: Any, batch_size: int = 64) -> None:
         likelihood.check(state.sde, state.shape)
-        if info.kind == "image" and info.scaling.levels is None and info.scaling.is_bytes:
+        if (
+            info.kind == "image"
+            and info.scaling.levels is None
+            and info.scaling.stored_dtype == "uint8"
+        ):
             raise UsageError(
                 f"The likelihood needs dequantised images, and {info.name} does not say how many "
                 "levels its pixels have. Give its scaling some: Scaling.for_images(levels=256)."

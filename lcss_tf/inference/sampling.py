@@ -173,7 +173,9 @@ class Sampling:
             if classes is None:
                 return None
             # With something given, of any class, not of each in turn.
-            return np.full(count, classes, np.int32) if given else np.arange(classes, dtype=np.int32)
+            return (
+                np.full(count, classes, np.int32) if given else np.arange(classes, dtype=np.int32)
+            )
         if classes is None:
             raise UsageError(
                 f"label = {label} was asked of a network without classes. Leave it out, or train "

@@ -52,9 +52,7 @@ class GradientDiagnostics:
       ValueError: num_draws < 2, or another number below 1.
     """
 
-    def __init__(
-        self, score, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64
-    ):
+    def __init__(self, score, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64):
         if num_draws < 2 or batch_size < 1 or num_buckets < 1:
             raise UsageError(
                 "GradientDiagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; got "

@@ -43,7 +43,7 @@ class Run:
       seed: of everything random.
       workdir: where the run is kept; None: nowhere.
       optimizer: a Keras optimiser.
-      validation: a `Dataset` whose held-out loss is measured; None: none.
+      validates: whether the loss of the data's test split is measured.
       checkpoints: of the run; None without a workdir.
       summaries: of the run; without a workdir they go nowhere.
       records: {name: bytes} of small files to write beside the checkpoints.
@@ -57,7 +57,7 @@ class Run:
     seed: int = 0
     workdir: Path | None = None
     optimizer: Any = None
-    validation: DatasetLike | None = None
+    validates: bool = False
     checkpoints: Checkpoints | None = None
     summaries: Summaries = field(default_factory=lambda: Summaries(None))
     records: dict[str, bytes] = field(default_factory=dict)
@@ -212,6 +212,8 @@ def check(run: Run) -> None:
         raise UsageError(f"fit.steps must be at least 1; got {run.steps}.")
     run.loss.check(state.sde)
     run.data.require("train")
+    if run.validates:
+        run.data.require("test")
     if state.num_classes is not None:
         run.data.class_labels(state.num_classes)
 
@@ -237,7 +239,7 @@ class _Loop:
         self._request = StopRequest()
         self._before: Any = None  # the report of the step before
         self._curves: dict[str, tuple[list, list]] = {}
-        self._validate = _validation(run) if run.validation is not None else None
+        self._validate = _validation(run) if run.validates else None
 
     def run(self, callbacks: Sequence[Any], model: Any) -> History:
         """Trains up to the last step.
@@ -407,19 +409,20 @@ def _keras_name(tag: str) -> str:
 
 def _validation(run: Run) -> Callable[[], float]:
     """() -> the average's loss on held-out examples, under noise that is the same every time."""
-    data, state = run.validation, run.state
-    assert data is not None
+    data, state = run.data, run.state
     count = max(16, min(_VALIDATED, _MEASURED_NUMBERS // int(np.prod(data.shape))))
-    x0 = tf.cast(data.some_examples(count, "train", run.seed), tf.float32)
+    indices = data.spread_indices(count, "test")
+    x0 = tf.convert_to_tensor(data.examples(indices, "test", run.seed), tf.float32)
     options: dict[str, Any] = {}
     if state.num_classes is not None:
-        indices = data.spread(count, "train")
-        options["labels"] = tf.constant(data.class_labels(state.num_classes)[indices], tf.int32)
+        labels = data.class_labels(state.num_classes, "test")[indices]
+        options["labels"] = tf.constant(labels, tf.int32)
+    batch = int(x0.shape[0])
 
     @tf.function(autograph=False)
     def loss() -> Any:
-        score_fn = state.score.score_fn(state.average, batch=int(x0.shape[0]), **options)
-        values = run.loss(score_fn, state.sde, x0, run.seed, int(x0.shape[0]))
+        score_fn = state.score.score_fn(state.average, batch=batch, **options)
+        values = run.loss(score_fn, state.sde, x0, run.seed, batch)
         return tf.reduce_mean(values.per_example)
 
     return lambda: float(loss())

@@ -180,7 +180,7 @@ def _sizes(dimension, num_examples):
 
 def _simulated(sde, data, seed, count, chunk):
     """x_T of `count` training examples spread over the set, in float32 arrays of `chunk`."""
-    chosen = data.spread(count, "train")
+    chosen = data.spread_indices(count, "train")
     indices = np.resize(chosen, count)  # a small set is gone through again, with other noise
     draw = tf.function(sde.sample_xt, jit_compile=True, autograph=False)
     times = tf.fill([chunk], tf.constant(sde.T, tf.float32))

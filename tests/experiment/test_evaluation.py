@@ -19,11 +19,10 @@ import lcss_tf
 from lcss_tf import config, files
 from lcss_tf.experiment import evaluate, train
 from lcss_tf.experiment.evaluation import Evaluation
+from lcss_tf.experiment.selection import chosen
+from lcss_tf.metrics import KID, Frechet, Pixels
 from lcss_tf.metrics.memorization import find_neighbours
 from lcss_tf.metrics.references import ReferenceMismatchError, References
-from lcss_tf.experiment.selection import chosen
-from lcss_tf.metrics import Pixels
-from lcss_tf.metrics import Frechet, KID
 from lcss_tf.reports import History
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
 from tests.experiment.test_tensorboard import BINDINGS

@@ -8,8 +8,7 @@ from lcss_tf import config
 from lcss_tf.benchmark.input import write_pictures
 from lcss_tf.experiment.batches import training_batches
 from lcss_tf.experiment.recipe import Recipe
-from lcss_tf.data.preparation import prepare
-from lcss_tf.data.preparation import Source
+from lcss_tf.preparation import Source, prepare
 from lcss_tf.training.distribution import Distribution
 from tests.data.test_ffhq import write as write_records
 from tests.processes import run, scalars

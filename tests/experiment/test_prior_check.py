@@ -7,8 +7,8 @@ from PIL import Image
 
 import lcss_tf
 from lcss_tf import random
-from lcss_tf.plots import images
 from lcss_tf.experiment.prior_check import check_prior, report_prior
+from lcss_tf.plots import images
 
 
 class Recorder:

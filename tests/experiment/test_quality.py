@@ -8,12 +8,12 @@ import pytest
 
 import lcss_tf
 from lcss_tf import config
-from lcss_tf.plots import images
 from lcss_tf.experiment import quality as quality_root
 from lcss_tf.experiment.exact_state import ExactState
 from lcss_tf.experiment.generation import Generation
 from lcss_tf.experiment.quality import Quality, picture, table
 from lcss_tf.metrics.distances import sliced_wasserstein
+from lcss_tf.plots import images
 from lcss_tf.training.distribution import Distribution
 from tests.processes import run
 

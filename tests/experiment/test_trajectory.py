@@ -7,9 +7,9 @@ from PIL import Image
 
 import lcss_tf
 from lcss_tf import config
-from lcss_tf.plots import trajectories as films
 from lcss_tf.control import InverseProblem, Mask, NullSpace
 from lcss_tf.experiment import sample, train
+from lcss_tf.plots import trajectories as films
 from tests.test_gin_configs import ROOT
 
 ADAPTIVE = (

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from lcss_tf.samplers.base import Reverse
-from lcss_tf.samplers.predictors import (
+from lcss_tf.samplers.stochastic import (
     AncestralPredictor,
     EulerMaruyamaPredictor,
     ReverseDiffusionPredictor,

@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from lcss_tf.data.preparation.conversion import SPLITS, Chunks, Source
 from lcss_tf.errors import UsageError
 from lcss_tf.files import read_json
+from lcss_tf.preparation.conversion import SPLITS, Chunks, Source
+from lcss_tf.preparation.report import report
 
 _FFHQ = "ffhq"
 _MAX_NAMED = 20  # rejected files named in a message
@@ -58,7 +59,6 @@ def prepare(
     classes = [] if name == _FFHQ else data.class_names()  # FFHQ's subfolders are no classes
     make = _by_beam if beam else _by_chunks
     builder, rejected, finish = make(source, out, name, classes, on_bad_example)
-    from lcss_tf.data.preparation.report import report  # draws, so only when used
 
     folder = os.path.dirname(os.fspath(builder.data_path))
     result, text = report(builder, rejected, folder, source)
@@ -111,7 +111,7 @@ def _tfds_name(path: str) -> str:
 def _by_chunks(
     source: Source, out: str, name: str, classes: list[str], on_bad_example: str
 ) -> _Made:
-    from lcss_tf.data.preparation.tfds_builders import Ffhq, FromChunks, named
+    from lcss_tf.preparation.tfds_builders import Ffhq, FromChunks, named
 
     chunks = Chunks(source, out)
     chunks.make()
@@ -129,7 +129,7 @@ def _by_chunks(
 def _by_beam(source: Source, out: str, name: str, classes: list[str], on_bad_example: str) -> _Made:
     import tensorflow_datasets as tfds
 
-    from lcss_tf.data.preparation.tfds_builders import ByBeam, named
+    from lcss_tf.preparation.tfds_builders import ByBeam, named
 
     rejects = os.path.join(out, f".rejects_{name}")
     os.makedirs(rejects, exist_ok=True)

@@ -10,8 +10,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from lcss_tf.data import TFDS, ImageFolder
-from lcss_tf.data.preparation import Source, prepare
-from lcss_tf.data.preparation.tfds_builders import Ffhq
+from lcss_tf.preparation import Source, prepare
+from lcss_tf.preparation.tfds_builders import Ffhq
 
 NUMBERS = (0, 1, 2, 1_000, 59_999, 60_000, 69_999)
 

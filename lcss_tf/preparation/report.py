@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lcss_tf.plots import images
-from lcss_tf.data.preparation.conversion import Source
 from lcss_tf.files import write_json, write_text
+from lcss_tf.plots import images
+from lcss_tf.preparation.conversion import Source
 
 _SHOWN = 64  # examples in the picture
 _MAX_NAMED = 20  # rejected files named in the text

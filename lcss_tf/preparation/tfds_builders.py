@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from lcss_tf.data.preparation.conversion import SPLITS, Chunks, Source, convert, with_png_file
 from lcss_tf.errors import UsageError
 from lcss_tf.files import write_json
+from lcss_tf.preparation.conversion import SPLITS, Chunks, Source, convert, with_png_file
 
 _DESCRIPTION = "Images validated and converted by `lcss prepare` of lcss_tf."
 
@@ -142,7 +142,7 @@ class Ffhq(FromChunks):
     """Flickr-Faces-HQ: 70,000 photographs of faces, aligned and cropped to 1,024 pixels.
 
         import tensorflow_datasets as tfds
-        import lcss_tf.data.preparation.tfds_builders        # registers "ffhq"
+        import lcss_tf.preparation.tfds_builders        # registers "ffhq"
         builder = tfds.builder("ffhq", resolution=256, data_dir="data/tfds")
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir="data/ffhq"))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from lcss_tf.data import TFDS, ImageFolder
-from lcss_tf.data.preparation import Source, conversion, prepare
+from lcss_tf.preparation import Source, conversion, prepare
 
 
 def picture(seed, height=16, width=16):
