@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lcss_tf import data as lcss_data
-from lcss_tf import files, serialization
+from lcss_tf import files, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.data.base import DataInfo
 from lcss_tf.errors import UsageError
@@ -16,9 +16,9 @@ from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
 from lcss_tf.inference.posterior import PosteriorSampling
 from lcss_tf.inference.sampling import Drawn, Sampling
 from lcss_tf.losses import LCSSLoss
-from lcss_tf.networks import default_network
 from lcss_tf.plots.history import History
-from lcss_tf.registry import NETWORKS, PRECONDITIONINGS, SDES
+from lcss_tf.registry import PRECONDITIONINGS, SDES
+from lcss_tf.samplers import DormandPrinceSolver
 from lcss_tf.score import Score
 from lcss_tf.sdes import VPSDE
 from lcss_tf.training.checkpoints import (
@@ -62,7 +62,6 @@ class ScoreModel:
     Attributes:
       network, sde, preconditioning: as above.
       info: the `DataInfo` of what it was trained on; None before `fit`.
-      optimizer: of the last `fit`.
       stop_training: set it in a Keras callback to end `fit`.
     """
 
@@ -151,7 +150,6 @@ class ScoreModel:
         )
         if chosen:
             print(f"{self.summary()}")
-        self.optimizer = run.optimizer
         self.stop_training = False
         if run.workdir is None:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
@@ -163,7 +161,7 @@ class ScoreModel:
             return False
         labels = data.labels("train") if hasattr(data, "labels") else None
         num_classes = None if labels is None else int(np.max(labels)) + 1
-        self.network = default_network(data.shape, num_classes)
+        self.network = networks.default_network(data.shape, num_classes)
         return True
 
     def build(self, shape: Sequence[int], seed: int = 0) -> TrainState:
@@ -175,7 +173,7 @@ class ScoreModel:
           UsageError: the model has been built for examples of another shape.
         """
         if self.network is None:
-            self.network = default_network(tuple(shape))
+            self.network = networks.default_network(tuple(shape))
         if self._state is None:
             score = Score(self.sde, self.preconditioning)
             self._state = TrainState(
@@ -214,6 +212,11 @@ class ScoreModel:
                 "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
             )
         return self._state
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimiser of the last `fit`, under the distribution's scope; None before."""
+        return self._state.optimizer if self._state else None
 
     @property
     def step(self) -> int:
@@ -320,7 +323,10 @@ class ScoreModel:
         probes = num_probes or (1 if divergence == "exact" else _PROBES)
         key = ("log_prob", divergence, probes, rtol, atol, batch_size)
         make = lambda: LikelihoodRunner(
-            self.state, Likelihood(divergence, probes, rtol=rtol, atol=atol), self.info, batch_size
+            self.state,
+            Likelihood(divergence, probes, DormandPrinceSolver(rtol, atol)),
+            self.info,
+            batch_size,
         )
         result = self._cached(key, make)(self.normalise(x), seed)
         return result.nats, result.error
@@ -376,7 +382,7 @@ class ScoreModel:
         return {
             "format": FORMAT,
             "lcss_tf": __version__,
-            "network": serialization.describe_network(self.network),
+            "network": None if self.network is None else networks.serialize(self.network),
             "sde": serialization.describe(self.sde, SDES),
             "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
             "ema_decay": self.ema_decay,
@@ -481,7 +487,7 @@ class ScoreModel:
                 f"{description.get('lcss_tf')}; this is {__version__}, which reads format {FORMAT}."
             )
         model = cls(
-            serialization.restore_network(description["network"], NETWORKS),
+            description["network"] and networks.deserialize(description["network"]),
             serialization.restore(description["sde"], SDES),
             serialization.restore(description["preconditioning"], PRECONDITIONINGS),
             description["ema_decay"],

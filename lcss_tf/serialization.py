@@ -1,16 +1,14 @@
-"""Parts as JSON and back: a registered name with the constructor's arguments; networks by Keras.
+"""Parts as JSON and back: a registered name with the constructor's arguments.
 
 Nothing is pickled, and nothing that is read can run code: only registered classes are built.
 """
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import Registry
-from lcss_tf.typing import Network
 
 
 def describe(part: Any, registry: Registry) -> dict:
@@ -50,45 +48,6 @@ def restore(description: dict, registry: Registry) -> Any:
         ) from error
 
 
-def describe_network(network: Network | None) -> Any:
-    """A network as Keras serialises it, for JSON.
-
-    Raises:
-      UsageError: Keras cannot; says how to make it.
-    """
-    if network is None:
-        return None
-    try:
-        return keras.saving.serialize_keras_object(network)
-    except Exception as error:
-        raise UsageError(
-            f"{type(network).__name__} cannot be described in JSON ({error}). Let get_config() "
-            "return the constructor's arguments, of plain numbers, texts and lists."
-        ) from error
-
-
-def restore_network(description: Any, registry: Registry) -> Network | None:
-    """The network, with fresh weights; in Keras' safe mode, which runs no code of the file's.
-
-    Raises:
-      UsageError: it is made of classes that are not registered.
-    """
-    if description is None:
-        return None
-    known = {name: registry[name] for name in registry}
-    try:
-        return keras.saving.deserialize_keras_object(
-            description, custom_objects=known, safe_mode=True
-        )
-    except Exception as error:
-        name = description.get("class_name", "?") if isinstance(description, dict) else "?"
-        raise UsageError(
-            f"The network {name} cannot be made again ({error}). If it is your own, import the "
-            "module that defines it first, where it is decorated with @lcss_tf.register_network "
-            "or @keras.saving.register_keras_serializable()."
-        ) from error
-
-
 def _known(registry: Registry, name: str, module: str | None) -> Any:
     if name not in registry:
         raise UsageError(
@@ -125,4 +84,4 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-__all__ = ["describe", "describe_network", "restore", "restore_network"]
+__all__ = ["describe", "restore"]

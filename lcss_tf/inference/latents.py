@@ -14,8 +14,7 @@ from scipy import special
 
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference.runner import Runner
-from lcss_tf.samplers.ode import probability_flow
-from lcss_tf.samplers.ode import DormandPrinceSolver
+from lcss_tf.samplers.ode import DormandPrinceSolver, probability_flow
 from lcss_tf.typing import Array, ScoreFn, Tensor
 
 _POINTS = 20_001  # of the prior's tables

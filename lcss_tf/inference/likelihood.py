@@ -21,8 +21,7 @@ from lcss_tf.inference.runner import Runner
 from lcss_tf.losses.classical import score_and_products, trace
 from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
-from lcss_tf.samplers.ode import probability_flow
-from lcss_tf.samplers.ode import DormandPrinceSolver
+from lcss_tf.samplers.ode import DormandPrinceSolver, probability_flow
 from lcss_tf.typing import ScoreFn, Seed, Shape, Tensor
 
 DIVERGENCES = (*DIRECTIONS, "exact")

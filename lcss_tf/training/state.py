@@ -75,11 +75,16 @@ class TrainState:
         return getattr(self.network, "num_classes", None)
 
     def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Trains with this optimiser from now on; its variables are created under the scope."""
-        # The train step sums the gradients over the replicas, since it clips the sum. Keras would
-        # sum once more; without this hook the replicas' gradients would be added twice.
-        optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+        """Trains with such an optimiser from now on.
+
+        Keras ties an optimiser to the strategy under which it was made. So it is made again from
+        its configuration under the distribution's scope, and the attribute `optimizer` is it.
+        """
         with self.distribution.scope():
+            optimizer = type(optimizer).from_config(optimizer.get_config())
+            # The train step sums the gradients over the replicas, since it clips the sum. Keras
+            # would sum once more, and count the replicas' gradients twice.
+            optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
             optimizer.build(self.network.trainable_variables)
         self.optimizer = optimizer
 

@@ -22,6 +22,8 @@ except ImportError:  # Windows: no lock there
 
 MODEL, DATA = "model.json", "data.json"
 _LOCK = ".lock"
+# Names that Keras numbers by what the process has made before, and the version that wrote.
+_UNCOMPARED = {"name", "lcss_tf"}
 
 
 @contextlib.contextmanager
@@ -103,7 +105,7 @@ def write_description(workdir: str | Path, description: dict) -> dict[str, bytes
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
+        for key in sorted((old.keys() | new.keys()) - _UNCOMPARED):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
     elif old != new:
         yield f"{path}: {_short(old)} there, {_short(new)} now"

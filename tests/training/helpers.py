@@ -3,12 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-import lcss_tf
-from lcss_tf.score import Moments, ScoreModel
-from lcss_tf.training.distribution import Distribution
-from lcss_tf.training.optimizers import make_optimizer
-from lcss_tf.training.state import TrainState
-from lcss_tf.training.step import TrainStep
+import lcss_tf as lcss
+from lcss_tf.score import Moments, Score
+from lcss_tf.training import Distribution, Trainer, TrainState, TrainStep, WarmUp
 
 BATCH = 16
 
@@ -19,27 +16,36 @@ def data(batch=BATCH, seed=0):
     return np.float32(0.2 * noise + np.sign(noise[:, :1]))
 
 
+def no_prior_check(**options):
+    """A `Trainer` that does not check the prior: a second less."""
+    return Trainer(check_prior=None, **options)
+
+
+def adam(learning_rate=1e-3, warmup_steps=0):
+    import keras
+
+    return keras.optimizers.Adam(WarmUp(learning_rate, warmup_steps), epsilon=1e-8)
+
+
 def make_state(replicas=1, network=None, learning_rate=1e-3):
     """A fresh state; its network starts from the same weights every time."""
-    distribution = Distribution(replicas)
-    with distribution.scope():
-        network = network or lcss_tf.NETWORKS["MLP"](width=16, depth=2, embedding_features=8)
-        optimizer = make_optimizer(learning_rate, warmup_steps=0)
-    model = ScoreModel(lcss_tf.SDES["VPSDE"](), Moments())
-    model.preconditioning.prepare(model.sde, tf.constant(data(256)))
-    state = TrainState(model, network, optimizer, (2,), distribution)
+    network = network or lcss.networks.MLP(width=16, depth=2, embedding_features=8)
+    score = Score(lcss.sdes.VPSDE(), Moments())
+    score.preconditioning.prepare(score.sde, tf.constant(data(256)))
+    state = TrainState(score, network, (2,), Distribution(replicas))
+    state.attach(adam(learning_rate))
     random = np.random.default_rng(0)
-    for weight, average in zip(state.network.weights, state.ema.network.weights, strict=True):
+    for weight, average in zip(state.network.weights, state.average.weights, strict=True):
         if weight.trainable:
             value = random.normal(size=weight.shape, scale=0.3)
             weight.assign(value)
             average.assign(value)
-    return state, distribution
+    return state, state.distribution
 
 
 def make_step(state, distribution, loss=None, **options):
-    loss = loss or lcss_tf.LOSSES["LCSSLoss"]()
-    return TrainStep(state, loss, distribution, BATCH, seed=0, **options)
+    assert distribution is state.distribution
+    return TrainStep(state, loss or lcss.losses.LCSSLoss(), BATCH, seed=0, **options)
 
 
 def batches(distribution, start=0, count=200):
@@ -68,3 +74,5 @@ def run(state, step, iterator, steps):
 
 def weights(network):
     return np.concatenate([w.numpy().ravel() for w in network.weights])
+
+
