@@ -1,4 +1,4 @@
-"""Against the closed form of a Gaussian's posterior: exact where it must be, and how far else."""
+"""Against a Gaussian's posterior in closed form: exact, or with the documented bias."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_isotropic_data_give_the_exact_posterior(method, noise_std, name):
         pytest.param(TimeTravel(NullSpace(0.5)), marks=pytest.mark.slow),
     ],
 )
-def test_so_do_replacement_and_time_travel(method):
+def test_isotropic_data_with_replacement_and_time_travel(method):
     sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=100)
     x = helpers.draw(method, sampler, helpers.isotropic(0.5), Y)
     mean, covariance = helpers.posterior(helpers.isotropic(0.5), Y, 0.0)
@@ -75,16 +75,18 @@ def test_conjugate_gradients_solve_and_stop():
     np.testing.assert_allclose(
         solve(matrix), np.linalg.solve(matrix, b.numpy()[..., None])[..., 0], rtol=1e-3, atol=1e-4
     )
-    np.testing.assert_array_equal(solve(-matrix), np.zeros((3, 4)))  # no way up is followed
+    np.testing.assert_array_equal(
+        solve(-matrix), np.zeros((3, 4))
+    )  # no direction of negative curvature is followed
 
 
-def share_of_way(method):
-    """How much of the way from the prior's mean of what is hidden to the posterior's is made."""
+def share_of_shift(method):
+    """The shift of the hidden part's mean from the prior's, over that of the posterior."""
     sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=200)
     x = helpers.draw(method, sampler, helpers.correlated(), Y)
     mean, _ = helpers.posterior(helpers.correlated(), Y, 0.0)
-    way = (mean - helpers.MEAN)[2:]
-    return float((x.mean(0) - helpers.MEAN)[2:] @ way / (way @ way))
+    shift = (mean - helpers.MEAN)[2:]
+    return float((x.mean(0) - helpers.MEAN)[2:] @ shift / (shift @ shift))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,6 @@ def share_of_way(method):
     ],
     ids=["replacement", "null_space", "guidance", "travel", "both"],
 )
-def test_of_correlated_data_each_is_as_far_as_the_documentation_says(method, share):
-    """docs/control.md has these figures: what is hidden is told too little by all of them."""
-    assert abs(share_of_way(method) - share) < 0.04
+def test_shift_of_the_hidden_part_is_as_documented_for_correlated_data(method, share):
+    """docs/control.md has these figures: y moves the hidden part too little in all methods."""
+    assert abs(share_of_shift(method) - share) < 0.04

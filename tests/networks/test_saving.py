@@ -147,7 +147,7 @@ class Forgetful(Own):
 
 
 class Unknown(Own):
-    """Keras has not been told of it."""
+    """It is not registered with Keras."""
 
 
 def through_json(network):

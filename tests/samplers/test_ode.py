@@ -137,7 +137,7 @@ def test_bad_tolerances_and_ends_are_refused():
 
 @pytest.mark.parametrize("control", ["sample", "batch"])
 def test_failures_are_named(control):
-    """Examples that meet NaN, or run out of steps, say where; by themselves, others go on."""
+    """NaN and too few steps are reported; with control="sample" the other examples finish."""
     y = tf.constant([[1.0], [2.0]])
 
     def breaks(t, y):
