@@ -7,7 +7,7 @@
     samples = model.sample(1_000)
 
 `ScoreModel` joins an SDE and a network. The registries `SDES`, `NETWORKS`, `LOSSES`, … list the
-parts; ``@lcss.register_sde`` and its siblings add to them. What is used is imported when it is used.
+parts; ``@lcss.register_sde`` and its siblings add to them. Parts are imported on first use.
 """
 
 import importlib

@@ -153,6 +153,8 @@ class ScoreModel:
         self.stop_training = False
         if run.workdir is None:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
+        else:
+            state.description = self.description()
         return (trainer or Trainer()).train(run, callbacks, self)
 
     def _choose_network(self, data: Any) -> bool:
@@ -190,7 +192,6 @@ class ScoreModel:
         """The state for such data."""
         state = self.build(info.shape, seed)
         self.info = info
-        state.description = self.description()
         return state
 
     @property
@@ -458,7 +459,8 @@ class ScoreModel:
             raise CheckpointError(f"{path}: {error}") from error
         except Exception as error:  # a flipped bit can raise almost anything in zipfile
             raise CheckpointError(
-                f"{path} is no model of lcss_tf, or is damaged ({str(error) or type(error).__name__})."
+                f"{path} is no model of lcss_tf, or is damaged "
+                f"({str(error) or type(error).__name__})."
             ) from error
         model = cls.from_description(description, distribution)
         try:

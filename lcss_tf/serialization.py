@@ -51,8 +51,8 @@ def restore(description: dict, registry: Registry) -> Any:
 def _known(registry: Registry, name: str, module: str | None) -> Any:
     if name not in registry:
         raise UsageError(
-            f"The {registry.kind} {name} is not registered. It was defined in {module}: import that "
-            "module first (on the command line --import=…)."
+            f"The {registry.kind} {name} is not registered. It was defined in {module}: import "
+            "that module first (on the command line --import=…)."
         )
     return registry[name]
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import random, xla
-from lcss_tf.layers.normalization import normalised
+from lcss_tf.networks.normalization import normalised
 
 OPTIONS = {
     "ddpmpp": {"dropout": 0.1},

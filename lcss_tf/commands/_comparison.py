@@ -77,8 +77,8 @@ class Comparison:
         strangers = sorted(set(self.sdes) - set(self.losses))
         if strangers or not self.losses:
             raise UsageError(
-                f"Comparison.sdes has keys {strangers} that Comparison.losses has not; the losses are "
-                f"{sorted(self.losses)}."
+                f"Comparison.sdes has keys {strangers} that Comparison.losses has not; the "
+                f"losses are {sorted(self.losses)}."
             )
         if self.seconds < 0 or not all(0 < t <= 1 for t in self.times):
             raise UsageError(
@@ -88,8 +88,8 @@ class Comparison:
         slugs = {slug(name) for name in self.entries}
         if len(slugs) < len(self.entries):
             raise UsageError(
-                f"Comparison.losses: {sorted(self.entries)} become the folders {sorted(slugs)}; use "
-                "names that differ in letters or digits, and seeds that differ."
+                f"Comparison.losses: {sorted(self.entries)} become the folders {sorted(slugs)}; "
+                "use names that differ in letters or digits, and seeds that differ."
             )
 
     @property

@@ -11,7 +11,7 @@ from absl import flags
 
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands.train import build, planned
-from lcss_tf.importers import score_sde
+from lcss_tf.importers import score_sde, torch_file
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.workdir import write_description
@@ -59,7 +59,7 @@ def import_checkpoint(
       ConfigError: the workdir holds checkpoints, or the preconditioning cannot be the file's.
       UsageError: the file is refused, or does not fit the network; nothing is written then.
     """
-    content = score_sde.read_checkpoint(source)
+    content = torch_file.read(source)
     checkpoints = Checkpoints(workdir)
     if checkpoints.paths():
         raise _gin.ConfigError(
@@ -73,7 +73,11 @@ def import_checkpoint(
             f"{type(state.score.preconditioning).__name__} is bound: bind "
             "ScoreModel.preconditioning = 'noise' (its VP and sub-VP models) or 'none' (VE)."
         )
-    state.step = score_sde.fill(content, state.network, state.average, state.optimizer)
+    found = score_sde.checkpoint(content, state.network)
+    score_sde.fill(found, state.network, state.average, state.optimizer)
+    state.step = found.step
+    model.info = arguments["data"].info()
+    state.description = model.description()
     _runs.write_records(workdir, _runs.records(imports))
     write_description(workdir, state.description)
     _runs.write_operative(workdir)

@@ -91,8 +91,8 @@ class DataInfo:
         if raw.shape[1:] != self.shape:
             expected = self.raw_shape if self.raw_shape is not None else self.shape
             raise UsageError(
-                f"Expected examples [N, {', '.join(map(str, expected))}] like those of {self.name}; "
-                f"got an array of shape {np.shape(raw)}."
+                f"Expected examples [N, {', '.join(map(str, expected))}] like those of "
+                f"{self.name}; got an array of shape {np.shape(raw)}."
             )
         return self.scaling.scale(raw)
 

@@ -110,7 +110,7 @@ class Checkpoints:
         """Paths of checkpoints, oldest first.
 
         Args:
-          text: "newest", "best", "all", a step as "4000", or a range: "1000-4000", "1000-", "-4000".
+          text: "newest", "best", "all", a step as "4000", or a range as "1000-4000", "1000-".
 
         Raises:
           CheckpointError: there is none such; the message lists those there are.

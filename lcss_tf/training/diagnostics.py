@@ -55,8 +55,8 @@ class GradientDiagnostics:
     def __init__(self, score, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64):
         if num_draws < 2 or batch_size < 1 or num_buckets < 1:
             raise UsageError(
-                "GradientDiagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; got "
-                f"{num_draws}, {batch_size} and {num_buckets}."
+                "GradientDiagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; "
+                f"got {num_draws}, {batch_size} and {num_buckets}."
             )
         self.batch_size = batch_size
         self._score, self._loss = score, loss

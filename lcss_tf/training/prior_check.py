@@ -23,7 +23,7 @@ _PRIOR_DRAWS = 3  # independent samples of the prior, as large as that of x_T
 
 
 class Gap(NamedTuple):
-    """W₂ between x_T and the prior, in units of the prior's standard deviation, sampling noise removed.
+    """W₂ between x_T and the prior, in units of the prior's standard deviation, without noise.
 
     distance: √(d² − noise²), 0 where the noise is larger.
     noise: the distance of two samples of the prior.
@@ -80,9 +80,9 @@ def check_prior(
     """Compares x_T, simulated from training examples, with the prior.
 
     Sampling starts from the prior and reverses an SDE that ends in p_T: a distance between the
-    two is an error of the samples that no training removes. It is W₂ of one-dimensional distributions,
-    between their quantiles of 0.5 % and 99.5 % and in units of the prior's standard deviation between
-    the same, so that heavy tails neither drown the rest nor raise alarms.
+    two is an error of the samples that no training removes. It is W₂ of one-dimensional
+    distributions, between their quantiles of 0.5 % and 99.5 % and in units of the prior's standard
+    deviation between the same, so that heavy tails neither drown the rest nor raise alarms.
 
     Measured on two moons, a checkerboard and digits: below 0.01 where the prior is right, 0.02
     to 0.03 where it is but Euler–Maruyama's 200 steps are not exact (LogisticSDE as a plain
@@ -160,13 +160,13 @@ def warning_text(result: PriorCheck, sde_name: str, data_name: str) -> str:
     where = "" if result.distance == result.pooled.distance else " along random directions"
     return (
         f"{sde_name} does not end in its prior on {data_name}: the distance between x_T and "
-        f"prior_sample is {result.distance:.3f} of the prior's standard deviation{where} (threshold "
-        f"{result.threshold:g}, sampling noise {result.noise:.3f}, {result.num_examples:,} "
+        f"prior_sample is {result.distance:.3f} of the prior's standard deviation{where} "
+        f"(threshold {result.threshold:g}, sampling noise {result.noise:.3f}, {result.num_examples:,} "
         "examples). Sampling starts from the prior, so samples will be wrong by about as much, "
         "however well the score is learnt. Remedies: more noise by time T (a larger beta_max or "
         "T, or a sigma_max of about the largest distance between two examples), or a "
-        "prior_sample and prior_log_prob that give the distribution of x_T. See prior_check.png in the "
-        "workdir; check_prior.threshold sets what is tolerated."
+        "prior_sample and prior_log_prob that give the distribution of x_T. See prior_check.png "
+        "in the workdir; check_prior.threshold sets what is tolerated."
     )
 
 

@@ -1,5 +1,6 @@
 """What a person sees of the loop: its speed, the means of its reports, and one live line."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,13 +41,11 @@ class Tolerance:
             count = self.failures.get(name, 0)
             self.failures[name] = count + 1
             if count % 100 == 0:
-                try:
+                with contextlib.suppress(Exception):  # stderr itself may be gone
                     logging.warning(
                         "%s failed (%s: %s). Training goes on without it.",
                         name, type(error).__name__, str(error)[:300], exc_info=count == 0,
                     )  # fmt: skip
-                except Exception:  # stderr itself is gone
-                    pass
             return None
 
 

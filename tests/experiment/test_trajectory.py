@@ -73,9 +73,9 @@ def test_frames_have_their_times():
     adaptive = lcss_tf.SAMPLERS["DormandPrince"](spacing=spacing)
     expected = spacing.times(sde, adaptive.end(sde), 7)
     for sampler in (adaptive, NullSpace().control(adaptive, mask)):
-        np.testing.assert_allclose(sampler.frame_times(sde, 7), expected)
+        np.testing.assert_allclose(sampler.trajectory_times(sde, 7), expected)
     steps = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=14, spacing=spacing)
     for sampler in (steps, NullSpace().control(steps, mask)):
-        np.testing.assert_allclose(sampler.frame_times(sde, 7), steps.times(sde)[::2])
+        np.testing.assert_allclose(sampler.trajectory_times(sde, 7), steps.times(sde)[::2])
     with pytest.raises(ValueError, match="15 frames needs as many steps; EulerMaruyama takes 14"):
         steps.sample(lambda x, t: -x, sde, (2, 3), 1, frames=15)

@@ -74,5 +74,3 @@ def run(state, step, iterator, steps):
 
 def weights(network):
     return np.concatenate([w.numpy().ravel() for w in network.weights])
-
-
