@@ -7,7 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK, RunningMoments, check_dtype
-from lcss_tf.data.base import RANKS, Dataset, check_both_splits, check_test_every, held_out
+from lcss_tf.data.base import (
+    RANKS,
+    Dataset,
+    check_both_splits,
+    check_test_every,
+    gather_on_host,
+    held_out,
+)
 from lcss_tf.data.pipeline import Shards, shard_size
 from lcss_tf.data.scaling import DTYPES, Scaling
 from lcss_tf.errors import UsageError
@@ -202,7 +209,7 @@ class InMemory(Dataset):
         """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
         del seed
         Dataset.require(self, split)
-        some = tf.gather(self._scaled[split], tf.cast(indices, tf.int64))
+        some = gather_on_host(self._scaled[split], tf.cast(indices, tf.int64))
         return some if some.dtype == tf.float32 else self.scaling.scale(some)
 
 

@@ -20,6 +20,7 @@ from lcss_tf.data.base import (
     check_both_splits,
     check_policy,
     check_test_every,
+    gather_on_host,
     held_out,
 )
 from lcss_tf.data.files import permission, read_range, why_unreadable
@@ -158,7 +159,7 @@ class Store:
     def gather(self, indices: Tensor) -> Tensor:
         """The raw examples at `indices` (int64 [B]), [B, *shape]; works in graphs."""
         if self._sizes is None:
-            return tf.gather(self._held, indices)
+            return gather_on_host(self._held, indices)
         return tf.map_fn(
             self._read_one,
             indices,

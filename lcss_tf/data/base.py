@@ -329,6 +329,16 @@ class Dataset:
         )
 
 
+def gather_on_host(held: Tensor, indices: Tensor) -> Tensor:
+    """held[indices] on the CPU, where `held` lies; works in graphs.
+
+    Elsewhere TensorFlow would copy all of `held` to the device for each batch, and a GPU gives
+    zeros for an index out of range where a CPU raises.
+    """
+    with tf.device("CPU:0"):
+        return tf.gather(held, indices)
+
+
 def held_out(count: int, test_every: int) -> dict[str, Array]:
     """{"train": indices, "test": indices} of `count` examples in their fixed order.
 
@@ -370,5 +380,6 @@ __all__ = [
     "check_both_splits",
     "check_policy",
     "check_test_every",
+    "gather_on_host",
     "held_out",
 ]

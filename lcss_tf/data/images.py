@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from lcss_tf.data import hashing
-from lcss_tf.data.base import Dataset, check_policy
+from lcss_tf.data.base import Dataset, check_policy, gather_on_host
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, decode_checked
 from lcss_tf.data.files import MISSING, NOT_PERMITTED
 from lcss_tf.data.pipeline import progress_bar
@@ -124,7 +124,7 @@ class MemoryImages(ImageDataset):
     def stored(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The images at `indices`; see `ImageDataset.stored`."""
         del seed
-        return tf.gather(self._open(split)[0], indices)
+        return gather_on_host(self._open(split)[0], indices)
 
     def labels(self, split: str = "train") -> Array | None:
         """The classes of the images, int64 [N], or None."""
@@ -204,7 +204,7 @@ class EncodedImages(ImageDataset):
         del seed
         self._fill_cache(split)
         if split in self._cache:
-            return tf.gather(self._cache[split], indices)
+            return gather_on_host(self._cache[split], indices)
         return self._read(split, indices, tf.fill(tf.shape(indices), False))
 
     def flipped(self, indices: Tensor, split: str, seed: int, flips: Tensor) -> Tensor:

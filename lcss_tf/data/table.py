@@ -13,6 +13,7 @@ from lcss_tf.data.base import (
     check_both_splits,
     check_policy,
     check_test_every,
+    gather_on_host,
     held_out,
 )
 from lcss_tf.data.files import permission
@@ -186,7 +187,7 @@ class Table(Dataset):
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The rows at `indices`, standardised; see `Dataset.examples`."""
         del seed
-        return tf.gather(self._open()[split], indices)
+        return gather_on_host(self._open()[split], indices)
 
 
 def _number(text):

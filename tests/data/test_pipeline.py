@@ -176,7 +176,15 @@ def test_a_bad_file_in_a_later_batch_is_named(tmp_path):
 COUNT, BATCH, SEED = 21, 6, 4
 
 
-@pytest.fixture(params=["folder", "cached folder", "archive", "records", "arrays"])
+@pytest.fixture(
+    params=[
+        "folder",
+        "cached folder",
+        pytest.param("archive", marks=pytest.mark.slow),  # read by offset, as records are
+        "records",
+        "arrays",
+    ]
+)
 def data(request, tmp_path):
     """Twenty examples for training, example k of the number k."""
     if request.param == "arrays":
