@@ -163,10 +163,10 @@ def warning_text(result: PriorCheck, sde_name: str, data_name: str) -> str:
         f"prior_sample is {result.distance:.3f} of the prior's standard deviation{where} "
         f"(threshold {result.threshold:g}, sampling noise {result.noise:.3f}, "
         f"{result.num_examples:,} examples). Sampling starts from the prior, so samples will be "
-        "wrong by about as much, however well the score is learnt. Remedies: more noise by time T (a larger beta_max or "
-        "T, or a sigma_max of about the largest distance between two examples), or a "
-        "prior_sample and prior_log_prob that give the distribution of x_T. See prior_check.png "
-        "in the workdir; check_prior.threshold sets what is tolerated."
+        "wrong by about as much, however well the score is learnt. Remedies: more noise by time T "
+        "(a larger beta_max or T, or a sigma_max of about the largest distance between two "
+        "examples), or a prior_sample and prior_log_prob that give the distribution of x_T. See "
+        "prior_check.png in the workdir; check_prior.threshold sets what is tolerated."
     )
 
 
