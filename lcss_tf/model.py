@@ -408,6 +408,20 @@ class ScoreModel:
         kept = {k: v for k, v in arrays.items() if not k.startswith("optimizer/")}
         return files.write_arrays(path, kept)
 
+    def save_weights(self, path: str | Path, overwrite: bool = True) -> Path:
+        """As `save`: the file describes the model too. For ``keras.callbacks.ModelCheckpoint``."""
+        return self.save(path, overwrite)
+
+    def get_weights(self) -> list[Array]:
+        """The weights and their average, as arrays. For ``keras.callbacks.EarlyStopping``."""
+        return [w.numpy() for w in (*self.state.network.weights, *self.state.average.weights)]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Takes what `get_weights` returned."""
+        variables = (*self.state.network.weights, *self.state.average.weights)
+        for variable, value in zip(variables, weights, strict=True):
+            variable.assign(value)
+
     @classmethod
     def load(
         cls, path: str | Path, checkpoint: str = "newest", distribution: Distribution | None = None
