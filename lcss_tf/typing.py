@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
 Tensor: TypeAlias = Any  # tf.Tensor, or what converts to one; TensorFlow ships no usable stubs
 Array: TypeAlias = np.ndarray
 Seed: TypeAlias = Any  # an int, or an int32 tensor [2] or [3]; see `lcss_tf.random`
 Shape: TypeAlias = Sequence[int]
+OpenShape: TypeAlias = Sequence[Any]  # of ints, and None where a size is open, as Keras builds on
+Numbers: TypeAlias = Sequence[float] | Array
 Network: TypeAlias = Callable[..., Any]  # network(x, cond) -> [B, ...]; usually a keras.Model
 
 
@@ -66,18 +67,44 @@ class DatasetLike(Protocol):
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None where they are endless."""
 
-    def examples(self, indices: Any, split: str = "train", seed: int = 0) -> tf.Tensor:
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`, scaled, float32 [B, *shape]."""
+
+    def some_examples(self, count: int, split: str = "train", seed: int = 0) -> Tensor:
+        """`count` examples spread evenly over a split, scaled, float32 [n, *shape]."""
+
+    def labels(self, split: str = "train") -> Array | None:
+        """The classes of a split, int64 [size]; None if there are none."""
+
+    def require(self, split: str = "train") -> None:
+        """Raises at once if a split cannot be read."""
+
+    def info(self) -> Any:
+        """The `lcss_tf.data.DataInfo`."""
 
 
 class OperatorLike(Protocol):
-    """A linear operator A of an inverse problem y = A x + noise."""
+    """A linear operator A of an inverse problem y = A x + noise, with A Aᵀ = γ I."""
+
+    selects: bool
+
+    def check(self, y: Tensor, shape: Shape) -> None:
+        """Raises UsageError unless y [B, ...] are observations of examples of `shape`."""
+
+    def gain(self, shape: Shape) -> float:
+        """γ, for examples of `shape`."""
 
     def apply(self, x: Tensor) -> Tensor:
         """A x."""
 
+    def transpose(self, y: Tensor, shape: Shape) -> Tensor:
+        """Aᵀ y, of shape [B, *shape]."""
+
     def pseudo_inverse(self, y: Tensor, shape: Shape) -> Tensor:
-        """A⁺ y, of `shape` [B, ...]."""
+        """A⁺ y, of shape [B, *shape]."""
+
+    def project(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + A⁺ (y − A x), of the shape of x."""
 
 
 __all__ = [
@@ -85,6 +112,8 @@ __all__ = [
     "DatasetLike",
     "LossLike",
     "Network",
+    "Numbers",
+    "OpenShape",
     "OperatorLike",
     "SDELike",
     "SamplerLike",
