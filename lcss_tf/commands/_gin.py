@@ -45,10 +45,10 @@ class ConfigError(UsageError):
 
 
 # The commands with bindings of their own. `load` imports them all, so that one file serves all.
-_COMMANDS = ("_benchmark", "_benchmark_more", "_comparison", "_likelihood", "evaluate", "inpainting",
-             "quality")  # fmt: skip
-_OWN = ["fit", "sample", "posterior", "Benchmark", "InputBenchmark", "Comparison", "likelihood"]
-_OWN += ["Evaluation", "inpainting", "NFESweep"]
+_COMMANDS = ("_benchmark", "_benchmark_more", "_comparison", "_likelihood")
+_COMMANDS += ("evaluate", "inpainting", "quality")
+_OWN = ["fit", "sample", "posterior", "Benchmark", "InputBenchmark", "Comparison", "Evaluation"]
+_OWN += ["held_out_likelihood", "inpainting", "NFESweep"]
 
 
 def _bound(
@@ -155,8 +155,8 @@ RENAMED = {
     "diagnostics": "GradientDiagnostics",
     "restore": "posterior",
     "filling_error": "inpainting",
-    "evaluate_likelihood.probes": "likelihood.num_probes",
-    "evaluate_likelihood": "likelihood",
+    "evaluate_likelihood.probes": "held_out_likelihood.num_probes",
+    "evaluate_likelihood": "held_out_likelihood",
     "evaluate.poll_seconds": "Evaluation.poll_s",
     "evaluate": "Evaluation",
     "compare": "Comparison",
@@ -207,7 +207,7 @@ def load(
     with _quiet(), _searching([path.parent] if path else []):
         try:
             gin.parse_config_files_and_bindings([str(path)] if path else [], list(bindings))
-        except (ValueError, SyntaxError, TypeError) as error:
+        except (ValueError, SyntaxError, TypeError, KeyError) as error:  # KeyError: ambiguous
             text = "\n".join([path.read_text() if path else "", *bindings])
             raise ConfigError(f"{error}{_hint(str(error), text)}") from error
         except OSError as error:
