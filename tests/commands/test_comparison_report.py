@@ -29,7 +29,7 @@ def runs(tmp_path_factory):
     paths = []
     for name, loss, which in (("a<i>", "LCSSLoss", "all"), ("b", "DSMLoss", "newest")):
         bindings = [
-            f"train.loss = @losses.{loss}()", "evaluate.metric = @metrics.SlicedWasserstein()",
+            f"fit.loss = @losses.{loss}()", "evaluate.metric = @metrics.SlicedWasserstein()",
             "SlicedWasserstein.num_samples = 256", "sample.batch_size = 256",
             "evaluate.report = False",
         ]  # fmt: skip
@@ -54,8 +54,8 @@ def test_the_report_of_two_runs(runs, tmp_path):
     assert "a&lt;i&gt;" in text
     assert "<i>" not in text
     assert "sliced_wasserstein_256" in text
-    assert "train.loss" in text, "what differs is listed"
-    assert "train.batch_size" not in text, "what is equal is not"
+    assert "fit.loss" in text, "what differs is listed"
+    assert "fit.batch_size" not in text, "what is equal is not"
 
 
 @pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.MISSING)
@@ -116,7 +116,7 @@ def test_tables_over_seeds(tmp_path):
 
 
 def test_a_contest_over_seeds_trains_each_loss_with_each():
-    config.load(ROOT / "tests/small_compare.gin", ["compare.seeds = (3, 4)"])
+    config.load(ROOT / "tests/small_compare.gin", ["Comparison.seeds = (3, 4)"])
     contest = Contest()
     contest.check()
     assert list(contest.entries) == [

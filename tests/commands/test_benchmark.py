@@ -42,9 +42,9 @@ def test_products_and_convolutions_are_counted_as_on_paper():
 @pytest.mark.slow
 def test_the_command_writes_a_table_and_json(tmp_path):
     bindings = (
-        "train.network = @networks.MLP()", "MLP.width = 8", "MLP.depth = 1",
-        "train.data = @datasets.TwoMoons()", "benchmark.rounds = 2", "benchmark.runs = 1",
-        "score.preconditioning = 'moments'", "benchmark.losses = {'DSM': @losses.DSMLoss()}",
+        "ScoreModel.network = @networks.MLP()", "MLP.width = 8", "MLP.depth = 1",
+        "fit.data = @datasets.TwoMoons()", "benchmark.rounds = 2", "benchmark.runs = 1",
+        "ScoreModel.preconditioning = 'moments'", "benchmark.losses = {'DSM': @losses.DSMLoss()}",
         "NCSNpp.dropout = 0.0", "benchmark.modes = ('auto', 'graph')",
     )  # fmt: skip
     done = subprocess.run(

@@ -123,18 +123,18 @@ def test_it_goes_on_where_it_stopped(workdir):
 
 
 def test_a_loss_that_cannot_train_is_refused_before_any_work(tmp_path):
-    binding = "--gin_bindings=compare.sdes={'DSM': @sdes.PearsonSDE()}"
+    binding = "--gin_bindings=Comparison.sdes={'DSM': @sdes.PearsonSDE()}"
     printed = run(
         "--gin_file=tests/small_compare.gin", f"--workdir={tmp_path / 'no'}", binding, ok=False
     )
-    assert "compare.losses['DSM']: DSMLoss needs a closed-form transition kernel" in printed
+    assert "Comparison.losses['DSM']: DSMLoss needs a closed-form transition kernel" in printed
     assert "PearsonSDE has none: use LCSSLoss" in printed
     assert not (tmp_path / "no").exists()
 
 
 def test_impossible_contests_are_refused():
     loss = lcss_tf.LOSSES["DSMLoss"]()
-    with pytest.raises(ValueError, match="'B'.*compare.losses has not"):
+    with pytest.raises(ValueError, match="'B'.*Comparison.losses has not"):
         Contest({"A": loss}, 1.0, sdes={"B": None})
     with pytest.raises(ValueError, match="differ in letters"):
         Contest({"A b": loss, "a-b": loss}, 1.0)

@@ -19,7 +19,7 @@ LIMITS = {
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_shipped_comparison_meets_its_figures(name, tmp_path):
     """The default loss in 2,000 steps; the README's figures are of 4,000."""
-    bindings = ["train.total_steps = 2_000", "compare.seconds = 0.0", "compare.sample_repeats = 2"]
+    bindings = ["fit.steps = 2_000", "Comparison.seconds = 0.0", "Comparison.sample_repeats = 2"]
     config.load(config.PROJECT_GIN / f"compare_{name}.gin", bindings)
     config.claim_workdir(tmp_path)
     run_entry(tmp_path, "LCSS")

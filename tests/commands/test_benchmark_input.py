@@ -26,7 +26,7 @@ def test_it_measures_the_pipeline_and_the_bare_decoder(tmp_path):
 def test_it_measures_an_experiment_s_own_input():
     config.load(
         ROOT / "gin/lcss_table.gin",
-        ["train.batch_size = 32", "Table.path = 'sklearn:breast_cancer'"],
+        ["fit.batch_size = 32", "Table.path = 'sklearn:breast_cancer'"],
     )
     figures = own_input(seconds=0.2, rounds=3)
     assert figures["batch_size"] == 32
