@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import gin
+import numpy as np
 
 from lcss_tf import files
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
 from lcss_tf.model import ScoreModel
+from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
 from lcss_tf.training.workdir import MODEL
 
 _CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
@@ -126,10 +128,29 @@ def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> lis
 def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
     """The model of a run whose configuration is loaded, on the devices that it binds.
 
-    Of several workers all load what the chief finds newest.
+    Of several workers all load what the chief finds, not what is newest a moment later.
     """
     distribution = _gin.Distribution()
-    return ScoreModel.load(workdir, checkpoint, distribution)
+    if distribution.num_workers == 1:
+        return ScoreModel.load(workdir, checkpoint, distribution)
+    checkpoints = Checkpoints(workdir)
+    found = _readable(checkpoints, checkpoint) if distribution.is_chief else None
+    told = np.int64(-1 if found is None else step_of(found) or 0)
+    step = int(distribution.from_chief([told])[0])
+    if step < 0:
+        raise CheckpointError(f"{workdir} has no checkpoint that the chief can read.")
+    return ScoreModel.load(checkpoints.at(step), distribution=distribution)
+
+
+def _readable(checkpoints: Checkpoints, text: str) -> Path | None:
+    chosen = checkpoints.paths() if text == "newest" else checkpoints.chosen(text)
+    for path in reversed(chosen):
+        try:
+            read_meta(path)
+            return path
+        except Exception:  # a flipped bit can raise almost anything in zipfile
+            continue
+    return None
 
 
 def recorded(workdir: str | Path) -> dict[str, Any]:

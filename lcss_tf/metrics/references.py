@@ -177,5 +177,5 @@ def _compare(path: Path, stored: dict[str, Any], expected: dict[str, Any]) -> No
         raise ReferenceMismatchError(
             f"{path} holds statistics of something else:\n"
             + "\n".join(differing)
-            + "\nRemove the file to have it computed again, or leave references.path unset."
+            + "\nRemove the file to have it computed again, or leave References.path unset."
         )

@@ -99,3 +99,28 @@ def test_a_trajectory_is_written(tmp_path, described, frames):
 def test_a_trajectory_of_other_data_is_refused():
     with pytest.raises(ValueError, match=r"x has the shape \(7,\)"):
         by_kind.check_trajectory(info((7,), "vector"))
+
+
+def test_what_the_pictures_want():
+    """As many images, more points; real examples beside all that is no image and no vector."""
+    kinds = {described.kind: described for described, _ in CASES}
+    wanted = {kind: by_kind.num_samples(described, 10) for kind, described in kinds.items()}
+    assert wanted == {"signal": 10, "volume": 10, "image": 10, "table": 320, "vector": 320}
+    beside = {kind for kind, described in kinds.items() if by_kind.shows_data(described)}
+    assert beside == {"signal", "volume", "table"}
+
+
+def test_the_main_view_is_the_first():
+    for described, names in (CASES[0], CASES[5], CASES[8]):
+        samples = RANDOM.normal(size=(9, *described.shape))
+        picture = by_kind.main_view(samples, described)
+        if names:
+            np.testing.assert_array_equal(picture, views(samples, described)[names[0]])
+        else:
+            assert picture is None
+
+
+def test_vectors_lie_over_their_density():
+    plane, samples = info((2,), "vector"), RANDOM.normal(size=(9, 2))
+    over = views(samples, plane, log_density=lambda x: -np.sum(x**2, axis=1))["points"]
+    assert over.mean() < views(samples, plane)["points"].mean()
