@@ -11,7 +11,7 @@ al. 2022), written for the score:
 with S_0 = −c_skip(t) (x − m_t) where x_t given x_0 is Gaussian.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,7 @@ class Score:
       preconditioning: an object of `PRECONDITIONINGS`.
     """
 
-    def __init__(self, sde: Any, preconditioning: Callable[..., Tensor]) -> None:
+    def __init__(self, sde: Any, preconditioning: Any) -> None:
         self.sde = sde
         self.preconditioning = preconditioning
 

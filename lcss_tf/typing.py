@@ -3,7 +3,7 @@
 Shapes are written as in the documentation: B examples, x of shape [B, ...], t of shape [B].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ Seed: TypeAlias = Any  # an int, or an int32 tensor [2] or [3]; see `lcss_tf.ran
 Shape: TypeAlias = Sequence[int]
 OpenShape: TypeAlias = Sequence[Any]  # of ints, and None where a size is open, as Keras builds on
 Numbers: TypeAlias = Sequence[float] | Array
-Network: TypeAlias = Callable[..., Any]  # network(x, cond) -> [B, ...]; usually a keras.Model
+Network: TypeAlias = Any  # a keras.Model, called as network(x, cond) -> [B, ...]; see `networks`
 
 
 class ScoreFn(Protocol):
@@ -43,11 +43,18 @@ class SDELike(Protocol):
 class LossLike(Protocol):
     """A score-matching loss."""
 
+    differentiates_score: bool
+
     def check(self, sde: Any) -> None:
         """Raises UsageError if the loss cannot train on the SDE."""
 
     def per_example(self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
-        """The weighted loss of each example, [B]."""
+        """The loss of each example before weighting, [B]."""
+
+    def __call__(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, seed: Seed, global_batch: int | None = None
+    ) -> Any:
+        """Draws times, evaluates, weights and reduces: `LossValues`."""
 
 
 class SamplerLike(Protocol):
@@ -67,20 +74,23 @@ class DatasetLike(Protocol):
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None where they are endless."""
 
-    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+    def examples(self, indices: Any, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`, scaled, float32 [B, *shape]."""
 
     def some_examples(self, count: int, split: str = "train", seed: int = 0) -> Tensor:
-        """`count` examples spread evenly over a split, scaled, float32 [n, *shape]."""
+        """`count` examples spread over a split, scaled."""
 
-    def labels(self, split: str = "train") -> Array | None:
-        """The classes of a split, int64 [size]; None if there are none."""
+    def spread_indices(self, count: int, split: str = "train") -> Array:
+        """The indices of `some_examples`."""
 
     def require(self, split: str = "train") -> None:
         """Raises at once if a split cannot be read."""
 
+    def class_labels(self, num_classes: int, split: str = "train") -> Array:
+        """The labels of a split, checked against a network's classes."""
+
     def info(self) -> Any:
-        """The `lcss_tf.data.DataInfo`."""
+        """The `DataInfo`."""
 
 
 class OperatorLike(Protocol):

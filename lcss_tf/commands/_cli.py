@@ -95,8 +95,8 @@ def exit_status() -> Iterator[list[int]]:
 
 def _own_part(error: BaseException) -> str | None:
     """Where a user's own code is innermost in the traceback: file, line and function."""
-    libraries = (f"{_PROJECT}{os.sep}", "site-packages", "dist-packages")
-    libraries += (f"{os.sep}lib{os.sep}python",)
+    python = f"{os.sep}lib{os.sep}python"
+    libraries = (f"{_PROJECT}{os.sep}", "site-packages", "dist-packages", python)
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

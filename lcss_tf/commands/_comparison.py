@@ -62,10 +62,10 @@ class Comparison:
 
     losses: dict = gin.REQUIRED
     seconds: float = gin.REQUIRED
-    sdes: dict = None
+    sdes: Any = None
     times: tuple = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-    metric: object = None
-    samplers: dict = None
+    metric: Any = None
+    samplers: Any = None
     sample_repeats: int = 1
     curve_points: int = 8
     metrics: tuple = ()
@@ -224,6 +224,8 @@ class _Budgets(Periodic):
     def begin(self, run: Run) -> None:
         """See `Periodic`."""
         super().begin(run)
+        self._checkpoints: Any = run.checkpoints
+        self._directory: Any = run.workdir
         step = self._last_step = run.state.step
         if step:
             self.record.update(self._recorded(step))
@@ -235,7 +237,7 @@ class _Budgets(Periodic):
             self._trained.stop_training = True
 
     def _recorded(self, step: int) -> dict[str, Any]:
-        path = self.run.workdir / _PROGRESS
+        path = self.self._directory / _PROGRESS
         record = (files.read_json(path) or {}).get(str(step))
         if record is None:
             raise UsageError(
@@ -274,7 +276,7 @@ class _Budgets(Periodic):
         self._bar.update(fraction - self._bar.n)
         self._evaluate_if_due(step)
         if record["seconds"] - self._saved_s > _SAVE_S:
-            self.run.checkpoints.save(self.run.state)
+            self._checkpoints.save(self.run.state)
             self._saved_s = record["seconds"]
         if self._done():
             self._trained.stop_training = True
@@ -305,7 +307,7 @@ class _Budgets(Periodic):
         return self.record["seconds"] / budget if budget else 1.0
 
     def _evaluate_if_due(self, step: int) -> None:
-        record, directory = self.record, self.run.workdir
+        record, directory = self.record, self._directory
         reached = {"steps": step >= self._steps, "seconds": self._share() >= 1.0}
         new = [n for n, is_reached in reached.items() if is_reached and n not in record["budgets"]]
         done = len(record["curve"])
@@ -324,7 +326,7 @@ class _Budgets(Periodic):
                 record["budgets"][name] = place | values | samples
                 for sampler, picture in pictures.items():
                     plots.write_png(directory / f"equal_{name}_{slug(sampler)}.png", picture)
-            self.run.checkpoints.save(self.run.state, patient=True)
+            self._checkpoints.save(self.run.state, patient=True)
         self._memory.restart()  # the evaluator's memory is not the loss's
 
 

@@ -45,8 +45,10 @@ class ConfigError(UsageError):
 
 
 # The commands with bindings of their own. `load` imports them all, so that one file serves all.
-_COMMANDS = ("_benchmark", "_benchmark_more", "_comparison", "_likelihood")
-_COMMANDS += ("evaluate", "inpainting", "quality")
+_COMMANDS = (
+    "_benchmark", "_benchmark_more", "_comparison", "_likelihood", "evaluate", "inpainting",
+    "quality",
+)  # fmt: skip
 _OWN = ["fit", "sample", "posterior", "Benchmark", "InputBenchmark", "Comparison", "Evaluation"]
 _OWN += ["held_out_likelihood", "inpainting", "NFESweep"]
 
@@ -309,7 +311,9 @@ def _hint(message: str, text: str) -> str:
     if renamed(message):
         lines = dict.fromkeys([*renamed(message), *renamed(text)])
         return "".join(f"\n  {line}" for line in lines)
-    return _known_names(unknown[1]) if unknown else _known_parameters(*no_parameter.groups())
+    if no_parameter and not unknown:
+        return _known_parameters(*no_parameter.groups())
+    return _known_names(unknown[1]) if unknown else ""
 
 
 def _known_names(found: str) -> str:

@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ class _Results:
             except (KeyError, TypeError):
                 pass  # nothing of ours: made anew
 
-    def append(self, log_prob: Sequence[float], nats: Sequence[float], nfe: Any) -> None:
+    def append(self, log_prob: Any, nats: Any, nfe: Any) -> None:
         """A batch's log p, normalised and in the data's units, and the NFE of each."""
         self.log_prob += [float(value) for value in log_prob]
         self.nats += [float(value) for value in nats]
@@ -149,9 +148,9 @@ def _figures(results: _Results, data: Any) -> dict[str, Any]:
     """The mean and its standard error, which the examples' own probes and noise enter too."""
     if data.kind == "image" and data.scaling.levels is not None:
         name = "bits_per_dim"
-        values = bits_per_dim(np.float64(results.log_prob), data.scaling, data.shape)
+        values = bits_per_dim(np.asarray(results.log_prob, np.float64), data.scaling, data.shape)
     else:
-        name, values = "nats", np.float64(results.nats)
+        name, values = "nats", np.asarray(results.nats, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return {name: float(values.mean()), "standard_error": float(error), "examples": len(values)}
 
