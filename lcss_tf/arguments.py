@@ -28,7 +28,8 @@ class Recorded:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            cls.__init__ = _recording(vars(cls)["__init__"], cls.shared_options)
+            recording = _recording(vars(cls)["__init__"], cls.shared_options)
+            cls.__init__ = recording  # type: ignore[method-assign]  # the wrapped constructor
 
     def apply_shared_options(self, **options: Any) -> dict[str, Any]:
         """Takes the values of the shared options, None where not given; returns those in use."""
@@ -39,7 +40,7 @@ class Recorded:
         return dict(vars(self).get("_arguments", {}))
 
 
-def _recording(constructor: Callable, shared: tuple[str, ...]) -> Callable:
+def _recording(constructor: Callable[..., None], shared: tuple[str, ...]) -> Any:
     """The constructor, which also records its arguments and takes the shared options."""
     signature = inspect.signature(constructor)
     parameters = list(signature.parameters.values())
@@ -48,8 +49,7 @@ def _recording(constructor: Callable, shared: tuple[str, ...]) -> Callable:
     added = () if takes_any else tuple(n for n in shared if n not in signature.parameters)
     keyword = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in added]
 
-    @functools.wraps(constructor)
-    def construct(self, *args, **kwargs):
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
         options = {name: kwargs.pop(name, None) for name in added}
         outermost = "_arguments" not in vars(self)  # a base's constructor, called by ours, is not
         if outermost:
@@ -61,10 +61,11 @@ def _recording(constructor: Callable, shared: tuple[str, ...]) -> Callable:
             given = {name: self._arguments.get(name, options.get(name)) for name in shared}
             self._arguments |= self.apply_shared_options(**given)
 
+    recording: Any = functools.update_wrapper(construct, constructor)
     # gin follows __wrapped__ to the author's own signature, which lacks the shared options.
-    del construct.__wrapped__
-    construct.__signature__ = signature.replace(parameters=[*parameters, *keyword])
-    return construct
+    del recording.__wrapped__
+    recording.__signature__ = signature.replace(parameters=[*parameters, *keyword])
+    return recording
 
 
 def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:

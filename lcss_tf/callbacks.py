@@ -82,7 +82,8 @@ class Pictures(Periodic):
 
     def _scores(self) -> dict[str, Any]:
         """The score of the plane at three times, over the true density."""
-        state, log_density, pictures = self.run.state, self.run.data.log_density, {}
+        state, pictures = self.run.state, {}
+        log_density = getattr(self.run.data, "log_density", None)
         score_fn = state.score.score_fn(state.average)
         points = plots.grid_points()
         for t in _SCORE_TIMES:

@@ -38,6 +38,7 @@ from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 FORMAT = 1
 _EXACT_UP_TO = 64  # dimensions up to which `log_prob` takes the exact divergence by default
 _PROBES = 8
+_NO_DATA = "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
 
 
 class ScoreModel:
@@ -61,7 +62,6 @@ class ScoreModel:
 
     Attributes:
       network, sde, preconditioning: as above.
-      info: the `DataInfo` of what it was trained on; None before `fit`.
       stop_training: set it in a Keras callback to end `fit`.
     """
 
@@ -79,7 +79,7 @@ class ScoreModel:
             preconditioning = PRECONDITIONINGS[preconditioning]()
         self.preconditioning = preconditioning
         self.ema_decay = ema_decay
-        self.info: DataInfo | None = None
+        self._info: DataInfo | None = None
         self.stop_training = False
         self._distribution = distribution
         self._state: TrainState | None = None
@@ -191,8 +191,23 @@ class ScoreModel:
     def _prepare(self, info: DataInfo, seed: int = 0) -> TrainState:
         """The state for such data."""
         state = self.build(info.shape, seed)
-        self.info = info
+        self._info = info
         return state
+
+    @property
+    def info(self) -> DataInfo:
+        """What there is to know of the data that it was trained on.
+
+        Raises:
+          UsageError: the model has not been fitted or loaded.
+        """
+        if self._info is None:
+            raise UsageError(_NO_DATA)
+        return self._info
+
+    @info.setter
+    def info(self, info: DataInfo) -> None:
+        self._info = info
 
     @property
     def distribution(self) -> Distribution:
@@ -209,9 +224,7 @@ class ScoreModel:
           UsageError: the model has not been fitted or loaded.
         """
         if self._state is None:
-            raise UsageError(
-                "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
-            )
+            raise UsageError(_NO_DATA)
         return self._state
 
     @property
@@ -242,12 +255,10 @@ class ScoreModel:
 
     def normalise(self, x: Any) -> Any:
         """Examples [B, ...] in the data's units as the network sees them, float32."""
-        self.state  # noqa: B018  raises before training
         return self.info.scale(x)
 
     def denormalise(self, x: Any) -> Array:
         """The inverse of `normalise`: in the units, shape and dtype of the data."""
-        self.state  # noqa: B018
         return self.info.unscale(x)
 
     def sample(
@@ -387,7 +398,7 @@ class ScoreModel:
             "sde": serialization.describe(self.sde, SDES),
             "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
             "ema_decay": self.ema_decay,
-            "data": self.info.to_dict() if self.info else None,
+            "data": self._info.to_dict() if self._info else None,
         }
 
     def save(self, path: str | Path, overwrite: bool = True) -> Path:
@@ -523,7 +534,7 @@ class ScoreModel:
             f"  SDE              {type(self.sde).__name__}",
             f"  preconditioning  {type(self.preconditioning).__name__}",
         ]
-        if self.info is not None:
+        if self._info is not None:
             shape = "×".join(map(str, self.info.shape))
             lines.append(f"  data             {self.info.name}: {self.info.kind}, {shape}")
         return "\n".join(lines)
@@ -546,7 +557,6 @@ class Posterior:
         self, model: ScoreModel, y: Any, operator: Any, noise_std: float, method: Any, options: dict
     ) -> None:
         self._model = model
-        model.state  # noqa: B018  raises before training
         y = np.asarray(y)
         y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
         self._y = np.asarray(model.info.scaling.scale(y))

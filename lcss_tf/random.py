@@ -1,12 +1,12 @@
 """Stateless random numbers that do not know how many replicas there are.
 
 A **seed** is an integer tensor of shape [2], as ``tf.random.stateless_*`` take
-it; a Python int works too. A seed of shape [3] carries in its third place the
-**row**: the index, in the global batch, of the first example drawn for. Every
-draw of shape [B, ...] then equals rows ``row .. row + B - 1`` of what a single
-device would have drawn for the whole batch: number j of example i is a hash of
-(seed, i, j). So one replica and eight see the same noise, and no replica draws
-more than its share.
+it; a Python int works too. A seed of shape [3] also holds the **row**: the
+index in the global batch of the first example of this draw. Every draw of shape
+[B, ...] then equals rows ``row .. row + B - 1`` of what a single device would
+have drawn for the whole batch: number j of example i is a hash of (seed, i, j).
+So one replica and eight see the same noise, and no replica draws more than its
+share.
 
 The hash is Threefry (Salmon et al. 2011), elementwise, so that XLA fuses it with
 what the numbers are for. Its own Philox runs in one thread on CPUs, at some 200 ns a
@@ -17,19 +17,22 @@ Use `plain` to hand a seed to ``tf.random.stateless_*`` directly.
 
 import math
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf import xla
 from lcss_tf.errors import UsageError
+from lcss_tf.typing import Seed, Shape, Tensor
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _FOLD = 0xFFFFFFFF  # the counter's second word where a seed is made; no row is as large
 
 
-def threefry(key, counter):
+def threefry(key: Sequence[Tensor], counter: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Threefry2x32 with 20 rounds: two uint32 tensors from two, under a key of two.
 
     Args:
@@ -47,20 +50,20 @@ def threefry(key, counter):
     return x, y
 
 
-def _word(value):
+def _word(value: int) -> Tensor:
     return tf.constant(value, tf.uint32)
 
 
-def _rotated(x, bits):
+def _rotated(x: Tensor, bits: int) -> Tensor:
     left = tf.bitwise.left_shift(x, _word(bits))
     return left | tf.bitwise.right_shift(x, _word(32 - bits))
 
 
-def as_seed(seed):
+def as_seed(seed: Seed) -> Tensor:
     """An int, a pair, a triple or a tensor as an int32 seed of shape [2] or [3].
 
     Raises:
-      ValueError: the shape is neither [], [2] nor [3].
+      UsageError: the shape is neither [], [2] nor [3].
     """
     seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
     if seed.shape == ():
@@ -72,33 +75,33 @@ def as_seed(seed):
     return seed
 
 
-def at_row(seed, row):
+def at_row(seed: Seed, row: int | Tensor) -> Tensor:
     """The seed for the part of a global batch that begins at example `row`."""
     return tf.concat([as_seed(seed)[:2], tf.reshape(tf.cast(row, tf.int32), [1])], axis=0)
 
 
-def fold_in(seed, data):
+def fold_in(seed: Seed, data: int | str | Tensor) -> Tensor:
     """A seed for a sub-stream: `data` is an int (or integer tensor) or a name.
 
     The row is kept. Equal in and outside XLA (TF's own fold_in is not).
     """
-    if hasattr(data, "encode"):  # a name
+    if isinstance(data, str):
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
     return _folded(as_seed(seed), tf.cast(data, tf.int32))
 
 
 @xla.piece
-def _folded(seed, data):
+def _folded(seed: Tensor, data: Tensor) -> Tensor:
     counter = tf.bitcast(data, tf.uint32), _word(_FOLD)
     mixed = tf.bitcast(tf.stack(threefry(_key(seed), counter)), tf.int32)
     return tf.concat([mixed, seed[2:]], axis=0)
 
 
-def _key(seed):
+def _key(seed: Tensor) -> list[Tensor]:
     return tf.unstack(tf.bitcast(seed[:2], tf.uint32))
 
 
-def seed_for(seed, *path):
+def seed_for(seed: Seed, *path: int | str | Tensor) -> Tensor:
     """The seed at a path of ints and names, e.g. ``seed_for(0, step, "noise")``."""
     seed = as_seed(seed)
     for part in path:
@@ -106,18 +109,18 @@ def seed_for(seed, *path):
     return seed
 
 
-def split(seed, count):
+def split(seed: Seed, count: int) -> list[Tensor]:
     """`count` independent seeds, with the same row."""
     return [fold_in(seed, i) for i in range(count)]
 
 
-def plain(seed):
+def plain(seed: Seed) -> Tensor:
     """The seed as [2], the row folded in: for ``tf.random.stateless_*``."""
     seed = as_seed(seed)
     return seed if seed.shape == (2,) else fold_in(seed[:2], seed[2])
 
 
-def _words(seed, shape):
+def _words(seed: Tensor, shape: Shape) -> tuple[Tensor, ...]:
     """Two independent random words for every place of `shape` [B, ...], each uint32.
 
     Example i of the global batch has the counters (j, i), j over the example's places.
@@ -130,35 +133,35 @@ def _words(seed, shape):
     return tuple(tf.reshape(word, shape) for word in words)
 
 
-def _fraction(word):
+def _fraction(word: Tensor) -> Tensor:
     """U[0, 1) on a grid of 2⁻²⁴."""
     return tf.cast(tf.bitwise.right_shift(word, _word(8)), tf.float32) * 2.0**-24
 
 
-def _static(shape):
+def _static(shape: Shape) -> tuple[int, ...]:
     shape = tuple(shape)
     if not shape:
         raise UsageError("A draw needs a batch axis; got the shape ().")
     return shape
 
 
-def uniform(seed, shape, dtype=tf.float32):
+def uniform(seed: Seed, shape: Shape, dtype: Any = tf.float32) -> Tensor:
     """U[0, 1) of `shape` [B, ...]; B may be a tensor, the rest is static."""
     return tf.cast(_uniform(as_seed(seed), _static(shape)), dtype)
 
 
 @xla.piece
-def _uniform(seed, shape):
+def _uniform(seed: Tensor, shape: Shape) -> Tensor:
     return _fraction(_words(seed, shape)[0])
 
 
-def normal(seed, shape, dtype=tf.float32):
+def normal(seed: Seed, shape: Shape, dtype: Any = tf.float32) -> Tensor:
     """N(0, 1) of `shape` [B, ...], by Box and Muller's transform; |z| < 6.8."""
     return tf.cast(_normal(as_seed(seed), _static(shape)), dtype)
 
 
 @xla.piece
-def _normal(seed, shape):
+def _normal(seed: Tensor, shape: Shape) -> Tensor:
     first, second = _words(seed, shape)
     # All 32 bits: near 0, where the tails come from, float32 is finer than a grid of 2⁻²⁴.
     u = (tf.cast(first, tf.float32) + 0.5) * 2.0**-32
@@ -166,12 +169,12 @@ def _normal(seed, shape):
     return radius * tf.cos(2.0 * np.pi * _fraction(second))
 
 
-def rademacher(seed, shape, dtype=tf.float32):
+def rademacher(seed: Seed, shape: Shape, dtype: Any = tf.float32) -> Tensor:
     """±1 with equal probability, of `shape` [B, ...]."""
     return tf.where(uniform(seed, shape) < 0.5, tf.ones([], dtype), -tf.ones([], dtype))
 
 
-def sphere(seed, shape, dtype=tf.float32):
+def sphere(seed: Seed, shape: Shape, dtype: Any = tf.float32) -> Tensor:
     """Uniform on the sphere of radius √d, d the size of one example.
 
     Its covariance is the identity, like that of `normal` and `rademacher`.

@@ -8,14 +8,17 @@ A part registered here is known under its class name in three places at once:
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, overload
 
 import gin
 
 from lcss_tf.errors import UnknownNameError, UsageError
 
+_Part = TypeVar("_Part", bound=Callable[..., Any])  # a class, or a function that makes an object
 
-class Registry(Mapping):
+
+class Registry(Mapping[str, Any]):
     """A mapping from names to classes; look-ups ignore case.
 
     Args:
@@ -23,25 +26,31 @@ class Registry(Mapping):
       kind: what one part is called in messages, e.g. ``"SDE"``.
     """
 
-    def __init__(self, module, kind):
+    def __init__(self, module: str, kind: str) -> None:
         self.module = module
         self.kind = kind
-        self._parts = {}
+        self._parts: dict[str, Any] = {}
 
-    def register(self, part=None):
+    @overload
+    def register(self, part: _Part) -> _Part: ...
+
+    @overload
+    def register(self, part: str | None = None) -> Callable[[_Part], _Part]: ...
+
+    def register(self, part: Any = None) -> Any:
         """Registers a class or function; returns it unchanged.
 
         Use it bare (``@SDES.register``) or with a name
         (``@SDES.register("MySDE")``).
 
         Raises:
-          ValueError: the name is taken.
+          UsageError: the name is taken.
         """
         if part is None or isinstance(part, str):
             return lambda target: self._add(target, part or target.__name__)
         return self._add(part, part.__name__)
 
-    def _add(self, part, name):
+    def _add(self, part: _Part, name: str) -> _Part:
         taken = self._find(name)
         if taken is not None:
             raise UsageError(
@@ -55,11 +64,11 @@ class Registry(Mapping):
         self._parts[name] = part
         return part
 
-    def _find(self, name):
+    def _find(self, name: object) -> str | None:
         folded = str(name).casefold()
         return next((key for key in self._parts if key.casefold() == folded), None)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         key = self._find(name)
         if key is None:
             close = difflib.get_close_matches(str(name), self._parts, n=1, cutoff=0.5)
@@ -69,7 +78,7 @@ class Registry(Mapping):
             )
         return self._parts[key]
 
-    def name_of(self, part):
+    def name_of(self, part: Any) -> str | None:
         """The name under which a class is registered; None where it is not.
 
         gin's wrappers of a class count as the class.
@@ -77,16 +86,16 @@ class Registry(Mapping):
         classes = getattr(part, "__mro__", (part,))
         return next((n for c in classes for n, own in self._parts.items() if own is c), None)
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return self._find(name) is not None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._parts)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Registry({self.module}: {', '.join(sorted(self._parts))})"
 
 

@@ -11,7 +11,7 @@ al. 2022), written for the score:
 with S_0 = −c_skip(t) (x − m_t) where x_t given x_0 is Gaussian.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Moments(Preconditioning):
         s = like(sde.noise_scale(t), x)
         slope = _relative_slope(sde, x)
         c_in, c_out = tf.math.rsqrt(v_t), like(self._c(sde, t), x) / (s * slope)
-        output = network(c_in * (_evened(sde, x) - m_t), sde.noise_label(t))
+        output = network(c_in * (_latent_input(sde, x) - m_t), sde.noise_label(t))
         return self.reference_score(sde, x, t) + c_out * output
 
     def moments(self, sde: Any, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +148,7 @@ class Score:
       preconditioning: an object of `PRECONDITIONINGS`.
     """
 
-    def __init__(self, sde: Any, preconditioning: Callable[..., Tensor]) -> None:
+    def __init__(self, sde: Any, preconditioning: Any) -> None:
         self.sde = sde
         self.preconditioning = preconditioning
 
@@ -176,14 +176,14 @@ class Score:
         stochastic = seed is not None and getattr(network, "stochastic", False)
         takes_copies = stochastic or getattr(network, "takes_copies", False)
 
-        def score_fn(x, t):
+        def score_fn(x: Tensor, t: Tensor) -> Tensor:
             options = {"seed": seed} if stochastic else {}
             if takes_copies and batch is not None:
                 options["copies"] = x.shape[0] // batch
             if labels is not None:
                 options["labels"] = labels
 
-            def call(inputs, cond):
+            def call(inputs: Tensor, cond: Tensor) -> Tensor:
                 return tf.cast(network(inputs, cond, **options), tf.float32)
 
             return self.preconditioning(call, self.sde, x, t)
@@ -203,8 +203,8 @@ def moments_along_path(
     times = sde.T * (np.arange(num_steps + 1) / num_steps) ** 2
 
     @tf.function(jit_compile=True)
-    def run(x0, times):
-        def step(i, x, means, variances):
+    def run(x0: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        def step(i: Tensor, x: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
             mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape))))
             means = tf.tensor_scatter_nd_update(means, [[i]], [mean])
             variances = tf.tensor_scatter_nd_update(variances, [[i]], [variance])
@@ -222,7 +222,7 @@ def moments_along_path(
         )[2:]
 
     means, variances = run(tf.cast(x0, tf.float32), tf.constant(times, tf.float32))
-    return np.float32(times), means.numpy(), variances.numpy()
+    return np.asarray(times, np.float32), means.numpy(), variances.numpy()
 
 
 def _at_time(sde: Any, t: Tensor, table: Array) -> Tensor:
@@ -234,7 +234,7 @@ def _at_time(sde: Any, t: Tensor, table: Array) -> Tensor:
     return (1 - weight) * tf.gather(table, left) + weight * tf.gather(table, left + 1)
 
 
-def _evened(sde: Any, x: Tensor) -> Tensor:
+def _latent_input(sde: Any, x: Tensor) -> Tensor:
     """γ(0) ψ(x), of the shape of x: a coordinate whose noise does not grow with x; near 0, x."""
     return sde.latent_slope(tf.zeros([])) * sde.to_latent(x) if sde.has_latent else x
 

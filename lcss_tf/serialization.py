@@ -23,7 +23,7 @@ def describe(part: Any, registry: Registry) -> dict:
             f"{type(part).__name__} is not registered, so a saved model could not find it again. "
             f"Decorate the class with @lcss_tf.register_{registry.kind.lower()}."
         )
-    arguments = getattr(part, "arguments", dict)()
+    arguments: dict[str, Any] = getattr(part, "arguments", dict)()
     return {
         "class": name,
         "module": type(part).__module__,

@@ -3,17 +3,18 @@
 Shapes are written as in the documentation: B examples, x of shape [B, ...], t of shape [B].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
 Tensor: TypeAlias = Any  # tf.Tensor, or what converts to one; TensorFlow ships no usable stubs
 Array: TypeAlias = np.ndarray
 Seed: TypeAlias = Any  # an int, or an int32 tensor [2] or [3]; see `lcss_tf.random`
 Shape: TypeAlias = Sequence[int]
-Network: TypeAlias = Callable[..., Any]  # network(x, cond) -> [B, ...]; usually a keras.Model
+OpenShape: TypeAlias = Sequence[Any]  # of ints, and None where a size is open, as Keras builds on
+Numbers: TypeAlias = Sequence[float] | Array
+Network: TypeAlias = Any  # a keras.Model, called as network(x, cond) -> [B, ...]; see `networks`
 
 
 class ScoreFn(Protocol):
@@ -42,11 +43,18 @@ class SDELike(Protocol):
 class LossLike(Protocol):
     """A score-matching loss."""
 
+    differentiates_score: bool
+
     def check(self, sde: Any) -> None:
         """Raises UsageError if the loss cannot train on the SDE."""
 
     def per_example(self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
-        """The weighted loss of each example, [B]."""
+        """The loss of each example before weighting, [B]."""
+
+    def __call__(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, seed: Seed, global_batch: int | None = None
+    ) -> Any:
+        """Draws times, evaluates, weights and reduces: `LossValues`."""
 
 
 class SamplerLike(Protocol):
@@ -66,18 +74,47 @@ class DatasetLike(Protocol):
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None where they are endless."""
 
-    def examples(self, indices: Any, split: str = "train", seed: int = 0) -> tf.Tensor:
+    def examples(self, indices: Any, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`, scaled, float32 [B, *shape]."""
+
+    def some_examples(self, count: int, split: str = "train", seed: int = 0) -> Tensor:
+        """`count` examples spread over a split, scaled."""
+
+    def spread_indices(self, count: int, split: str = "train") -> Array:
+        """The indices of `some_examples`."""
+
+    def require(self, split: str = "train") -> None:
+        """Raises at once if a split cannot be read."""
+
+    def class_labels(self, num_classes: int, split: str = "train") -> Array:
+        """The labels of a split, checked against a network's classes."""
+
+    def info(self) -> Any:
+        """The `DataInfo`."""
 
 
 class OperatorLike(Protocol):
-    """A linear operator A of an inverse problem y = A x + noise."""
+    """A linear operator A of an inverse problem y = A x + noise, with A Aᵀ = γ I."""
+
+    selects: bool
+
+    def check(self, y: Tensor, shape: Shape) -> None:
+        """Raises UsageError unless y [B, ...] are observations of examples of `shape`."""
+
+    def gain(self, shape: Shape) -> float:
+        """γ, for examples of `shape`."""
 
     def apply(self, x: Tensor) -> Tensor:
         """A x."""
 
+    def transpose(self, y: Tensor, shape: Shape) -> Tensor:
+        """Aᵀ y, of shape [B, *shape]."""
+
     def pseudo_inverse(self, y: Tensor, shape: Shape) -> Tensor:
-        """A⁺ y, of `shape` [B, ...]."""
+        """A⁺ y, of shape [B, *shape]."""
+
+    def project(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + A⁺ (y − A x), of the shape of x."""
 
 
 __all__ = [
@@ -85,6 +122,8 @@ __all__ = [
     "DatasetLike",
     "LossLike",
     "Network",
+    "Numbers",
+    "OpenShape",
     "OperatorLike",
     "SDELike",
     "SamplerLike",

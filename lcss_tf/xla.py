@@ -1,9 +1,9 @@
-"""Where XLA's programs begin and end: one for everything, or pieces in a graph.
+"""Where XLA's programs begin and end: one for everything, or one for each of several clusters.
 
-One program for a whole training step is what accelerators want. On CPUs, TensorFlow's own
+Accelerators run a whole training step fastest as one program. On CPUs, TensorFlow's own
 convolutions are half as fast again as XLA's, and XLA fuses what surrounds them into loops that
-compute the same values many times over; so there a network with convolutions runs as a graph,
-and what should be fused is compiled piece by piece (docs/performance.md has the figures):
+compute the same values many times over. So there a network with convolutions runs as a graph with
+partial compilation: each part that should be fused is a cluster (docs/performance.md has timings).
 
     @xla.piece                              xla.call(sde.sample_xt, x0, t, seed)
     def normalise(x, gamma): ...
@@ -14,17 +14,21 @@ Both are plain calls unless `in_pieces` is on, or where XLA compiles everything 
 import contextlib
 import contextvars
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
 
+_Result = TypeVar("_Result")
+
 _IN_PIECES = contextvars.ContextVar("in_pieces", default=False)
 
 
 @contextlib.contextmanager
-def in_pieces(active=True):
-    """While a function is traced in this context, its pieces become programs of their own."""
+def in_pieces(active: bool = True) -> Iterator[None]:
+    """While a function is traced in this context, its clusters become programs of their own."""
     token = _IN_PIECES.set(active)
     try:
         yield
@@ -32,20 +36,21 @@ def in_pieces(active=True):
         _IN_PIECES.reset(token)
 
 
-def is_in_pieces():
-    """Whether pieces are compiled each by itself."""
+def is_in_pieces() -> bool:
+    """Whether compilation is partial: each cluster by itself."""
     return _IN_PIECES.get()
 
 
-def mode(jit_compile, pieces_on_cpu):
+def mode(jit_compile: bool | str | None, pieces_on_cpu: bool) -> bool | str:
     """True, "pieces" or False, from a binding that may be None.
 
     Args:
-      jit_compile: True, "pieces", False or None.
-      pieces_on_cpu: what None means where there is no GPU: pieces, or one program.
+      jit_compile: True: one program. "pieces": clusters. False: no compilation. None: clusters or
+        one program, whichever suits the network and the device.
+      pieces_on_cpu: whether None means clusters where there is no GPU; otherwise one program.
 
     Raises:
-      ValueError: none of these.
+      UsageError: none of these.
     """
     if jit_compile not in (True, "pieces", False, None):
         raise UsageError(f"jit_compile must be True, 'pieces', False or None; got {jit_compile!r}.")
@@ -55,32 +60,33 @@ def mode(jit_compile, pieces_on_cpu):
     return "pieces" if on_cpu and pieces_on_cpu else True
 
 
-def piece(function):
-    """A function of tensors (and of hashable options) that XLA may compile by itself.
+def piece(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Makes a function of tensors (and of hashable options) a cluster, which XLA may compile alone.
 
-    It must be a module's: all calls with the same shapes and options share one program.
+    The function is defined at module level: all calls with the same shapes and options share one
+    program.
     """
     compiled = tf.function(_whole(function), jit_compile=True, autograph=False)
 
     @functools.wraps(function)
-    def run(*args):
+    def run(*args: Any) -> _Result:
         return compiled(*args) if is_in_pieces() else function(*args)
 
     return run
 
 
-def call(function, *args):
-    """function(*args), compiled as one piece if pieces are on: for methods and closures."""
+def call(function: Callable[..., _Result], *args: Any) -> _Result:
+    """function(*args), as one cluster if compilation is partial: for methods and closures."""
     if not is_in_pieces():
         return function(*args)
     return tf.function(_whole(function), jit_compile=True, autograph=False)(*args)
 
 
-def _whole(function):
-    """The function as it is traced inside of a piece: there are no pieces within pieces."""
+def _whole(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """The function as it is traced inside a cluster: clusters do not nest."""
 
     @functools.wraps(function)
-    def run(*args):
+    def run(*args: Any) -> _Result:
         with in_pieces(False):
             return function(*args)
 

@@ -36,9 +36,18 @@ STARTED = []  # processes in the background; what a test leaves behind is killed
 
 def start(*arguments, name="train", log=None, environment=None):
     """Starts bin/<name>.py in the background; its output is in `log`, a path, or a pipe."""
+    return _background(command(name, *arguments), log, environment)
+
+
+def start_code(code, *arguments, log=None):
+    """Starts a Python text in the background."""
+    return _background([sys.executable, "-c", code, *map(str, arguments)], log, None)
+
+
+def _background(command, log, environment):
     output = open(log, "ab") if log else subprocess.PIPE  # noqa: SIM115
     process = subprocess.Popen(
-        command(name, *arguments), cwd=ROOT, env=ENVIRONMENT | (environment or {}), stdout=output,
+        command, cwd=ROOT, env=ENVIRONMENT | (environment or {}), stdout=output,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     STARTED.append(process)
@@ -46,12 +55,39 @@ def start(*arguments, name="train", log=None, environment=None):
 
 
 def kill_what_was_started():
-    """Kills the processes that `start` started and that still run, and their children."""
+    """Kills the processes that `start` started and that still run, and all that these started."""
     while STARTED:
         process = STARTED.pop()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for pid in [*descendants(process.pid), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def descendants(pid):
+    """The ids of all processes that one started, and these (Linux; elsewhere none)."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def alive(pid):
+    """Whether a process runs (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def readable(workdir):
+    """Every checkpoint of a run can be read whole."""
+    for path in Path(workdir).glob("checkpoints/*.npz"):
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                archive[key]
 
 
 def wait_for(condition, process, seconds=120):

@@ -63,7 +63,7 @@ class InputBenchmark:
             for name, flip in (("pipeline", False), ("mirrored", True))
         }
         paths = folders["pipeline"].paths("train")
-        rates = {name: [] for name in ("bare", *folders)}
+        rates: dict[str, list[float]] = {name: [] for name in ("bare", *folders)}
         for _ in range(self._rounds):
             rates["bare"].append(bare_rate(paths))
             for name, data in folders.items():

@@ -62,10 +62,10 @@ class Comparison:
 
     losses: dict = gin.REQUIRED
     seconds: float = gin.REQUIRED
-    sdes: dict = None
+    sdes: Any = None
     times: tuple = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-    metric: object = None
-    samplers: dict = None
+    metric: Any = None
+    samplers: Any = None
     sample_repeats: int = 1
     curve_points: int = 8
     metrics: tuple = ()
@@ -160,6 +160,7 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
             callbacks=[budgets],
             trainer=trainer,
         )
+    budgets.raise_failure()
     files.write_json(directory / RESULT, budgets.result())
 
 
@@ -173,8 +174,9 @@ class _Recorded(Checkpoints):
     def write(self, path: Path, state: Any) -> Path:
         """The record first: whichever checkpoint is restored finds its own."""
         records = files.read_json(self._path) or {}
-        records[str(state.step)] = self._record
-        kept = dict(sorted(records.items(), key=lambda item: int(item[0]))[-4:])
+        # A later step is of a process that was killed before its checkpoint was written.
+        before = {int(step): record for step, record in records.items() if int(step) < state.step}
+        kept = dict(sorted((before | {state.step: self._record}).items())[-4:])
         files.write_json(self._path, kept, indent=None)
         return super().write(path, state)
 
@@ -193,13 +195,15 @@ class _Budgets(Periodic):
     def __init__(
         self, comparison: Comparison, name: str, steps: int, model: ScoreModel, memory: PeakMemory
     ) -> None:
-        super().__init__(_BLOCK)
+        super().__init__(1)
         self._comparison, self._name, self._steps = comparison, name, steps
         self._trained, self._memory = model, memory
         self.record: dict[str, Any] = {
             "seconds": 0.0, "block_ms": [], "curve": [], "budgets": {}, "peak_mib": 0.0
         }  # fmt: skip
         self._since: float | None = None  # the first block compiles: it is not timed
+        self._last_step = 0  # of the block before
+        self._failure: Exception | None = None
         self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
 
     def __enter__(self) -> "_Budgets":
@@ -220,34 +224,63 @@ class _Budgets(Periodic):
     def begin(self, run: Run) -> None:
         """See `Periodic`."""
         super().begin(run)
-        if run.state.step:
-            records = files.read_json(run.workdir / _PROGRESS) or {}
-            self.record.update(records.get(str(run.state.step), {}))
+        self._checkpoints: Any = run.checkpoints
+        self._directory: Any = run.workdir
+        step = self._last_step = run.state.step
+        if step:
+            self.record.update(self._recorded(step))
         self._saved_s = self.record["seconds"]
         self._evaluator = Evaluator(self._comparison, self._trained, run.data, run.seed)
+        if step:
+            self._evaluate_if_due(step)  # a process that was stopped may not have come to it
         if self._done():
             self._trained.stop_training = True
 
+    def _recorded(self, step: int) -> dict[str, Any]:
+        path = self.self._directory / _PROGRESS
+        record = (files.read_json(path) or {}).get(str(step))
+        if record is None:
+            raise UsageError(
+                f"{path} has no record of step {step}, where the newest checkpoint is. Remove "
+                f"{self.run.workdir} to train {self._name} anew."
+            )
+        return record
+
     def act(self, step: int) -> None:
-        """After every block of steps."""
+        """After every step; looks at the clock after every block, and at the budget of steps."""
+        if step % _BLOCK and step != self._steps:
+            return
+        try:
+            self._end_block(step)
+        except Exception as error:  # the loop would train on without us, and never end
+            self._failure = error
+            self._trained.stop_training = True
+
+    def raise_failure(self) -> None:
+        """Raises what ended the training before its budgets were spent, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _end_block(self, step: int) -> None:
         int(self.run.state.optimizer.iterations.numpy())  # waits for the step
         now, record = time.perf_counter(), self.record
         if self._since is None:
             self._memory.restart()
         else:
             record["seconds"] += now - self._since
-            record["block_ms"].append(round(1e3 * (now - self._since) / _BLOCK, 4))
+            steps = max(1, step - self._last_step)
+            record["block_ms"].append(round(1e3 * (now - self._since) / steps, 4))
             record["peak_mib"] = max(record["peak_mib"], self._memory.peak())
         fraction = min(step / self._steps, self._share(), 1.0)
         self._bar.set_postfix_str(f"{self.ms_per_step():.1f} ms/step", refresh=False)
         self._bar.update(fraction - self._bar.n)
         self._evaluate_if_due(step)
         if record["seconds"] - self._saved_s > _SAVE_S:
-            self.run.checkpoints.save(self.run.state)
+            self._checkpoints.save(self.run.state)
             self._saved_s = record["seconds"]
         if self._done():
             self._trained.stop_training = True
-        self._since = time.perf_counter()
+        self._last_step, self._since = step, time.perf_counter()
 
     def ms_per_step(self) -> float:
         """Median over blocks."""
@@ -274,7 +307,7 @@ class _Budgets(Periodic):
         return self.record["seconds"] / budget if budget else 1.0
 
     def _evaluate_if_due(self, step: int) -> None:
-        record, directory = self.record, self.run.workdir
+        record, directory = self.record, self._directory
         reached = {"steps": step >= self._steps, "seconds": self._share() >= 1.0}
         new = [n for n, is_reached in reached.items() if is_reached and n not in record["budgets"]]
         done = len(record["curve"])
@@ -293,7 +326,7 @@ class _Budgets(Periodic):
                 record["budgets"][name] = place | values | samples
                 for sampler, picture in pictures.items():
                     plots.write_png(directory / f"equal_{name}_{slug(sampler)}.png", picture)
-            self.run.checkpoints.save(self.run.state)
+            self._checkpoints.save(self.run.state, patient=True)
         self._memory.restart()  # the evaluator's memory is not the loss's
 
 

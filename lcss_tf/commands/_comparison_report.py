@@ -121,7 +121,7 @@ def _tensorboard(workdir: Path, results: Sequence[dict], pictures: Mapping) -> N
     summaries.close()
 
 
-def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int]]) -> list[Path]:
+def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int | None]]) -> list[Path]:
     """Writes seeds.md and seeds.csv: for every loss and figure the mean over seeds.
 
     The error is the standard error of the mean; p, two-sided, that of a t-test for the difference
@@ -165,11 +165,11 @@ def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int]]) -> 
 
 def mean_and_error(numbers: Sequence[float]) -> tuple[float, float]:
     """(mean, standard error of the mean); NaN for the error of fewer than two."""
-    numbers = np.asarray(numbers, float)
-    if not len(numbers):
+    values = np.asarray(numbers, float)
+    if not len(values):
         return float("nan"), float("nan")
-    spread = float(numbers.std(ddof=1)) if len(numbers) > 1 else float("nan")
-    return float(numbers.mean()), spread / math.sqrt(len(numbers))
+    spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    return float(values.mean()), spread / math.sqrt(len(values))
 
 
 def paired_p(first: Mapping[int, float], second: Mapping[int, float]) -> float:
@@ -307,7 +307,7 @@ def z_test(one: Mapping, two: Mapping) -> tuple:
     return gap, error, float(2.0 * scipy.stats.norm.sf(abs(gap) / error))
 
 
-def _curves(runs: Mapping) -> list[tuple[str, str]]:
+def _curves(runs: Mapping) -> list[tuple[str, str | None]]:
     """[(title, picture)]: what training logged, and what evaluations measured."""
     pictures = []
     tags = dict.fromkeys(

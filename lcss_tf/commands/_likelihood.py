@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ _OF_ENDLESS = 1_024  # examples taken of endless data
 
 
 @gin.configurable(denylist=["model", "workdir"])
-def likelihood(
+def held_out_likelihood(
     model: ScoreModel,
     workdir: str | Path,
     rtol: float = 1e-5,
@@ -60,7 +59,9 @@ def likelihood(
     arguments = _gin.fit()
     data, seed = arguments["data"], arguments["seed"]
     if num_examples is not None and num_examples < 1:
-        raise UsageError(f"likelihood.num_examples must be at least 1; got {num_examples}.")
+        raise UsageError(
+            f"held_out_likelihood.num_examples must be at least 1; got {num_examples}."
+        )
     solver = DormandPrinceSolver(rtol, atol)
     run = LikelihoodRunner(
         model.state, Likelihood(divergence, num_probes, solver), model.info, batch_size
@@ -125,7 +126,7 @@ class _Results:
             except (KeyError, TypeError):
                 pass  # nothing of ours: made anew
 
-    def append(self, log_prob: Sequence[float], nats: Sequence[float], nfe: Any) -> None:
+    def append(self, log_prob: Any, nats: Any, nfe: Any) -> None:
         """A batch's log p, normalised and in the data's units, and the NFE of each."""
         self.log_prob += [float(value) for value in log_prob]
         self.nats += [float(value) for value in nats]
@@ -147,9 +148,9 @@ def _figures(results: _Results, data: Any) -> dict[str, Any]:
     """The mean and its standard error, which the examples' own probes and noise enter too."""
     if data.kind == "image" and data.scaling.levels is not None:
         name = "bits_per_dim"
-        values = bits_per_dim(np.float64(results.log_prob), data.scaling, data.shape)
+        values = bits_per_dim(np.asarray(results.log_prob, np.float64), data.scaling, data.shape)
     else:
-        name, values = "nats", np.float64(results.nats)
+        name, values = "nats", np.asarray(results.nats, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return {name: float(values.mean()), "standard_error": float(error), "examples": len(values)}
 

@@ -50,9 +50,16 @@ class Forwarding:
             signal.signal(number, handler)
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen:
-        """A process, by `subprocess.Popen`."""
-        self.processes.append(subprocess.Popen(command, **options))
-        return self.processes[-1]
+        """A process, by `subprocess.Popen`.
+
+        In a group of its own: Ctrl-C reaches it through this process, once. A second signal would
+        end a training without saving.
+        """
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        self.processes.append(process)
+        if self.asked:  # the signal came before there was a process to hand it to
+            process.terminate()
+        return process
 
     def _receive(self, number: int, _: Any) -> None:
         self.asked = True
@@ -106,10 +113,7 @@ def launch(command: Sequence[str], workers: int, logs: str | Path) -> int:
             if index:
                 log = files.enter_context(open(logs / f"worker_{index}.log", "wb"))
                 output = {"stdout": log, "stderr": subprocess.STDOUT}
-            # A group of its own: Ctrl-C reaches the workers through this process, once.
-            forwarding.start(
-                [sys.executable, *command], env=environment, start_new_session=True, **output
-            )
+            forwarding.start([sys.executable, *command], env=environment, **output)
         statuses = [exit_status(process.wait()) for process in forwarding.processes]
     for index, status in enumerate(statuses):
         if status:

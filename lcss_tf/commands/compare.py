@@ -31,6 +31,7 @@ from lcss_tf.commands._processes import Forwarding, exit_status
 from lcss_tf.errors import UsageError
 from lcss_tf.training.workdir import only_process
 
+POSITIONAL = "the runs of --report"
 FLAGS = flags.FlagValues()
 _cli.gin_flags(FLAGS, "fit.steps=1_000")
 _cli.workdir_flag(FLAGS, "Its directory; runs/<gin file> by default.")
@@ -68,10 +69,9 @@ def main(arguments: Sequence[str]) -> None:
     if FLAGS.entry:
         (diagnose_entry if FLAGS.diagnose else train_entry)(Comparison(), FLAGS.entry, workdir)
         return
-    with only_process(workdir):
-        paths = compare(workdir, imports, FLAGS.resume)
-        if FLAGS.diagnose:
-            paths += diagnose(workdir)
+    paths = compare(workdir, imports, FLAGS.resume)
+    if FLAGS.diagnose:
+        paths += diagnose(workdir)
     print("Written:", *paths, sep="\n  ")
     print(f"Compare curves and figures:  tensorboard --logdir {workdir}")
 
@@ -97,13 +97,14 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
     comparison = Comparison()
     comparison.check()
     _runs.check_configuration(workdir, force=resume == "force")
-    _runs.write_records(workdir, _runs.records(imports))
-    for i, name in enumerate(comparison.entries):
-        if (entry_workdir(workdir, name) / RESULT).is_file():
-            print(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
-            continue
-        print(f"[{i + 1}/{len(comparison.entries)}] {name}", flush=True)
-        _in_process(workdir, "--entry", name)
+    with only_process(workdir):
+        _runs.write_records(workdir, _runs.records(imports))
+        for i, name in enumerate(comparison.entries):
+            if (entry_workdir(workdir, name) / RESULT).is_file():
+                print(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
+                continue
+            print(f"[{i + 1}/{len(comparison.entries)}] {name}", flush=True)
+            _in_process(workdir, "--entry", name)
     paths = write_tables(workdir, list(comparison.entries))
     if comparison.seeds:
         paths = write_seeds(workdir, comparison.entries) + paths
@@ -117,10 +118,11 @@ def diagnose(workdir: str | Path) -> list[Path]:
     The comparison must have run. Returns the paths of what was written.
     """
     comparison = Comparison()
-    for name in comparison.entries:
-        if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
-            print(f"Diagnosing {name}", flush=True)
-            _in_process(workdir, "--entry", name, "--diagnose")
+    with only_process(workdir):
+        for name in comparison.entries:
+            if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
+                print(f"Diagnosing {name}", flush=True)
+                _in_process(workdir, "--entry", name, "--diagnose")
     paths = write_diagnosis(workdir, list(comparison.entries))
     print(Path(paths[0]).read_text())
     return paths

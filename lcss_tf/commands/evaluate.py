@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
-from lcss_tf.commands._likelihood import likelihood, report
+from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
 from lcss_tf.errors import NotFiniteError
@@ -53,7 +53,7 @@ def main(_: Sequence[str]) -> None:
     while FLAGS.follow and not Checkpoints(workdir).paths():
         time.sleep(_PATIENCE_S)
     if FLAGS.likelihood:
-        print(report(likelihood(_runs.load_model(workdir), workdir)))
+        print(report(held_out_likelihood(_runs.load_model(workdir), workdir)))
         return
     evaluation = Evaluation(workdir)
     if FLAGS.stats_only:
@@ -212,7 +212,7 @@ class Evaluation:
                 problem = error
             except OSError as error:  # training removed it meanwhile
                 problem = CheckpointError(f"Checkpoint {path} cannot be read: {error}")
-        told = np.int32([problem is None, *bytes.fromhex(key or "00" * 32)])
+        told = np.array([problem is None, *bytes.fromhex(key or "00" * 32)], np.int32)
         readable, *digits = self._distribution.from_chief([told])[0].tolist()
         if problem is not None:
             raise problem
@@ -266,7 +266,8 @@ class _Shards:
             for start in range(0, count, self.size):
                 size = min(self.size, count - start)
                 arrays = self._shard(start // self.size, size)
-                found, new = {}, {}
+                found: dict[str, Features] = {}
+                new: dict[str, np.ndarray] = {}
                 for identity, extractor in suite.extractors.items():
                     features = _stored(arrays, identity, size)
                     if features is None:

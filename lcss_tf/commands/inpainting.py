@@ -43,7 +43,7 @@ def main(_: Sequence[str]) -> None:
 _CANDIDATES = 50_000  # training images among which the nearest is sought, at most
 _ENDLESS = 256  # held-out images of data without end
 _NEAREST = "nearest training image"
-_METHODS = {
+_METHODS: dict[str, Any] = {
     "NullSpace": NullSpace,
     "PseudoinverseGuidance": PseudoinverseGuidance,
     "TweedieGuidance": TweedieGuidance,

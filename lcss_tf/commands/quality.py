@@ -77,13 +77,13 @@ class NFESweep:
 
     samplers: dict = gin.REQUIRED
     budgets: tuple = (5, 10, 20, 40, 80, 160)
-    adaptive: dict = None
+    adaptive: Any = None
     tolerances: tuple = (1e-1, 1e-2, 1e-3, 1e-5)
-    references: dict = None
-    metric: object = None
+    references: Any = None
+    metric: Any = None
     repeats: int = 1
-    sde: object = None
-    data: object = None
+    sde: Any = None
+    data: Any = None
 
     def __post_init__(self) -> None:
         self.references = self.references or {}
@@ -125,6 +125,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
       Their paths, the table first.
     """
     plan, directory = NFESweep(), Path(workdir) / "quality"
+    state: Any
     if plan.sde is None:
         model, arguments = _runs.load_model(workdir), _gin.fit()
         state, info, step = model.state, model.info, model.step
@@ -134,7 +135,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
         info = data.info()
         state = ExactState(data, plan.sde, _gin.Distribution())
     metric = plan.metric or default_metrics(info)[0]
-    measure = _Measure(state, info, data, metric, seed, plan.repeats)
+    measured = _Measure(state, info, data, metric, seed, plan.repeats)
     result: dict[str, Any] = {"metric": metric.name, "real": None, "rows": [], "refused": {}}
     result["configuration"] = [zlib.crc32(_runs.parsed_config().encode()), step]
     result["repeats"] = plan.repeats
@@ -145,7 +146,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
         row = before.get(tuple(key.values()))
         known = row is not None
         if row is None:
-            row = measure(sampler) | key
+            row = measured(sampler) | key
         result["rows"].append(row)
         result["real"] = result["real"] or row["real"]
         print(f"{name:<32}{_count(row):>8} NFE   {_text(row)}", flush=True)
@@ -207,7 +208,9 @@ class _Measure:
         name = self._metric.name
         draw = Sampling(self._state, **(_gin.sample() | {"sampler": sampler}))
         known = sampler.nfe()
-        distances, real, nfe = [], [], []
+        distances: list[float] = []
+        real: list[float] = []
+        nfe: list[float] = []
         for k in range(self._repeats):
             try:
                 drawn = draw(self._metric.num_samples, _SEED + k, progress=False)
@@ -284,7 +287,8 @@ def table(result: dict) -> str:
 
 def picture(result: dict) -> np.ndarray:
     """The same as a plot, uint8 [H, W, 3]."""
-    rows, curves, levels = result["rows"], {}, {}
+    rows, levels = result["rows"], {}
+    curves: dict[str, tuple[list, list]] = {}
     for row in rows:
         if row["budget"] is None and row["distance"] is None:
             continue
@@ -311,7 +315,7 @@ def _spread(result: dict) -> list[str]:
 
 
 def _count(row: dict) -> str:
-    return "unknown" if row["nfe"] is None else f"{row['evaluations']:,.0f}"
+    return "unknown" if row["nfe"] is None else f"{row['nfe']:,.0f}"
 
 
 def _text(row: dict | None) -> str:

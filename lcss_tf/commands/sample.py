@@ -85,11 +85,12 @@ def main(_: Sequence[str]) -> None:
         x = read_examples(FLAGS.input, model.info, _data)
         paths = interpolation(model, out, x, 9 if count is None else count)
     else:
-        operator = {
+        operators: dict[str, Any] = {
             "inpaint": lambda: Mask(FLAGS.mask),
             "colourise": Greyscale,
             "superresolve": lambda: AveragePooling(FLAGS.factor),
-        }[task]()
+        }
+        operator = operators[task]()
         name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
         given = read_inputs(FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed)
@@ -138,7 +139,7 @@ def sample(
     written = [files.write_arrays(path, {"samples": samples, "step": state.step, "seed": seed})]
     turns = state.num_classes if label is None else None
     written += _picture(out, samples, info, columns=turns)
-    if trajectory:
+    if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
         log_density = getattr(_data(), "log_density", None)
         written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
@@ -203,7 +204,7 @@ def posterior(
     info = model.info
     given = model.posterior(info.unscale(observed), operator, noise_std, **_gin.posterior())
     samples = given.sample(num_samples, seed, label)
-    arrays = {
+    arrays: dict[str, Any] = {
         "samples": samples,
         "observed": info.unscale(observed),
         "step": model.step,
@@ -235,7 +236,9 @@ def shown(observed: Array, operator: Any, info: Any) -> Array:
     pictures = _rgb(info.unscale(operator.shown(observed, info.shape)))
     known = operator.known(info.shape)
     if known is not None:
-        pictures = np.where(known.any(axis=-1, keepdims=True), pictures, np.uint8(_HIDDEN))
+        pictures = np.where(
+            known.any(axis=-1, keepdims=True), pictures, np.array(_HIDDEN, np.uint8)
+        )
     return pictures
 
 

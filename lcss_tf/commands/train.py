@@ -234,4 +234,4 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
     if np.array_equal(a, b):
         return 0.0
     a, b = a.astype(np.float64), b.astype(np.float64)
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-30))
+    return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-30)

@@ -30,7 +30,7 @@ def guided_score(
         return score_fn_for(labels if scale == 1 else nulls)
     both = score_fn_for(tf.concat([labels, nulls], axis=0))
 
-    def score_fn(x, t):
+    def score_fn(x: Tensor, t: Tensor) -> Tensor:
         scores = both(tf.concat([x, x], axis=0), tf.concat([t, t], axis=0))
         conditional, unconditional = tf.split(scores, 2)
         return unconditional + scale * (conditional - unconditional)

@@ -66,8 +66,9 @@ class Controlled(Sampler):
         return self.sampler.times(sde)
 
     def trajectory_times(self, sde: SDE, trajectory_steps: int) -> Array:
-        owner = super() if self.fixed_steps else self.sampler
-        return owner.trajectory_times(sde, trajectory_steps)
+        if self.fixed_steps:
+            return super().trajectory_times(sde, trajectory_steps)
+        return self.sampler.trajectory_times(sde, trajectory_steps)
 
     def nfe_per_step(self) -> int:
         return self.sampler.nfe_per_step()
@@ -89,7 +90,7 @@ class Controlled(Sampler):
             return super().run(reverse, x_T, seed, trajectory_steps)
         samples = self.sampler.run(self.controlled_reverse(reverse), x_T, seed, trajectory_steps)
         x, trajectory = self.projected(samples.x), samples.trajectory
-        if trajectory_steps:
+        if trajectory is not None:
             trajectory = tf.concat([trajectory[:-1], x[None]], axis=0)
         return samples._replace(x=x, trajectory=trajectory)
 
@@ -199,7 +200,7 @@ class NullSpace(Method):
 class _DenoisingControl(Controlled):
     """Base of those that need the denoised estimate x̂_0."""
 
-    def __init__(self, sampler, problem, method):
+    def __init__(self, sampler: Sampler, problem: InverseProblem, method: NullSpace):
         super().__init__(sampler, problem)
         self.method = method
 
@@ -212,7 +213,7 @@ class _DenoisingControl(Controlled):
             )
         super().check(sde)
 
-    def levels(self, sde, x, t):
+    def levels(self, sde: SDE, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(alpha_t, sigma_t, r²), each broadcastable to x."""
         alpha_t, sigma_t = (like(level, x) for level in sde.marginal(t))
         v_0 = self.method.data_std**2
@@ -225,7 +226,7 @@ class _NullSpaceSampler(_DenoisingControl):
     def controlled_reverse(self, reverse: Reverse) -> Reverse:
         operator, y, noise_std = self.problem
 
-        def score_fn(x, t):
+        def score_fn(x: Tensor, t: Tensor) -> Tensor:
             shape = x.shape[1:]
             alpha_t, sigma_t, r_squared = self.levels(reverse.sde, x, t)
             score = reverse.score_fn(x, t)
@@ -261,7 +262,7 @@ class _PseudoinverseSampler(_DenoisingControl):
     def controlled_reverse(self, reverse: Reverse) -> Reverse:
         operator, y, noise_std = self.problem
 
-        def score_fn(x, t):
+        def score_fn(x: Tensor, t: Tensor) -> Tensor:
             shape = x.shape[1:]
             alpha_t, sigma_t, r_squared = self.levels(reverse.sde, x, t)
             with tf.GradientTape() as tape:
@@ -313,10 +314,12 @@ class TweedieGuidance(NullSpace):
 class _TweedieSampler(_DenoisingControl):
     """See `TweedieGuidance`."""
 
+    method: TweedieGuidance
+
     def controlled_reverse(self, reverse: Reverse) -> Reverse:
         operator, y, noise_std = self.problem
 
-        def score_fn(x, t):
+        def score_fn(x: Tensor, t: Tensor) -> Tensor:
             shape = x.shape[1:]
             alpha_t, sigma_t, r_squared = self.levels(reverse.sde, x, t)
             with tf.GradientTape(persistent=True) as tape:
@@ -324,13 +327,13 @@ class _TweedieSampler(_DenoisingControl):
                 score = reverse.score_fn(x, t)
                 estimate = (x + sigma_t**2 * score) / alpha_t
 
-            def pulled(u):
+            def pulled(u: Tensor) -> Tensor:
                 seeds = operator.transpose(u, shape)
                 return tape.gradient(estimate, x, output_gradients=seeds)
 
             added = noise_std**2 + self.method.damping * r_squared * operator.gain(shape)
 
-            def covariance(u):
+            def covariance(u: Tensor) -> Tensor:
                 # J is symmetric, as far as the network is a score.
                 return sigma_t**2 / alpha_t * operator.apply(pulled(u)) + added * u
 
@@ -344,7 +347,7 @@ class _TweedieSampler(_DenoisingControl):
         return reverse._replace(score_fn=score_fn)
 
 
-def _norms(x):
+def _norms(x: Tensor) -> Tensor:
     """Euclidean norm of each example, [B]."""
     return tf.sqrt(sum_over_data(x**2))
 
@@ -404,7 +407,9 @@ class TimeTravel(Method):
 class _TimeTravelSampler(Controlled):
     """See `TimeTravel`."""
 
-    def __init__(self, sampler, problem, num_travels, jump_length):
+    def __init__(
+        self, sampler: Sampler, problem: InverseProblem, num_travels: int, jump_length: int
+    ):
         super().__init__(sampler, problem)
         self._route = route(sampler.num_steps, num_travels, jump_length)
         self.num_steps = len(self._route) - 1
@@ -416,29 +421,29 @@ class _TimeTravelSampler(Controlled):
     def times(self, sde: SDE) -> Array:
         return np.asarray(self.sampler.times(sde))[self._route]
 
-    def nfe(self) -> int:
-        down = int(np.sum(np.diff(self._route) > 0))
-        more = down - self.sampler.num_steps
-        return self.sampler.nfe() + more * self.sampler.nfe_per_step()
+    def nfe(self) -> int | None:
+        once = self.sampler.nfe()
+        more = int(np.sum(np.diff(self._route) > 0)) - self.sampler.num_steps
+        return None if once is None else once + more * self.sampler.nfe_per_step()
 
     def advance(
         self, reverse: Reverse, x: Tensor, times: tuple[Tensor, Tensor], seed: Seed, memory: tuple
     ) -> tuple[Step, tuple]:
         t, s = times
 
-        def jump():
+        def jump() -> tuple[Step, tuple]:
             after = forward(reverse.sde, x, t, s, random.fold_in(seed, "jump"))
             # The inner sampler's memory belongs to the path that is left here.
             return Step(after, after), self.sampler.begin(reverse, after)
 
-        def step():
+        def step() -> tuple[Step, tuple]:
             return self.sampler.advance(reverse, x, times, seed, memory)
 
         return tf.cond(s[0] > t[0], jump, step)
 
 
 def route(num_steps: int, num_travels: int, jump_length: int) -> Array:
-    """The places 0 .. num_steps in the order in which `TimeTravel` visits them, int [·]."""
+    """The places 0 .. num_steps in the order in which `TimeTravel` takes them, int [·]."""
     visited = [0]
     for start in range(0, num_steps, jump_length):
         end = min(start + jump_length, num_steps)
@@ -453,7 +458,7 @@ def forward(sde: SDE, x: Tensor, s: Tensor, t: Tensor, seed: Seed) -> Tensor:
         mean, std = sde.local_kernel(x, s, t)
         return mean + std * random.normal(seed, shape_of(x))
 
-    def step(i, x):
+    def step(i: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         now, after = (s + (t - s) * (tf.cast(k, tf.float32) / _SUBSTEPS) for k in (i, i + 1))
         return i + 1, sde.simulation_step(x, now, after, random.fold_in(seed, i))
 

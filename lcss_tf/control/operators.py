@@ -86,6 +86,7 @@ class LinearOperator:
     def known(self, shape: Shape) -> Array | None:
         """Which coordinates are observed, bool of `shape`; None unless the operator `selects`."""
         del shape
+        return None
 
 
 @OPERATORS.register
@@ -100,9 +101,9 @@ class Mask(LinearOperator):
 
     def __init__(self, mask: str | os.PathLike | Array = "half"):
         self.mask = mask
-        self._made = {}
+        self._made: dict[tuple[int, ...], Array] = {}
 
-    def known(self, shape: Shape) -> Array | None:
+    def known(self, shape: Shape) -> Array:
         shape = tuple(shape)
         if shape not in self._made:
             self._made[shape] = make_mask(self.mask, shape)
@@ -140,7 +141,7 @@ class Greyscale(LinearOperator):
     """
 
     def __init__(self, weights: Sequence[float] = _LUMA):
-        self.weights = np.float32(weights)
+        self.weights = np.array(weights, np.float32)
         if self.weights.shape != (3,) or not self.weights.any():
             raise UsageError(f"Greyscale.weights are three numbers, not all 0; got {weights}.")
 
@@ -214,21 +215,21 @@ class AveragePooling(LinearOperator):
 # Masks: which coordinates of an example are known.
 
 
-def _half(places):
+def _half(places: Shape) -> Array:
     """Hides the second half of the last axis: of an image, its right half."""
     mask = np.ones(places, bool)
     mask[..., places[-1] // 2 :] = False
     return mask
 
 
-def _box(places):
+def _box(places: Shape) -> Array:
     """Hides a box in the middle, half as long as each axis."""
     mask = np.ones(places, bool)
     mask[tuple(slice(n // 4, n // 4 + max(n // 2, 1)) for n in places)] = False
     return mask
 
 
-def _random(places):
+def _random(places: Shape) -> Array:
     """Hides half of the places, the same ones every time."""
     count = int(np.prod(places))
     order = np.random.default_rng(0).permutation(count)
@@ -261,7 +262,7 @@ def make_mask(mask: str | os.PathLike | Array, shape: Shape) -> Array:
     return _checked(values, name, tuple(shape))
 
 
-def _read(path):
+def _read(path: str) -> Array:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"No mask {path}: give the path of a file, or one of {', '.join(sorted(MASKS))}."
@@ -278,7 +279,7 @@ def _read(path):
     return levels > 0
 
 
-def _checked(values, name, shape):
+def _checked(values: Array, name: str, shape: tuple[int, ...]) -> Array:
     if values.ndim == len(shape) - 1 and values.shape == shape[:-1]:
         values = values[..., None]
     fits = values.ndim == len(shape) and all(

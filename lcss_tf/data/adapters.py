@@ -1,6 +1,7 @@
 """What `ScoreModel.fit` takes: arrays and ``tf.data.Dataset``s, made into `Dataset`s."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -140,21 +141,21 @@ class InMemory(Dataset):
             raise UsageError(f"x must hold at least 2 examples; got an array of shape {x.shape}.")
         self.kind, self.shape, self.raw_shape = _layout(x.shape[1:], x.dtype, kind)
         splits = {"train": x, "test": x[:0]}
-        labels = {"train": _as_labels(labels, len(x), "labels"), "test": None}
+        classes = _as_labels(labels, len(x), "labels")
+        self._labels: dict[str, Array | None] = {"train": classes, "test": None}
         if test_every is not None:
             check_test_every(test_every, type(self).__name__)
             chosen = held_out(len(x), test_every)
             check_both_splits(chosen, "The examples of x")
             splits = {split: x[k] for split, k in chosen.items()}
-            if labels["train"] is not None:
-                labels = {split: labels["train"][k] for split, k in chosen.items()}
+            if classes is not None:
+                self._labels = {split: classes[k] for split, k in chosen.items()}
         elif validation is not None:
-            splits["test"], labels["test"] = self._validation(validation, x)
+            splits["test"], self._labels["test"] = self._validation(validation, x)
         self.scaling = _measured(splits["train"], self.kind)
-        self._labels = labels
         self._scaled = {split: self._held(part, split) for split, part in splits.items()}
 
-    def _validation(self, validation, x):
+    def _validation(self, validation: Any, x: Array) -> tuple[Array, Array | None]:
         held, labels = _pair(validation, None, "validation")
         held = _as_array(held, "validation")
         if held.shape[1:] != x.shape[1:] or (held.dtype == np.uint8) != (x.dtype == np.uint8):
@@ -164,7 +165,7 @@ class InMemory(Dataset):
             )
         return held, _as_labels(labels, len(held), "the labels of validation")
 
-    def _held(self, raw, split):
+    def _held(self, raw: Array, split: str) -> Tensor:
         """The tensor that is kept: bytes as they are, other numbers scaled."""
         raw = raw.reshape(len(raw), *self.shape)
         with tf.init_scope(), tf.device("CPU:0"):
@@ -182,8 +183,11 @@ class InMemory(Dataset):
                 )
             return tf.constant(scaled)
 
-    def size(self, split: str = "train") -> int:
+    def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; 0 of a test split that was not asked for."""
+        return self._num_held(split)
+
+    def _num_held(self, split: str) -> int:
         Dataset.require(self, split)
         return int(self._scaled[split].shape[0])
 
@@ -194,7 +198,7 @@ class InMemory(Dataset):
           UsageError: there are no held-out examples; says how to get some.
         """
         super().require(split)
-        if not int(self._scaled[split].shape[0]):
+        if not self._num_held(split):
             raise UsageError(
                 f"{self.name} has no held-out examples. Pass test_every=10, say, to hold out every "
                 "tenth, or validation=x_held_out."
@@ -256,23 +260,23 @@ class FromTFData(InMemory):
                 f"{len(buffered)}. Check its filters."
             )
         self._is_whole = len(buffered) <= most
-        buffered = buffered[:most]
+        examples: Sequence[Any] = buffered[:most]
         labels = None
         if self._labelled:
-            buffered, labels = zip(*buffered, strict=True)
+            examples, labels = zip(*examples, strict=True)
         if isinstance(validation, tf.data.Dataset):
             validation = _all_of(validation)
-        super().__init__(np.stack(buffered), labels, kind, None, validation, name)
+        super().__init__(np.stack(examples), labels, kind, None, validation, name)
         self._dataset = dataset
 
     def size(self, split: str = "train") -> int | None:
         """The number of examples; None for a dataset that is longer than what is held."""
-        size = super().size(split)
+        size = self._num_held(split)
         return size if split == "test" or self._is_whole else None
 
     def spread_indices(self, count: int, split: str = "train") -> Array:
         """See `Dataset.spread_indices`; of a long dataset, among the examples that are held."""
-        held = super().size(split)
+        held = self._num_held(split)
         return super().spread_indices(min(count, held) if held else count, split)
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
@@ -288,7 +292,7 @@ class FromTFData(InMemory):
 
     def check_examples(self, indices: Tensor, split: str = "train") -> None:
         """See `Dataset.check_examples`: raises a UsageError for an index beyond those held."""
-        held = super().size(split)
+        held = self._num_held(split)
         beyond = np.asarray(indices)[np.asarray(indices) >= held]
         if beyond.size:
             raise UsageError(
@@ -313,8 +317,8 @@ class FromTFData(InMemory):
         first_of, size_of = (tf.constant(part, tf.int64) for part in zip(*shards, strict=True))
         static = shard_size(shards)
 
-        def split(x, labels=None):
-            def shard(k):
+        def split(x: Tensor, labels: Tensor = None) -> tf.data.Dataset:
+            def shard(k: Tensor) -> Any:
                 part = slice(first_of[k], first_of[k] + size_of[k])
                 raw = tf.reshape(x[part], [-1, *self.shape])
                 examples = self.scaling.scale(raw)
@@ -338,7 +342,7 @@ def _single_examples(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, bool]:
     """The dataset unbatched, and whether it yields pairs with labels."""
     spec = dataset.element_spec
     labelled = isinstance(spec, tuple)
-    parts = spec if labelled else (spec,)
+    parts: tuple[Any, ...] = spec if labelled else (spec,)
     if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):
         raise UsageError(
             f"A tf.data.Dataset to train on yields examples x or pairs (x, label); got {spec}. "

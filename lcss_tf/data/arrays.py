@@ -237,8 +237,7 @@ class StoredArrays(Dataset):
         self.on_bad_example = on_bad_example
         self._test_every = test_every
         self._range = stored_range
-        self._stores = None
-        self._scaling = None
+        self._stores: dict[str, Store] | None = None
 
     def segments(self) -> list[Segment]:
         """The `Segment`s of all files, in their fixed order.
@@ -260,7 +259,7 @@ class StoredArrays(Dataset):
         del segments
         return None
 
-    def _open(self):
+    def _open(self) -> dict[str, Store]:
         if self._stores is not None:
             return self._stores
         segments = self.segments()
@@ -274,7 +273,7 @@ class StoredArrays(Dataset):
         self._stores = {name: Store(segments, k) for name, k in splits.items()}
         return self._stores
 
-    def _report_bad(self, segments, good):
+    def _report_bad(self, segments: Sequence[Segment], good: Array) -> None:
         if good.all():
             return
         ends = np.cumsum([len(segment.array) for segment in segments])
@@ -293,12 +292,13 @@ class StoredArrays(Dataset):
             )
         logging.warning("%s. They are left out, as %s.on_bad_example says.", message, owner)
 
-    def _make_scaling(self, first, moments):
+    def _make_scaling(self, first: Segment, moments: RunningMoments) -> Scaling:
         is_bytes = first.array.dtype == np.uint8
         stored_range = self._range or ((0, 255) if is_bytes else None)
         if stored_range is not None:
             stored_dtype = "uint8" if is_bytes else "float32"
-            return Scaling(-1.0, 1.0, *map(float, stored_range), stored_dtype)
+            low, high = map(float, stored_range)
+            return Scaling(-1.0, 1.0, low, high, stored_dtype)
         if not moments.std > 0:
             raise UsageError(
                 f"All numbers of {self.name} are {moments.mean:g}: there is nothing to learn. Look "
@@ -307,7 +307,7 @@ class StoredArrays(Dataset):
         return Scaling.standardising([moments.mean], [moments.std])
 
     @property
-    def scaling(self) -> Scaling:
+    def scaling(self) -> Scaling:  # type: ignore[override]  # an attribute where nothing is measured
         """Known once the data are; see `Dataset`."""
         self._open()
         return self._scaling
@@ -413,11 +413,11 @@ class Arrays(StoredArrays):
             )
         return [segment._replace(array=array)]
 
-    def _archive(self):
+    def _archive(self) -> Segment:
         with _opened(self.path) as archive:
             names = [name for name in archive.files if name != _LABELS]
             key = self.key or (names[0] if len(names) == 1 else None)
-            if key not in archive.files:
+            if key is None or key not in archive.files:
                 raise UsageError(
                     f"{self.path} holds the arrays {archive.files}: set Arrays.key to one of them "
                     f"(got {self.key!r})."
@@ -487,7 +487,7 @@ def _mapped_member(path: str, key: str) -> Segment:
     return _segment(array, path, offset)
 
 
-def _npy_header(file, version):
+def _npy_header(file: Any, version: tuple[int, int]) -> Any:
     read = {(1, 0): np.lib.format.read_array_header_1_0}
     return read.get(version, np.lib.format.read_array_header_2_0)(file)
 
@@ -498,8 +498,8 @@ def _segment(array: Array, path: str, offset: int) -> Segment:
             f"{path} holds no examples: an array of shape {array.shape}. Save [examples, ...]."
         )
     # Examples that lie one after another can be read by their offset.
-    path = path if array.flags.c_contiguous else None
-    return Segment(array, path, offset, int(array.strides[0]))
+    mapped = path if array.flags.c_contiguous else None
+    return Segment(array, mapped, offset, int(array.strides[0]))
 
 
 __all__ = [

@@ -68,7 +68,8 @@ class Audio(StoredArrays):
                 f"The folder {self.root} holds no WAV file. Set Audio.root to a folder of them "
                 "(other formats: ffmpeg -i in.mp3 -c:a pcm_s16le out.wav)."
             )
-        segments, skipped = [], []
+        segments: list[Segment] = []
+        skipped = []
         for path in paths:
             try:
                 segments.append(self._windows(path, segments))
@@ -112,7 +113,8 @@ class Audio(StoredArrays):
 
     def splits(self, segments: Sequence[Segment], good: Array) -> dict[str, Array]:
         """See `StoredArrays.splits`: the last windows of every file are for testing."""
-        parts, first = {"train": [], "test": []}, 0
+        parts: dict[str, list[Array]] = {"train": [], "test": []}
+        first = 0
         shared = -(-self.shape[0] // self._hop) - 1  # earlier windows that a window overlaps
         for segment in segments:
             count = len(segment.array)

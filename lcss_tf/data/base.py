@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -301,7 +301,7 @@ class Dataset:
             labels = tf.constant(self.class_labels(num_classes, split), tf.int32)
 
         @tf.autograph.experimental.do_not_convert  # plain Python: data may be opened in here
-        def load(indices, positions=None):
+        def load(indices: Tensor, positions: Tensor | None = None) -> Any:
             if positions is None:
                 examples = self.examples(indices, split, seed)
             else:
@@ -360,7 +360,7 @@ def check_test_every(test_every: int, owner: str) -> None:
         raise UsageError(f"{owner}.test_every must be at least 2; got {test_every}.")
 
 
-def check_both_splits(splits: dict[str, Sequence], what: str) -> None:
+def check_both_splits(splits: Mapping[str, Sized], what: str) -> None:
     """Raises a UsageError if a split is empty."""
     if any(len(indices) == 0 for indices in splits.values()):
         counts = {split: len(indices) for split, indices in splits.items()}

@@ -123,9 +123,9 @@ class Photos(ImageDataset):
                 f"Photos.resolution must lie between 1 and {_LARGEST} pixels; got {resolution}."
             )
         super().__init__("photos", (resolution, resolution, 3), flip, centered)
-        self._photographs = None
+        self._photographs: Tensor = None
 
-    def _open(self):
+    def _open(self) -> Tensor:
         if self._photographs is None:
             from sklearn.datasets import load_sample_images  # slow to import, so only when used
 
@@ -149,7 +149,7 @@ class Photos(ImageDataset):
         corners = tf.cast(tf.cast(draws, tf.float64) * tf.cast(places, tf.float64), tf.int32)
         size = [1, self.shape[0], self.shape[0], 3]
 
-        def crop(corner):
+        def crop(corner: Tensor) -> Tensor:
             photo, top, left = tf.unstack(corner)
             return tf.slice(photographs, [photo, top, left, 0], size)[0]
 

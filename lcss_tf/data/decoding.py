@@ -57,7 +57,7 @@ def decode_bytes(content: Tensor, shape: Shape) -> Tensor:
     kind = format_of(head)
     tf.debugging.Assert(kind < len(SIGNATURES), ["not an image: PNG, JPEG, WebP, GIF or BMP"])
 
-    def png():
+    def png() -> Tensor:
         if channels == 4:
             return _png_rgba(head, content)
         return tf.cond(
@@ -66,21 +66,21 @@ def decode_bytes(content: Tensor, shape: Shape) -> Tensor:
             lambda: tf.io.decode_png(content, channels),
         )
 
-    def jpeg():
+    def jpeg() -> Tensor:
         image = tf.io.decode_jpeg(content, min(channels, 3))
         return _opaque(upright(image, exif_orientation(head)), channels)
 
-    def still_webp():
+    def still_webp() -> Tensor:
         image = tf.io.decode_webp(content)[0]  # 3 or 4 channels, as they are stored
         opaque = tf.fill(tf.shape(image[:, :, :1]), tf.constant(255, tf.uint8))
         rgba = tf.concat([image, opaque], axis=2)[:, :, :4]
         return _on_white(tf.ensure_shape(rgba, [None, None, 4]), channels)
 
-    def by_pillow():
+    def by_pillow() -> Tensor:
         image = tf.numpy_function(_pillow, [content], tf.uint8, stateful=False)
         return _on_white(tf.ensure_shape(image, [None, None, 4]), channels)
 
-    def webp():
+    def webp() -> Tensor:
         # TensorFlow 2.21's decoder writes beyond its memory where a WebP is an animation.
         animated = (head[_WEBP_KIND] == ord("X")) & (head[_WEBP_FLAGS] & _WEBP_ANIMATED > 0)
         return tf.cond(animated, by_pillow, still_webp)
@@ -113,7 +113,7 @@ def fit(image: Tensor, shape: Shape) -> Tensor:
     height, width, channels = shape
     size = tf.shape(image)[:2]
 
-    def resized():
+    def resized() -> Tensor:
         zoom = tf.reduce_min(tf.cast(size, tf.float64) / tf.constant([height, width], tf.float64))
         part = tf.cast(tf.round(tf.constant([height, width], tf.float64) * zoom), tf.int32)
         top, left = tf.unstack((size - part) // 2)
@@ -128,7 +128,7 @@ def fit(image: Tensor, shape: Shape) -> Tensor:
 # Colours and transparency.
 
 
-def _png_is_clear(head):
+def _png_is_clear(head: Tensor) -> Tensor:
     """Whether parts of a PNG may be transparent; head: its first bytes, uint8 [n]."""
     count = tf.shape(head)[0] - len(_CLEAR_COLOURS) + 1
     named = tf.ones([count], tf.bool)
@@ -138,7 +138,7 @@ def _png_is_clear(head):
     return alpha | tf.reduce_any(named)
 
 
-def _png_rgba(head, content):
+def _png_rgba(head: Tensor, content: Tensor) -> Tensor:
     """RGBA of a PNG. For palettes without transparency TensorFlow's own alpha is wrong."""
     return tf.cond(
         _png_is_clear(head),
@@ -147,7 +147,7 @@ def _png_rgba(head, content):
     )
 
 
-def _on_white(rgba, channels):
+def _on_white(rgba: Tensor, channels: int) -> Tensor:
     """RGBA blended with white: grey or colours; unchanged for four channels."""
     if channels == 4:
         return rgba
@@ -157,13 +157,13 @@ def _on_white(rgba, channels):
     return colours if channels == 3 else tf.image.rgb_to_grayscale(colours)
 
 
-def _opaque(image, channels):
+def _opaque(image: Tensor, channels: int) -> Tensor:
     if channels < 4:
         return image
     return tf.concat([image, tf.fill(tf.shape(image[:, :, :1]), tf.constant(255, tf.uint8))], 2)
 
 
-def _pillow(content):
+def _pillow(content: Any) -> Array:
     # Eagerly TensorFlow passes an array of one object; NumPy's own bytes would lose zeros.
     content = np.asarray(content, object).item()
     with Image.open(io.BytesIO(content)) as image:
@@ -197,19 +197,19 @@ def pixels_of(kind: Tensor, head: Tensor, content: Tensor) -> Tensor:
     """
     head = tf.cast(head, tf.int64)
 
-    def number(start, count, big=False):
+    def number(start: int, count: int, big: bool = False) -> Tensor:
         places = range(start, start + count)
         powers = reversed(range(count)) if big else range(count)
         return sum(head[i] * 256**p for i, p in zip(places, powers, strict=True))
 
-    def png():
+    def png() -> Tensor:
         return number(16, 4, big=True) * number(20, 4, big=True)
 
-    def jpeg():
+    def jpeg() -> Tensor:
         shape = tf.image.extract_jpeg_shape(content, tf.int64)
         return shape[0] * shape[1]
 
-    def webp():
+    def webp() -> Tensor:
         bits = number(21, 4)
         lossless = ((bits & 0x3FFF) + 1) * (((bits // 2**14) & 0x3FFF) + 1)
         lossy = (number(26, 2) & 0x3FFF) * (number(28, 2) & 0x3FFF)
@@ -217,10 +217,10 @@ def pixels_of(kind: Tensor, head: Tensor, content: Tensor) -> Tensor:
         letter = head[15]  # "VP8L", "VP8X" or "VP8 "
         return tf.where(letter == ord("L"), lossless, tf.where(letter == ord("X"), extended, lossy))
 
-    def gif():
+    def gif() -> Tensor:
         return number(6, 2) * number(8, 2)
 
-    def bmp():
+    def bmp() -> Tensor:
         height = number(22, 4)
         return number(18, 4) * tf.minimum(height, 2**32 - height)  # negative: from the top down
 
@@ -253,11 +253,11 @@ def exif_orientation(head: Tensor) -> Tensor:
     )
 
 
-def _of_tiff(head, tiff):
+def _of_tiff(head: Tensor, tiff: Tensor) -> Tensor:
     last = tf.shape(head)[0] - 1
     little = head[tiff] == ord("I")
 
-    def u16(at):
+    def u16(at: Tensor) -> Tensor:
         first, second = (tf.gather(head, tf.clip_by_value(at + k, 0, last)) for k in (0, 1))
         return tf.where(little, first + 256 * second, 256 * first + second)
 
@@ -273,7 +273,7 @@ def _of_tiff(head, tiff):
 def upright(image: Tensor, orientation: Tensor) -> Tensor:
     """An image [h, w, C] as its EXIF orientation (1 to 8) says it is to be seen."""
 
-    def apply():
+    def apply() -> Tensor:
         seen = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
         mirrored = _is_one_of(orientation, (2, 3, 6, 7))
         seen = tf.cond(mirrored, lambda: tf.reverse(seen, [1]), lambda: seen)
@@ -283,7 +283,7 @@ def upright(image: Tensor, orientation: Tensor) -> Tensor:
     return tf.cond(orientation > 1, apply, lambda: image)
 
 
-def _is_one_of(value, among):
+def _is_one_of(value: Tensor, among: tuple[int, ...]) -> Tensor:
     return tf.reduce_any(value == tf.constant(among))
 
 

@@ -5,7 +5,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -72,8 +72,8 @@ class ImageFolder(EncodedImages):
         super().__init__(name, shape, flip, centered, on_bad_example, cache_mib)
         self.pattern = pattern
         self.test_every = test_every
-        self._splits = {}
-        self._contents = {}
+        self._splits: dict[str, list[Any]] = {}  # paths, or `Member`s of an archive
+        self._contents: dict[str, _Files | _Members] = {}
 
     def paths(self, split: str = "train") -> list[str]:
         """The files of a split, sorted; those of an archive by their names in it.
@@ -84,11 +84,11 @@ class ImageFolder(EncodedImages):
         self._open(split)
         return self._paths[split]
 
-    def _open(self, split):
+    def _open(self, split: str) -> None:
         super().require(split)
         if not self._splits:
             zipped = os.path.isfile(self.root)
-            files = self._members() if zipped else self._files()
+            files: Sequence[Any] = self._members() if zipped else self._files()
             chosen = held_out(len(files), self.test_every)
             self._splits = {name: [files[i] for i in k] for name, k in chosen.items()}
             self._paths = {
@@ -106,16 +106,16 @@ class ImageFolder(EncodedImages):
                 "least two."
             )
 
-    def _wanted(self, name):
+    def _wanted(self, name: str) -> bool:
         return name.lower().endswith(EXTENSIONS) and fnmatch.fnmatch(name, self.pattern)
 
-    def _members(self):
+    def _members(self) -> "list[Member]":
         found = members(self.root, self._wanted)
         if not found:
             raise FileNotFoundError(self._nothing_in("archive"))
         return found
 
-    def _files(self):
+    def _files(self) -> list[str]:
         if not os.path.isdir(self.root):
             raise FileNotFoundError(f"There is no folder of images at {self.root}. {_HELP}")
         found = walk(self.root, "ImageFolder.root")
@@ -124,7 +124,7 @@ class ImageFolder(EncodedImages):
             raise FileNotFoundError(self._nothing_in("folder"))
         return files
 
-    def _nothing_in(self, what):
+    def _nothing_in(self, what: str) -> str:
         return (
             f"The {what} {self.root} holds no file that matches {self.pattern!r} and ends in "
             f"{', '.join(EXTENSIONS)}. {_HELP}"
@@ -146,16 +146,18 @@ class ImageFolder(EncodedImages):
         for split in ("test", "train"):
             self._open(split)
         names = {self._class_of(path) for part in self._paths.values() for path in part}
-        return [] if None in names else sorted(names)
+        known = [name for name in names if name is not None]
+        return sorted(known) if len(known) == len(names) else []
 
     def labels(self, split: str = "train") -> Array | None:
         """The number of each file's subfolder, int64 [size]; None if some lie in none."""
         number = {name: k for k, name in enumerate(self.class_names())}
         if not number:
             return None
-        return np.array([number[self._class_of(p)] for p in self.paths(split)], np.int64)
+        classes = map(self._class_of, self.paths(split))
+        return np.array([number[name] for name in classes if name is not None], np.int64)
 
-    def _class_of(self, path):
+    def _class_of(self, path: str) -> str | None:
         below = os.path.relpath(path, self.root) if os.path.isabs(path) else path
         parts = below.replace("\\", "/").split("/")
         return parts[0] if len(parts) > 1 else None
@@ -173,11 +175,11 @@ class ImageFolder(EncodedImages):
 class _Files:
     """Files by index."""
 
-    def __init__(self, paths):
+    def __init__(self, paths: Sequence[str]) -> None:
         with tf.init_scope(), tf.device("CPU:0"):
             self._paths = tf.constant(paths)
 
-    def content(self, index):
+    def content(self, index: Tensor) -> Tensor:
         return tf.io.read_file(self._paths[index])
 
 

@@ -101,7 +101,7 @@ class MemoryImages(ImageDataset):
         levels: int = 256,
     ) -> None:
         super().__init__(name, shape, flip, centered, levels)
-        self._opened = {}
+        self._opened: dict[str, tuple[Tensor, Array | None]] = {}
 
     def load(self, split: str) -> tuple[Array, Array | None]:
         """Reads a split: uint8 [N, H, W, C], and labels int64 [N] or None."""
@@ -162,8 +162,12 @@ class EncodedImages(ImageDataset):
         self.on_bad_example = on_bad_example
         self.skipped: dict[tuple[str, int], str] = {}  # (split, index) -> why
         self._cache_bytes = cache_mib * 2**20
-        self._cache = {}
-        self._graphs = {}
+        self._cache: dict[str, Tensor] = {}
+        self._graphs: dict[str, Any] = {}
+
+    def size(self, split: str = "train") -> int:
+        """The number of images of a split; see `Dataset.size`."""
+        raise NotImplementedError
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""
@@ -214,7 +218,7 @@ class EncodedImages(ImageDataset):
             return super().flipped(indices, split, seed, flips)
         return self._read(split, indices, flips)
 
-    def _read(self, split, indices, flips):
+    def _read(self, split: str, indices: Tensor, flips: Tensor) -> Tensor:
         indices = tf.convert_to_tensor(indices, tf.int64)
         if not tf.executing_eagerly():
             return self._decoded(split, indices, flips)
@@ -225,8 +229,8 @@ class EncodedImages(ImageDataset):
             )
         return self._graphs[split](indices, flips)
 
-    def _decoded(self, split, indices, flips):
-        def one(args):
+    def _decoded(self, split: str, indices: Tensor, flips: Tensor) -> Tensor:
+        def one(args: tuple[Tensor, Tensor]) -> Tensor:
             index, flip = args
             image = self._one(index, split)
             return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
@@ -258,7 +262,7 @@ class EncodedImages(ImageDataset):
                     "by others."
                 )
 
-    def _one(self, index, split):
+    def _one(self, index: Tensor, split: str) -> Tensor:
         if self.on_bad_example == "error":
             return self.pixels(index, split)
         key = hashing.stream_key(0, "substitute")
@@ -287,7 +291,7 @@ class EncodedImages(ImageDataset):
             lambda index: self._one(index, split), num_parallel_calls=tf.data.AUTOTUNE
         )
 
-    def _log_bad(self, index, split):
+    def _log_bad(self, index: int, split: str) -> np.int64:
         """Counts a bad example, and logs it once."""
         if (split, index) not in self.skipped:
             why = self.why_bad(index, split) or "it could not be read at first, and now can"
@@ -300,7 +304,7 @@ class EncodedImages(ImageDataset):
             )
         return np.int64(len(self.skipped))
 
-    def _fill_cache(self, split):
+    def _fill_cache(self, split: str) -> None:
         size = self.size(split)
         if split in self._cache or size * int(np.prod(self.shape)) > self._cache_bytes:
             return

@@ -37,7 +37,9 @@ def record_index(path: str) -> tuple[Array, Array]:
     size = os.path.getsize(path)
     if size == 0:
         raise UsageError(f"The TFRecord file {path} is empty. {_REMEDY}")
-    offsets, lengths, place = [], [], 0
+    offsets: list[int] = []
+    lengths: list[int] = []
+    place = 0
     with (
         permission(path),
         open(path, "rb") as file,
@@ -203,7 +205,7 @@ class FFHQ(EncodedImages):
         super().__init__("ffhq", shape, flip, centered, on_bad_example, cache_mib)
         self.path = os.path.abspath(os.path.expanduser(path))
         self.test_every = test_every
-        self._records = None
+        self._records: Records | None = None
 
     def file(self) -> str:
         """The TFRecord file that is read.
@@ -224,7 +226,7 @@ class FFHQ(EncodedImages):
             "https://github.com/NVlabs/ffhq-dataset."
         )
 
-    def _open(self, split):
+    def _open(self, split: str) -> Records:
         super().require(split)
         if self._records is None:
             self._records = Records([FilePart(self.file())])
@@ -237,6 +239,7 @@ class FFHQ(EncodedImages):
                 f"{self.file()} holds {len(self._records)} images: none is left for the split "
                 f"{split!r}. At least two are needed."
             )
+        return self._records
 
     def require(self, split: str = "train") -> None:
         """See `Dataset.require`; reads one image, and all records' lengths."""
@@ -251,7 +254,7 @@ class FFHQ(EncodedImages):
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """The record, a serialised Example."""
-        return self._records.read(self._places[split][index])
+        return self._open(split).read(self._places[split][index])
 
     def pixels(self, index: Tensor, split: str) -> Tensor:
         """See `EncodedImages.pixels`."""
@@ -271,10 +274,10 @@ class FFHQ(EncodedImages):
 
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
-        return self._records.location(int(self._chosen[split][index]))
+        return self._open(split).location(int(self._chosen[split][index]))
 
 
-def _ffhq_image(record, shape):
+def _ffhq_image(record: Tensor, shape: Shape) -> Tensor:
     parsed = tf.io.parse_single_example(record, _FFHQ_FORMAT)
     image = tf.reshape(tf.io.decode_raw(parsed["data"], tf.uint8), parsed["shape"])
     image = tf.transpose(image, [1, 2, 0])
@@ -324,8 +327,8 @@ class TFDS(EncodedImages):
         self.data_dir = data_dir
         self._split_names = dict(zip(SPLITS, (train_split, test_split), strict=True))
         self._download = download
-        self._records = {}
-        self._labels = {}
+        self._records: dict[str, Records] = {}
+        self._labels: dict[str, Array | None] = {}
 
     def folder(self) -> str:
         """The folder of the prepared dataset.
@@ -355,16 +358,16 @@ class TFDS(EncodedImages):
             )
         return os.path.join(place, found[-1])
 
-    def _versions(self, place, version):
+    def _versions(self, place: str, version: str) -> list[str]:
         found = sorted(_prepared_versions(place), key=_version_key)
         return [other for other in found if other == version] if version else found
 
-    def _builder(self):
+    def _builder(self) -> Any:
         import tensorflow_datasets as tfds  # slow to import, so only when used
 
         return tfds.builder_from_directory(self.folder())
 
-    def _open(self, split):
+    def _open(self, split: str) -> Records:
         super().require(split)
         if split in self._records:
             return self._records[split]
@@ -440,7 +443,7 @@ class TFDS(EncodedImages):
         return self._labels[split]
 
 
-def _file_part(instruction):
+def _file_part(instruction: Any) -> FilePart:
     path = os.fspath(instruction.filename)
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -450,13 +453,13 @@ def _file_part(instruction):
     return FilePart(path, instruction.skip, None if take in (None, -1) else take)
 
 
-def _prepared_versions(place):
+def _prepared_versions(place: str) -> list[str]:
     if not os.path.isdir(place):
         return []
     return [v for v in os.listdir(place) if os.path.exists(f"{place}/{v}/dataset_info.json")]
 
 
-def _version_key(version):
+def _version_key(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 

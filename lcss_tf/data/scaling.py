@@ -138,12 +138,15 @@ class Scaling:
         Raises:
           UsageError: the data have no levels.
         """
+        return (self.high - self.low) / self._known_levels()
+
+    def _known_levels(self) -> int:
         if self.levels is None:
             raise UsageError(
                 "Only data with levels can be dequantised, and this scaling has none "
                 "(levels = None)."
             )
-        return (self.high - self.low) / self.levels
+        return self.levels
 
     @property
     def bits_offset(self) -> float:
@@ -157,8 +160,11 @@ class Scaling:
         """The scaling that maps each level to the middle of its width, not the ends to the ends.
 
         It is the mean of `dequantise` over u; `dequantise` itself is the same.
+
+        Raises:
+          UsageError: the data have no levels.
         """
-        half = (self.stored_high - self.stored_low) / (2 * (self.levels - 1))
+        half = (self.stored_high - self.stored_low) / (2 * (self._known_levels() - 1))
         return dataclasses.replace(
             self, stored_low=self.stored_low - half, stored_high=self.stored_high + half
         )
@@ -175,9 +181,9 @@ class Scaling:
         Raises:
           UsageError: the data have no levels.
         """
-        width = self.level_width
-        level = tf.round((scaled - self.low) * ((self.levels - 1) / (self.high - self.low)))
-        return self.low + (level + u) * width
+        steps = self._known_levels() - 1
+        level = tf.round((scaled - self.low) * (steps / (self.high - self.low)))
+        return self.low + (level + u) * self.level_width
 
 
 __all__ = ["DTYPES", "Scaling"]

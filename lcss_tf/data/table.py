@@ -70,9 +70,9 @@ class Table(Dataset):
         self._test_every = test_every
         self._delimiter = delimiter
         self._on_bad = on_bad_example
-        self._opened = None
+        self._opened: dict[str, Tensor] | None = None
 
-    def _open(self):
+    def _open(self) -> dict[str, Tensor]:
         if self._opened is None:
             if self.path.startswith(_BUNDLED):
                 lines = _bundled(self.path.removeprefix(_BUNDLED))
@@ -89,7 +89,7 @@ class Table(Dataset):
                 self._opened = {name: tf.gather(scaled, k) for name, k in splits.items()}
         return self._opened
 
-    def _stds(self, train):
+    def _stds(self, train: Array) -> Array:
         stds = train.std(axis=0)
         constant = [name for name, s in zip(self.columns, stds, strict=True) if not s > 0]
         if constant:
@@ -99,7 +99,7 @@ class Table(Dataset):
             )
         return stds
 
-    def _lines(self):
+    def _lines(self) -> list[list[str]]:
         """The file's rows: lists of text, the names first."""
         try:
             with permission(self.path), open(self.path, newline="", encoding="utf-8-sig") as file:
@@ -119,7 +119,7 @@ class Table(Dataset):
             )
         return lines
 
-    def _numbers(self, lines):
+    def _numbers(self, lines: list[list[str]]) -> tuple[Array, Array]:
         """Values float64 [N, columns] and labels int64 [N] of the good rows."""
         names, rows = [name.strip() for name in lines[0]], lines[1:]
         wanted = [*self.columns, *([self._label] if self._label else [])]
@@ -130,17 +130,17 @@ class Table(Dataset):
                 f"{names}. Set Table.columns (and Table.delimiter, if they look like one)."
             )
         places = [names.index(name) for name in wanted]
-        values, bad = [], []
+        good, bad = [], []
         for i, row in enumerate(rows):
             numbers = [_number(row[k] if k < len(row) else "") for k in places]
             if all(np.isfinite(numbers)):
-                values.append(numbers)
+                good.append(numbers)
             else:
                 k = int(np.argmin(np.isfinite(numbers)))
                 text = row[places[k]] if places[k] < len(row) else "nothing"
                 bad.append(f"row {i + 1}, column {wanted[k]!r}: {text!r}")
         self._report_bad(bad, len(rows))
-        values = np.array(values, np.float64).reshape(len(values), len(wanted))
+        values = np.array(good, np.float64).reshape(len(good), len(wanted))
         labels = values[:, -1] if self._label else np.zeros(len(values))
         if not np.all(labels == np.rint(labels)):
             raise UsageError(
@@ -149,7 +149,7 @@ class Table(Dataset):
             )
         return values[:, : len(self.columns)], labels.astype(np.int64)
 
-    def _report_bad(self, bad, count):
+    def _report_bad(self, bad: list[str], count: int) -> None:
         if not bad:
             return
         message = (
@@ -164,7 +164,7 @@ class Table(Dataset):
         logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
 
     @property
-    def scaling(self) -> Scaling:
+    def scaling(self) -> Scaling:  # type: ignore[override]  # an attribute where nothing is measured
         """Known once the table is read; see `Dataset`."""
         self._open()
         return self._scaling
@@ -190,14 +190,14 @@ class Table(Dataset):
         return gather_on_host(self._open()[split], indices)
 
 
-def _number(text):
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         return np.nan
 
 
-def _bundled(name):
+def _bundled(name: str) -> list[list[str]]:
     from sklearn import datasets  # slow to import, so only when used
 
     known = ("iris", "wine", "breast_cancer", "diabetes")

@@ -161,7 +161,7 @@ class Mixture(Toy):
         return log_normal - math.log(len(self.means)), alpha_t, variance
 
 
-def _column(value):
+def _column(value: Tensor | float) -> Tensor:
     """A number or [B] as float64 [1, 1] or [B, 1]."""
     return tf.reshape(tf.cast(value, tf.float64), [-1, 1])
 
@@ -182,7 +182,7 @@ def means_along(curve: Callable[[Array], Array], component_std: float) -> Array:
     if not 0 < component_std < 1:
         raise UsageError(f"The noise must lie between 0 and 1; got {component_std}.")
 
-    def means(count):
+    def means(count: int) -> Array:
         points = curve((np.arange(count) + 0.5) / count)
         points = points - points.mean(axis=0)
         return points * math.sqrt((1.0 - component_std**2) / np.mean(points**2))
@@ -205,7 +205,7 @@ class TwoMoons(Mixture):
         super().__init__("two_moons", means_along(_moons, noise), noise)
 
 
-def _moons(u):
+def _moons(u: Array) -> Array:
     angle = 2.0 * np.pi * u  # each half of the range is one moon
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return np.where((u < 0.5)[:, None], circle, circle + [1.0, 0.5])
@@ -221,7 +221,7 @@ class Spiral(Mixture):
     """
 
     def __init__(self, noise: float = 0.07, turns: float = 2.0) -> None:
-        def arm(u):
+        def arm(u: Array) -> Array:
             # The arm's length grows with the square of the angle; the root spaces points evenly.
             angle = 2.0 * np.pi * turns * np.sqrt(u)
             return angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -274,7 +274,7 @@ class GaussianMixture(Mixture):
         super().__init__("gaussian_mixture", radius * means, component_std)
 
 
-def _directions(count, dimension):
+def _directions(count: int, dimension: int) -> Array:
     if count == 1:
         return np.eye(1, dimension)
     if dimension == 1:

@@ -23,8 +23,8 @@ convex (a power law).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.linalg import lapack
 
 from lcss_tf.errors import UsageError
-from lcss_tf.typing import Array, SDELike
+from lcss_tf.typing import Array, Numbers, SDELike, Tensor
 
 _POLE = 0.2780538411364523  # γ: of these poles, the one of order 5 that is L-stable
 _SOLVES = 5
@@ -67,7 +67,7 @@ class Grid(NamedTuple):
         """x at u."""
         return self.core * np.sinh(u / self.core)
 
-    def to_u(self, x: Array) -> Array:
+    def to_u(self, x: Array | float) -> Any:
         """u at x."""
         return self.core * np.arcsinh(x / self.core)
 
@@ -99,7 +99,7 @@ class Solution(NamedTuple):
 def solve(
     sde: SDELike,
     log_density: Callable[[Array], Array],
-    times: Sequence[float],
+    times: Numbers,
     grid: Grid,
     time_step: float = 0.1,
     refinements: Sequence[int] = (1, 2, 3),
@@ -144,7 +144,14 @@ class Schedule:
     The logarithm is there because what a drift has pushed for long has come to rest.
     """
 
-    def __init__(self, coefficients, log_density, times, grid, time_step):
+    def __init__(
+        self,
+        coefficients: "Coefficients",
+        log_density: Callable[[Array], Array],
+        times: Array,
+        grid: Grid,
+        time_step: float,
+    ) -> None:
         u = grid.points()
         x, slope = grid.to_x(u), grid.slope(u)
         log_p = log_density(x)
@@ -167,7 +174,7 @@ class Schedule:
         self._warped = PchipInterpolator(t, warped)(times)
         self._time_step = time_step
 
-    def segments(self, refinement):
+    def segments(self, refinement: int) -> Iterator[Array]:
         """For each of the times, those of the steps that lead there from the one before."""
         last_time, last = 0.0, 0.0
         for time, warped in zip(self._times, self._warped, strict=True):
@@ -179,7 +186,7 @@ class Schedule:
             last_time, last = time, warped
 
 
-def _cumulative(values, t):
+def _cumulative(values: Array, t: Array) -> Array:
     return np.concatenate([[0.0], np.cumsum(0.5 * (values[1:] + values[:-1]) * np.diff(t))])
 
 
@@ -219,27 +226,27 @@ def _rates(f, g_squared, slope, h):
     return right, left
 
 
-def _bernoulli(w):
+def _bernoulli(w: Array) -> Array:
     """w/(e^w − 1)."""
     small = np.abs(w) < 1e-8
     safe = np.clip(np.where(small, 1.0, w), -700, 700)
     return np.where(small, 1 - 0.5 * w, np.where(w > -700, safe / np.expm1(safe), -w))
 
 
-def _exponential(right, left, mass):
+def _exponential(right: Array, left: Array, mass: Array) -> Array:
     """exp(A) m ≈ Σ_j c_j (1 − γA)^{−j} m, for the A of these rates."""
     diagonal = np.ones(len(mass))
     diagonal[:-1] += _POLE * right
     diagonal[1:] += _POLE * left
     factors = lapack.dgttrf(-_POLE * right, diagonal, -_POLE * left)[:-1]
-    power, result = mass, 0.0
+    power, result = mass, np.zeros(())
     for c in _COEFFICIENTS:
         power = lapack.dgttrs(*factors, power)[0]
         result = result + c * power
     return result
 
 
-def _pole_coefficients():
+def _pole_coefficients() -> Array:
     """c_j, j = 1, …, 5: the series of Σ_j c_j (1 − γz)^{−j} agrees with exp z to z⁵."""
     orders = range(_SOLVES)
     series = [[math.comb(j + k, k) * _POLE**k for j in orders] for k in orders]
@@ -284,7 +291,7 @@ def _extrapolate(grid, logs, refinements, mass_drift):
     return Solution(grid, best, trusted, error, mass_drift)
 
 
-def _richardson(refinements):
+def _richardson(refinements: Array) -> Array:
     """Weights of runs whose error is a series in 1/refinement²."""
     squares = np.asarray(refinements, np.float64) ** 2
     return np.array([np.prod([r / (r - q) for q in squares if q != r]) for r in squares])
@@ -368,7 +375,7 @@ def _traced(sde, dimension, dtype):
     points, times = tf.TensorSpec([None, dimension], dtype), tf.TensorSpec([None], dtype)
 
     @tf.function(input_signature=[points, times])
-    def both(x, t):
+    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return sde.drift(x, t), tf.broadcast_to(sde.diffusion(x, t), tf.shape(x))
 
     both.get_concrete_function()  # a dtype that the SDE does not take shows here

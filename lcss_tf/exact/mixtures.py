@@ -11,7 +11,6 @@ with q_t(· | μ) the density at time t of the 1-D SDE that starts from a compon
 - else the Fokker–Planck equation, from every distinct coordinate of a mean.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from scipy.special import logsumexp
 
 from lcss_tf.errors import UsageError
 from lcss_tf.exact.fokker_planck import Coefficients, Grid, solve
-from lcss_tf.typing import Array, SDELike
+from lcss_tf.typing import Array, Numbers, SDELike, Tensor
 
 _FALL = 60.0  # nats below its peak, where a component's density ends
 _SPREAD = 12.0  # standard deviations of the noise to either side of the data
@@ -59,7 +58,7 @@ class ExactMixture:
         self,
         data: Any,
         sde: SDELike,
-        times: Sequence[float],
+        times: Numbers,
         spacing: float = 0.15,
         time_step: float = 0.1,
         extent: float | None = None,
@@ -75,7 +74,7 @@ class ExactMixture:
             )
         has_marginal = getattr(sde, "has_marginal", False)
         if has_marginal and hasattr(data, "score"):
-            self._density = _ClosedForm(data, sde, self.times)
+            self._density: _ClosedForm | _Mixed = _ClosedForm(data, sde, self.times)
         elif not hasattr(data, "component_log_density"):
             raise UsageError(
                 "ExactMixture expects data with `component_log_density(u)`, the log density of a "
@@ -99,30 +98,30 @@ class ExactMixture:
 class _ClosedForm:
     """The closed form that the data set itself has."""
 
-    def __init__(self, data, sde, times):
+    def __init__(self, data: Any, sde: SDELike, times: Array) -> None:
         self._data = data
         self._marginal = _marginal(sde, times)
         self.error = np.zeros(len(times))
 
-    def log_prob(self, x, i):
+    def log_prob(self, x: Array, i: int) -> Array:
         return self._data.log_density(x, *self._marginal[i]).numpy()
 
-    def score(self, x, i):
+    def score(self, x: Array, i: int) -> Array:
         return self._data.score(x, *self._marginal[i]).numpy()
 
 
 class _Mixed:
     """A mixture of products of densities in one dimension."""
 
-    def __init__(self, means, density):
+    def __init__(self, means: Array, density: Any) -> None:
         self._count, self._density = len(means), density
         self.error = density.error
 
-    def log_prob(self, x, i):
+    def log_prob(self, x: Array, i: int) -> Array:
         log_components, _ = self._density(x, i)
         return logsumexp(log_components, axis=1) - np.log(self._count)
 
-    def score(self, x, i):
+    def score(self, x: Array, i: int) -> Array:
         log_components, scores = self._density(x, i)
         weights = np.exp(log_components - logsumexp(log_components, axis=1, keepdims=True))
         return np.stack([np.sum(weights * score, axis=1) for score in scores], axis=1)
@@ -174,11 +173,11 @@ class _Heat:
     """dx = dw."""
 
     @staticmethod
-    def drift(x, t):
+    def drift(x: Tensor, t: Tensor) -> Tensor:
         return tf.zeros_like(x)
 
     @staticmethod
-    def diffusion(x, t):
+    def diffusion(x: Tensor, t: Tensor) -> Tensor:
         return tf.ones_like(x)
 
 

@@ -267,7 +267,7 @@ def checkpoint(content: Any, network: NCSNpp) -> Checkpoint:
     Args:
       content: nested dicts and lists of arrays, as `torch_file.read` returns them: model, ema
         and, optionally, optimizer and step.
-      network: a built `NCSNpp` of the same configuration, which tells the trained parameters.
+      network: a built `NCSNpp` of the same configuration, which says which parameters were trained.
 
     Raises:
       UsageError: a part is missing, or the numbers of tensors do not agree.

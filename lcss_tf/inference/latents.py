@@ -5,7 +5,7 @@ Points between two latents, on an arc that suits the prior, decode to examples b
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy import special
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference.runner import Runner
 from lcss_tf.samplers.ode import DormandPrinceSolver, probability_flow
-from lcss_tf.typing import Array, ScoreFn, Tensor
+from lcss_tf.typing import Array, Numbers, ScoreFn, Tensor
 
 _POINTS = 20_001  # of the prior's tables
 _EXTENT = 1e3  # of the tables, in units of the prior's standard deviation
@@ -66,7 +66,7 @@ def _solved(score_fn, sde, x, solver, times):
     return tf.where(finished, solution.state[0], np.nan), solution.failure
 
 
-def interpolate(sde: Any, first: Array, second: Array, fractions: Sequence[float]) -> Array:
+def interpolate(sde: Any, first: Array, second: Array, fractions: Numbers) -> Array:
     """Latents between pairs of latents, on an arc that suits the prior.
 
     In coordinates z in which the prior is N(0, I) the points lie on the great arc from z_1 to
@@ -93,14 +93,14 @@ def interpolate(sde: Any, first: Array, second: Array, fractions: Sequence[float
             f"Latents to interpolate must be alike; got {first.shape} and {second.shape}."
         )
     normal = _NormalCoordinates(sde, first.shape[1:])
-    pair = [normal.forward(x) for x in (first, second)]
+    starts, ends = normal.forward(first), normal.forward(second)
     # The tables' rounding error is added back, so that both ends are exactly the latents given.
-    lost = [x - normal.back(z) for x, z in zip((first, second), pair, strict=True)]
+    lost = [first - normal.back(starts), second - normal.back(ends)]
     points = [
-        normal.back(_slerp(*pair, w)) + (1 - w) * lost[0] + w * lost[1]
+        normal.back(_slerp(starts, ends, w)) + (1 - w) * lost[0] + w * lost[1]
         for w in np.asarray(fractions, np.float64)
     ]
-    return np.float32(points)
+    return np.asarray(points, np.float32)
 
 
 def _slerp(first, second, w):

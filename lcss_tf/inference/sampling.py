@@ -142,7 +142,7 @@ class Sampling:
             seed,
             trajectory_steps,
         )
-        states = samples.trajectory if trajectory_steps else samples.x[None][:0]
+        states: Any = samples.trajectory if trajectory_steps else samples.x[None][:0]
         states = tf.transpose(states, [1, 0, *range(2, len(states.shape))])
         nfe = tf.cast(samples.nfe, tf.float32)
         return samples.x, samples.failure[None], nfe[None], states

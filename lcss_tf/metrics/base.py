@@ -1,7 +1,7 @@
 """The metric contract: what a metric needs of samples and of real data, and the values it gives."""
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from lcss_tf.data import DataInfo
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.extractors import Extractor
 from lcss_tf.metrics.statistics import FeatureStatistics
-from lcss_tf.typing import Array
+from lcss_tf.typing import Array, Numbers
 
 
 class MetricValue(NamedTuple):
@@ -103,7 +103,7 @@ class Metric(abc.ABC):
         return statistics
 
 
-def jackknife_error(values: Sequence[float]) -> float:
+def jackknife_error(values: Numbers) -> float:
     """The standard error from estimates that each leave out one group (Tukey 1958)."""
     values = np.asarray(values, np.float64)
     if len(values) < 2:
@@ -112,7 +112,7 @@ def jackknife_error(values: Sequence[float]) -> float:
     return float(np.sqrt((count - 1) / count * np.sum((values - values.mean()) ** 2)))
 
 
-def standard_error(values: Sequence[float]) -> float:
+def standard_error(values: Numbers) -> float:
     """The standard error of the mean of independent values; NaN for fewer than two."""
     values = np.asarray(values, np.float64)
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -3,7 +3,7 @@
 import abc
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from lcss_tf import files
 from lcss_tf.data import DataInfo, Digits
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import EXTRACTORS
-from lcss_tf.typing import Array
+from lcss_tf.typing import Array, Tensor
 
 _MOST_PIXELS = 4_096  # numbers of an image: their covariance takes 128 MiB
 
@@ -221,7 +221,9 @@ class DigitsClassifier(Extractor):
     has_classes = True
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self._path, self._network, self._identity = path, None, None
+        self._path = path
+        self._network: Any = None
+        self._identity = ""  # known once the network is
 
     def check(self, info: DataInfo) -> None:
         """Raises UsageError unless the data are grey images of 8×8."""
@@ -244,7 +246,7 @@ class DigitsClassifier(Extractor):
         features, logits = self._opened()(images.astype(np.float32) / 255.0)
         return Features(features.numpy(), logits.numpy())
 
-    def _opened(self):
+    def _opened(self) -> Any:
         if self._network is None:
             model = _digits_network()
             key = files.text_hash(_RECIPE)[:12]
@@ -281,12 +283,12 @@ def _train(model: keras.Model) -> None:
     data, random = Digits(), np.random.default_rng(0)
     every = data.examples(np.arange(data.size("train")), "train")
     images = np.asarray(data.info().unscale(every)).astype(np.float32) / 255.0
-    labels = data.labels("train")
+    labels = data.class_labels(10)
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
 
     @tf.function(reduce_retracing=True)
-    def step(x, y):
+    def step(x: Tensor, y: Tensor) -> None:
         with tf.GradientTape() as tape:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, model(x)[1])
             loss = tf.reduce_mean(losses)

@@ -52,7 +52,8 @@ class Inception(Extractor):
         self, path: str | Path | None = None, sha256: str | None = None, batch_size: int = 64
     ) -> None:
         self._path, self._sha256, self._batch_size = path, sha256, batch_size
-        self._found, self._run = None, None
+        self._found: tuple[Path, str] | None = None
+        self._run: Callable[[Array], tuple[Array, Array]] | None = None
 
     def metric_name(self, stem: str) -> str:
         """The literature's names: ``fid``, ``kid``, ``inception_score``, ``precision``."""
@@ -83,8 +84,9 @@ class Inception(Extractor):
             images = images.repeat(3, axis=-1)
         if self._run is None:
             self._run = _opened(*self._graph_file())
+        run = self._run
         parts = [
-            self._run(images[i : i + self._batch_size].astype(np.float32))
+            run(images[i : i + self._batch_size].astype(np.float32))
             for i in range(0, len(images), self._batch_size)
         ]
         return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -137,9 +139,10 @@ def _extracted(archive: Path, place: Path) -> Path:
     """Extracts the graph; returns its path."""
     with tarfile.open(archive) as tar:
         member = next((m for m in tar if Path(m.name).name == GRAPH and m.isfile()), None)
-        if member is None:
+        file = None if member is None else tar.extractfile(member)
+        if file is None:
             raise UsageError(f"{archive} holds no {GRAPH}. Download it again from {URL}.")
-        content = tar.extractfile(member).read()
+        content = file.read()
     return files.write_bytes(place, content)
 
 

@@ -148,7 +148,7 @@ class MetricSuite:
 
     @functools.cached_property
     def _groups(self) -> dict[str, list[Metric]]:
-        groups = {}
+        groups: dict[str, list[Metric]] = {}
         for metric in self.metrics:
             groups.setdefault(metric.extractor.identity(), []).append(metric)
         return groups
@@ -161,7 +161,7 @@ class MetricSuite:
         }
 
     def _values(self, samples: Mapping[str, FeatureStatistics]) -> dict[str, MetricValue]:
-        values = {}
+        values: dict[str, MetricValue] = {}
         for identity, group in self._groups.items():
             reference, _ = self._references[identity]
             for metric in group:

@@ -119,10 +119,10 @@ class FeatureStatistics:
         return self._of(self._classes, n)
 
     def _of(self, by_count: dict[int, _Groups], n: int | None) -> list[Any]:
-        chosen = by_count.get(n) or by_count.get(max(by_count, default=None))
-        if chosen is None or not chosen.groups:
+        count = n if n in by_count else max(by_count, default=None)
+        if count is None or not by_count[count].groups:
             raise UsageError("A metric needs at least one batch of examples; got none.")
-        return chosen.groups
+        return by_count[count].groups
 
     def arrays(self) -> dict[str, Array]:
         """Arrays that `from_arrays` reads; for statistics of one count and one group."""
@@ -143,7 +143,7 @@ class FeatureStatistics:
         vectors = arrays.get("features")
         statistics = cls([seen], 0 if vectors is None else len(vectors), groups=1)
         statistics._seen, statistics._vectors = seen, vectors
-        kinds = {"moments": GaussianStatistics, "classes": ClassSums}
+        kinds: dict[str, Any] = {"moments": GaussianStatistics, "classes": ClassSums}
         for name, by_count in (("moments", statistics._moments), ("classes", statistics._classes)):
             given = {
                 key.partition("/")[2]: value
@@ -175,7 +175,8 @@ class _Groups:
 
     def __init__(self, count: int, num_groups: int, make: Callable[[Array], Any]) -> None:
         self._edges = np.linspace(0, count, min(num_groups, max(count, 1)) + 1).astype(int)
-        self._make, self.groups = make, []
+        self._make = make
+        self.groups: list[Any] = []
 
     def add(self, seen: int, count: int, batch: Array) -> None:
         batch = batch[: max(0, count - seen)]
@@ -235,10 +236,9 @@ class GaussianStatistics:
     @classmethod
     def merged(cls, parts: Iterable[GaussianStatistics]) -> GaussianStatistics:
         """The statistics of all examples of several parts, at least one."""
-        total = None
-        for part in parts:
-            if total is None:
-                total = cls(part.dimension)
+        first, *others = parts
+        total = cls(first.dimension)
+        for part in (first, *others):
             total._merge(part.count, part.mean, part._scatter)
         return total
 
@@ -280,7 +280,8 @@ class ClassSums:
     """Σ p and Σ Σ_k p_k log p_k over examples with class probabilities p, in float64."""
 
     def __init__(self) -> None:
-        self.count, self.probabilities, self.negative_entropy = 0, 0.0, 0.0
+        self.count, self.negative_entropy = 0, 0.0
+        self.probabilities: Array = np.zeros(())  # [K] from the first batch on
 
     def update(self, logits: Array) -> ClassSums:
         """Adds logits [B, K]; returns self."""
@@ -290,7 +291,7 @@ class ClassSums:
         p = np.exp(log_p)
         self.count += len(p)
         self.probabilities = self.probabilities + p.sum(axis=0)
-        self.negative_entropy = self.negative_entropy + np.sum(p * log_p)
+        self.negative_entropy = self.negative_entropy + float(np.sum(p * log_p))
         return self
 
     def score(self) -> float:

@@ -20,7 +20,7 @@ from lcss_tf.networks.layers import (
 )
 from lcss_tf.networks.normalization import GroupNorm
 from lcss_tf.networks.resample import downsample, upsample
-from lcss_tf.typing import Seed, Shape, Tensor
+from lcss_tf.typing import OpenShape, Seed, Tensor
 
 _RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
 
@@ -68,7 +68,7 @@ class ResidualBlock(Block):
             init_scale=init_scale,
         )
 
-    def build(self, x_shape: Shape, embedding_shape: Shape | None = None) -> None:
+    def build(self, x_shape: OpenShape, embedding_shape: OpenShape | None = None) -> None:
         features = self.features or x_shape[-1]
         inner = feature_shape(x_shape, features)
         self.norm_0 = self.add(GroupNorm, [x_shape], silu=True, name="norm_0")
@@ -135,7 +135,7 @@ class AttentionBlock(Block):
         super().__init__(**kwargs)
         self.keep(skip_rescale=skip_rescale, init_scale=init_scale)
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         channels = x_shape[-1]
         flat = (None, None, channels)
         self.norm = self.add(GroupNorm, [x_shape], name="norm")
@@ -167,7 +167,7 @@ class Combine(Block):
         super().__init__(**kwargs)
         self.keep(method=one_of("combine", method, ("sum", "cat")))
 
-    def build(self, pyramid_shape: Shape, x_shape: Shape) -> None:
+    def build(self, pyramid_shape: OpenShape, x_shape: OpenShape) -> None:
         self.projection = self.add(Dense, [pyramid_shape], x_shape[-1], name="projection")
 
     def call(self, pyramid: Tensor, x: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ class OutputHead(Block):
         super().__init__(**kwargs)
         self.keep(features=features, scale=scale)
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         self.norm = self.add(GroupNorm, [x_shape], silu=True, name="norm")
         self.conv = self.add(Conv, [x_shape], self.features, scale=self.scale, name="conv")
 
@@ -234,13 +234,13 @@ def rematerialised(
     fixed = [tf.convert_to_tensor(v) for v in layer.non_trainable_variables]
     count = len(inputs)
 
-    def run(*values):
+    def run(*values: Tensor) -> Tensor:
         arguments = join(list(values[:count]))
         return layer.stateless_call(list(values[count:]), fixed, *arguments, **options)[0]
 
     @tf.custom_gradient
-    def forward(*values):
-        def gradient(upstream):
+    def forward(*values: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
+        def gradient(upstream: Tensor) -> list[Tensor]:
             again = [_after(upstream, values[0]), *values[1:]]
             with tf.GradientTape() as tape:
                 tape.watch(again)
@@ -257,7 +257,7 @@ def rematerialised(
     return forward(*inputs, *weights)
 
 
-def _after(upstream, x):
+def _after(upstream: Tensor, x: Tensor) -> Tensor:
     """x, as a value that exists only once `upstream` does.
 
     Without this dependency the compiler sees the same computation twice, does it once, and

@@ -1,6 +1,7 @@
 """The network that fits examples of a shape, where the user names none."""
 
 import math
+from typing import Any
 
 import keras
 
@@ -44,7 +45,7 @@ def default_network(
             "Examples have shape (d,), or 1 to 3 spatial axes and channels, all sizes known and "
             f"positive; got {shape}. Reshape the data, or pass a network of your own."
         )
-    options = {"num_classes": num_classes, "embedding": embedding}
+    options: dict[str, Any] = {"num_classes": num_classes, "embedding": embedding}
     if len(shape) == 1:
         width = 2 ** math.ceil(math.log2(4 * shape[0]))
         return MLP(width=min(max(width, 128), 1024), **options)
@@ -69,7 +70,7 @@ def default_network(
     )
 
 
-def _levels(sides):
+def _levels(sides: Shape) -> list[tuple[int, ...]]:
     """The sides at each resolution, the first as given."""
     levels = [tuple(sides)]
     while all(n % 2 == 0 and n // 2 >= _SHORTEST_SIDE for n in levels[-1]):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lcss_tf import random, xla
 from lcss_tf.errors import UsageError
-from lcss_tf.typing import Seed, Shape, Tensor
+from lcss_tf.typing import OpenShape, Seed, Tensor
 
 PACKAGE = "lcss_tf"  # the name under which Keras saves and finds our classes
 
@@ -25,7 +25,7 @@ def register(cls: _Class) -> _Class:
     return keras.saving.register_keras_serializable(package=PACKAGE)(cls)
 
 
-def feature_shape(like: Shape, channels: int) -> tuple:
+def feature_shape(like: OpenShape, channels: int) -> tuple:
     """The shape [None, ..., None, channels], of the rank of the shape `like`."""
     return (None,) * (len(like) - 1) + (channels,)
 
@@ -60,7 +60,7 @@ class Block(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
-        self._hyperparameters = {}
+        self._hyperparameters: dict[str, Any] = {}
 
     def keep(self, **hyperparameters: Any) -> None:
         """Sets the constructor's arguments as attributes and enters them in the config."""
@@ -104,7 +104,7 @@ class Dense(keras.layers.Layer):
         self.features = features
         self.scale = scale
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(x_shape[-1], self.features),
@@ -153,7 +153,7 @@ class Conv(keras.layers.Layer):
         self.padding = padding
         self.scale = scale
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         rank = len(x_shape) - 2
         self.kernel = self.add_weight(
             name="kernel",
@@ -204,7 +204,7 @@ class GaussianFourier(keras.layers.Layer):
         self.frequencies = frequencies
         self.scale = scale
 
-    def build(self, u_shape: Shape) -> None:
+    def build(self, u_shape: OpenShape) -> None:
         self.w = self.add_weight(
             name="w",
             shape=(self.frequencies,),
@@ -272,7 +272,7 @@ class NoiseEmbedding(Block):
             fourier_scale=fourier_scale,
         )
 
-    def build(self, cond_shape: Shape) -> None:
+    def build(self, cond_shape: OpenShape) -> None:
         width = self.features
         self.fourier = None
         if self.kind == "fourier":
@@ -323,7 +323,7 @@ class ClassEmbedding(keras.layers.Layer):
         self.num_classes = num_classes
         self.units = units
 
-    def build(self, labels_shape: Shape) -> None:
+    def build(self, labels_shape: OpenShape) -> None:
         self.table = self.add_weight(
             name="table",
             shape=(self.num_classes + 1, self.units),
@@ -418,7 +418,7 @@ def dropout(x: Tensor, rate: float, seed: Seed | None = None, copies: int = 1) -
 
 
 @xla.piece
-def _mask(seed, rate, shape):
+def _mask(seed: Tensor, rate: float, shape: tuple[int, ...]) -> Tensor:
     return tf.where(random.uniform(seed, shape) >= rate, 1.0 / (1.0 - rate), 0.0)
 
 

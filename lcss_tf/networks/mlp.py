@@ -17,7 +17,7 @@ from lcss_tf.networks.layers import (
     repeat_copies,
 )
 from lcss_tf.registry import NETWORKS
-from lcss_tf.typing import Seed, Shape, Tensor
+from lcss_tf.typing import OpenShape, Seed, Tensor
 
 
 @NETWORKS.register
@@ -68,12 +68,12 @@ class MLP(keras.Model):
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
-        self._size = None  # d, once built
+        self._size: int | None = None  # d, once built
 
     def get_config(self) -> dict:
         return {**super().get_config(), **self._hyperparameters}
 
-    def build(self, x_shape: Shape, cond_shape: Shape | None = None) -> None:
+    def build(self, x_shape: OpenShape, cond_shape: OpenShape | None = None) -> None:
         """Makes the weights for x of shape [N, d]; without effect on a built network.
 
         Raises:
@@ -99,7 +99,7 @@ class MLP(keras.Model):
         self.noise_embedding.build((None,))
         self.class_embedding = make_class_embedding(self.num_classes, self.width)
 
-        def layer(inputs, outputs, name):
+        def layer(inputs: int, outputs: int, name: str) -> Dense:
             made = Dense(outputs, name=name, dtype=self.dtype_policy)
             made.build((None, inputs))
             return made
@@ -142,7 +142,7 @@ class MLP(keras.Model):
             h = h + outer(tf.nn.silu(inner(tf.nn.silu(h)) + shift))
         return self.last(tf.nn.silu(h))
 
-    def _check_size(self, shape):
+    def _check_size(self, shape: OpenShape) -> None:
         if len(shape) != 2 or shape[-1] != self._size:
             raise UsageError(
                 f"This MLP was built for x of shape [N, {self._size}]; got {tuple(shape)}. Make "

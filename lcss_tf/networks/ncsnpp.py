@@ -6,7 +6,7 @@ resolution (progressive input), on the way up the output at ever higher resoluti
 output).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from lcss_tf.networks.blocks import (
 )
 from lcss_tf.networks.layers import (
     Block,
+    ClassEmbedding,
     Conv,
     NoiseEmbedding,
     embed_classes,
@@ -36,14 +37,14 @@ from lcss_tf.networks.layers import (
 )
 from lcss_tf.networks.resample import DownsampleConv, UpsampleConv, downsample, upsample
 from lcss_tf.registry import NETWORKS
-from lcss_tf.typing import Seed, Shape, Tensor
+from lcss_tf.typing import OpenShape, Seed, Tensor
 
 _RESIDUAL_BLOCKS = {"biggan": ResidualBlock, "ddpm": DDPMResidualBlock}
 _CONVOLUTIONS = {"down": DownsampleConv, "up": UpsampleConv}
 _RESAMPLINGS = {"down": downsample, "up": upsample}
 
 
-def _seed_of(seed, index):
+def _seed_of(seed: Seed | None, index: int) -> Seed | None:
     """The seed of part `index`; None stays None."""
     return None if seed is None else random.fold_in(seed, index)
 
@@ -61,10 +62,20 @@ class _Level(Block):
         resample_with_conv and rematerialise.
     """
 
-    direction = None
-    pyramids = ()
+    direction: str  # "down" or "up"
+    pyramids: tuple[str, ...]  # the kinds there are
 
-    def __init__(self, features, num_blocks, *, attention, resample, pyramid, block, **kwargs):
+    def __init__(
+        self,
+        features: int,
+        num_blocks: int,
+        *,
+        attention: bool,
+        resample: bool,
+        pyramid: str,
+        block: Mapping[str, Any],
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.keep(
             features=features,
@@ -139,13 +150,20 @@ class DownLevel(_Level):
     direction = "down"
     pyramids = ("none", "input_skip", "residual")
 
-    def __init__(self, features, num_blocks, *, combine="sum", **kwargs):
+    def __init__(self, features: int, num_blocks: int, *, combine: str = "sum", **kwargs: Any):
         super().__init__(features, num_blocks, **kwargs)
         self.keep(**self._hyperparameters, combine=one_of("combine", combine, ("sum", "cat")))
 
-    def build(self, x_shape, embedding_shape=None, pyramid_shape=None):
+    def build(
+        self,
+        x_shape: OpenShape,
+        embedding_shape: OpenShape | None = None,
+        pyramid_shape: OpenShape | None = None,
+    ) -> None:
         self.like, channels = x_shape, x_shape[-1]
-        self.residuals, self.attentions, self.skip_channels = [], [], []
+        self.residuals: list[ResidualBlock] = []
+        self.attentions: list[AttentionBlock] = []
+        self.skip_channels: list[int] = []
         for i in range(self.num_blocks):
             self.residuals.append(
                 self._residual(channels, self.features, embedding_shape, name=f"residual_{i}")
@@ -177,7 +195,14 @@ class DownLevel(_Level):
             self.pyramid_channels = channels
         return channels
 
-    def call(self, x, embedding=None, pyramid=None, seed=None, copies=1):
+    def call(
+        self,
+        x: Tensor,
+        embedding: Tensor | None = None,
+        pyramid: Tensor | None = None,
+        seed: Seed | None = None,
+        copies: int = 1,
+    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """Returns the next level's features and pyramid, and the skip connections."""
         skips = []
         for i, residual in enumerate(self.residuals):
@@ -213,13 +238,19 @@ class UpLevel(_Level):
     direction = "up"
     pyramids = ("none", "output_skip", "residual")
 
-    def __init__(self, features, num_blocks, *, out_channels, **kwargs):
+    def __init__(self, features: int, num_blocks: int, *, out_channels: int, **kwargs: Any):
         super().__init__(features, num_blocks, **kwargs)
         self.keep(**self._hyperparameters, out_channels=out_channels)
 
-    def build(self, x_shape, skips_shape, embedding_shape=None, pyramid_shape=None):
+    def build(
+        self,
+        x_shape: OpenShape,
+        skips_shape: Sequence[OpenShape],
+        embedding_shape: OpenShape | None = None,
+        pyramid_shape: OpenShape | None = None,
+    ) -> None:
         self.like, channels = x_shape, x_shape[-1]
-        self.residuals = []
+        self.residuals: list[ResidualBlock] = []
         for i, skip_shape in enumerate(reversed(skips_shape)):
             joined = channels + skip_shape[-1]
             self.residuals.append(
@@ -249,7 +280,15 @@ class UpLevel(_Level):
             )
             self.pyramid_channels = channels
 
-    def call(self, x, skips, embedding=None, pyramid=None, seed=None, copies=1):
+    def call(
+        self,
+        x: Tensor,
+        skips: Sequence[Tensor],
+        embedding: Tensor | None = None,
+        pyramid: Tensor | None = None,
+        seed: Seed | None = None,
+        copies: int = 1,
+    ) -> tuple[Tensor, Tensor | None]:
         """Returns the next level's features and pyramid."""
         skips = list(skips)
         for i, residual in enumerate(self.residuals):
@@ -382,7 +421,8 @@ class NCSNpp(keras.Model):
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
-        self._like = None  # the shape [None, ..., C] that the network is built for
+        # The shape [None, ..., C] that the network is built for.
+        self._like: OpenShape | None = None
 
     def get_config(self) -> dict:
         return {**super().get_config(), **self._hyperparameters}
@@ -395,7 +435,7 @@ class NCSNpp(keras.Model):
         """Whether a seed makes a difference."""
         return self.dropout > 0.0
 
-    def build(self, x_shape: Shape, cond_shape: Shape | None = None) -> None:
+    def build(self, x_shape: OpenShape, cond_shape: OpenShape | None = None) -> None:
         """Makes the weights for x of shape [N, ..., C]; without effect on a built network.
 
         Raises:
@@ -408,7 +448,9 @@ class NCSNpp(keras.Model):
         channels = x_shape[-1]
         options = {"dtype": self.dtype_policy}
 
-        self.noise_embedding = self.class_embedding = embedding = None
+        self.noise_embedding: NoiseEmbedding | None = None
+        self.class_embedding: ClassEmbedding | None = None
+        embedding = None
         if self.conditional:
             self.noise_embedding = NoiseEmbedding(
                 self.num_features,
@@ -441,7 +483,7 @@ class NCSNpp(keras.Model):
             self.head = OutputHead(channels, scale=self.init_scale, name="head", dtype="float32")
             self.head.build(feature_shape(x_shape, self.up_levels[-1].features))
 
-    def _block_options(self):
+    def _block_options(self) -> dict[str, Any]:
         return {
             "resblock": self.resblock,
             "dropout": self.dropout,
@@ -532,7 +574,7 @@ class NCSNpp(keras.Model):
         x = tf.cast(x if self.centered else 2.0 * x - 1.0, self.compute_dtype)
         embedding, first = None, first_copy(cond, copies)
         classes = embed_classes(self.class_embedding, labels, tf.shape(first)[0])
-        if self.conditional:
+        if self.noise_embedding is not None:
             embedding = self.noise_embedding(first, classes)
         part = {"embedding": embedding, "copies": copies}
 
@@ -551,7 +593,7 @@ class NCSNpp(keras.Model):
             skips, own = skips[:-taken], skips[-taken:]
             h, pyramid = level(h, own, pyramid=pyramid, seed=_seed_of(seed, next(streams)), **part)
 
-        y = self.head(h) if self.head is not None else pyramid
+        y: Tensor = self.head(h) if self.head is not None else pyramid
         if self.scale_by_sigma:
             y = y / tf.reshape(cond, [-1, *[1] * (y.shape.rank - 1)])
         return y
@@ -566,7 +608,7 @@ class NCSNpp(keras.Model):
         self.build(tuple(config["x_shape"]))
 
 
-def _check_shape(shape, num_levels, like=None):
+def _check_shape(shape: OpenShape, num_levels: int, like: OpenShape | None = None) -> None:
     """Raises UsageError unless x of this shape fits the levels, and what was built.
 
     Args:

@@ -6,6 +6,7 @@ Under partial compilation (see `lcss_tf.xla`) the gradient of the norm and its a
 written out as one cluster. It keeps x alone and makes a few passes over it (docs/performance.md).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from lcss_tf import xla
 from lcss_tf.networks.layers import register
-from lcss_tf.typing import Shape, Tensor
+from lcss_tf.typing import OpenShape, Tensor
 
 
 def num_groups(channels: int) -> int:
@@ -42,7 +43,7 @@ class GroupNorm(keras.layers.Layer):
         self.silu = silu
         self.epsilon = epsilon
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         channels = x_shape[-1]
         self.groups = num_groups(channels)
         # autocast=False: a bfloat16 policy must not round them.
@@ -68,12 +69,12 @@ def normalised(
         return _formula(x, gamma, beta, groups, epsilon, silu)[0]
 
     @tf.custom_gradient
-    def norm(x, gamma, beta):
+    def norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Any, Callable[..., Any]]:
         # m and r are results too, with gradients of their own: so that the second derivative,
         # which differentiates the gradient below, knows that they depend on x.
         y, m, r = _forward(x, gamma, beta, groups, epsilon, silu)
 
-        def gradient(dy, dm, dr):
+        def gradient(dy: Tensor, dm: Tensor, dr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             return _backward(x, gamma, beta, m, r, dy, dm, dr, silu)
 
         return (y, m, r), gradient
@@ -93,7 +94,7 @@ def _formula(x, gamma, beta, groups, epsilon, silu):
 _forward = xla.piece(_formula)
 
 
-def _group_mean(x, groups):
+def _group_mean(x: Tensor, groups: int) -> Tensor:
     """The mean over all places and the channels of each group: [N, G].
 
     Reduced per channel first and over the group's channels after: neither needs a reshape of x,
@@ -103,7 +104,7 @@ def _group_mean(x, groups):
     return tf.reduce_mean(tf.reshape(means, [-1, groups, x.shape[-1] // groups]), axis=2)
 
 
-def _at_places(values, x):
+def _at_places(values: Tensor, x: Tensor) -> Tensor:
     """[N, G] for every channel of the group and every place: broadcastable to x."""
     channels = tf.repeat(values, x.shape[-1] // values.shape[1], axis=1)
     return tf.reshape(channels, [-1, *[1] * (x.shape.rank - 2), x.shape[-1]])
@@ -126,7 +127,7 @@ def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
         du = dy * (gate * (1 + u * (1 - gate)))
     sums, products = _sum_over_places(du), _sum_over_places(du * x_hat)
 
-    def over_group(values):
+    def over_group(values: Tensor) -> Tensor:
         values = tf.reshape(values * gamma, [-1, groups, gamma.shape[0] // groups])
         return tf.reduce_sum(values, axis=2)
 
@@ -136,7 +137,7 @@ def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
     return dx, tf.reduce_sum(products, axis=0), tf.reduce_sum(sums, axis=0)
 
 
-def _sum_over_places(x):
+def _sum_over_places(x: Tensor) -> Tensor:
     """[N, ..., C] -> [N, C], as a product with a row of ones.
 
     XLA fuses a plain reduction with all that leads up to it, and on CPUs then computes that

@@ -6,14 +6,14 @@ the border. XLA's CPU backend has no fast depthwise convolution: the sums run ma
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from lcss_tf import xla
 from lcss_tf.networks.layers import Block, Conv, feature_shape, register
-from lcss_tf.typing import Shape, Tensor
+from lcss_tf.typing import OpenShape, Tensor
 
 
 def _spatial_axes(x):
@@ -116,15 +116,15 @@ _FILTERS = {
 }
 
 
-def _filtered(x, name, kernel):
+def _filtered(x: Tensor, name: str, kernel: tuple[float, ...]) -> Tensor:
     """A linear map of x. It and its transpose, which is its gradient, are one cluster each."""
 
     @tf.custom_gradient
-    def forward(x):
+    def forward(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         return _apply(x, name, kernel), lambda upstream: transposed(upstream)
 
     @tf.custom_gradient
-    def transposed(y):
+    def transposed(y: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         return _apply_transposed(y, tuple(x.shape[1:]), name, kernel), lambda v: forward(v)
 
     return forward(x)
@@ -217,7 +217,7 @@ class UpsampleConv(_Resample):
     filter. The two commute, given enough values beyond the border, and so the filter runs first.
     """
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         self._build_conv(x_shape, padding="valid" if self.fir_kernel else "same")
 
     def call(self, x: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ class DownsampleConv(_Resample):
     The FIR filter runs before it. Without one, every axis is padded by a zero at its end.
     """
 
-    def build(self, x_shape: Shape) -> None:
+    def build(self, x_shape: OpenShape) -> None:
         self._build_conv(x_shape, padding="valid", strides=2)
 
     def call(self, x: Tensor) -> Tensor:

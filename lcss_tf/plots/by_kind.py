@@ -14,7 +14,7 @@ from lcss_tf.data import DataInfo
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import figures, images, trajectories
 from lcss_tf.plots.figures import DATA, SAMPLES, LogDensity
-from lcss_tf.typing import Array
+from lcss_tf.typing import Array, Numbers
 
 _MOST_IMAGES = 256
 _POINTS_PER_IMAGE = 32  # a scatter plot wants more samples than a grid of images
@@ -96,7 +96,7 @@ def write_trajectory(
     out: Path,
     trajectory: Array,
     info: DataInfo,
-    times: Sequence[float] | None = None,
+    times: Numbers | None = None,
     log_density: LogDensity | None = None,
 ) -> list[Path]:
     """Writes ``<out>_trajectory.gif`` and ``<out>_trajectory.png``; returns their paths.

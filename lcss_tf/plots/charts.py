@@ -21,7 +21,7 @@ from lcss_tf.plots.figures import (
     render,
     series_style,
 )
-from lcss_tf.typing import Array
+from lcss_tf.typing import Array, Numbers
 
 _SCORE_ERRORS = {
     "score_error": "relative squared score error",
@@ -113,7 +113,7 @@ def _draw(axes: Axes, series: Mapping[str, tuple[Array, Array, Array | None]]) -
 
 
 def nfe_sweep(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    curves: Mapping[str, tuple[Numbers, Numbers]],
     levels: Mapping[str, float],
     metric: str,
 ) -> Array:
@@ -151,9 +151,9 @@ def nfe_sweep(
     return _finished(figure, (axes,), bool(curves or levels))
 
 
-def _nfe_ticks(places: Sequence[float]) -> list[int]:
+def _nfe_ticks(counts: Sequence[float]) -> list[int]:
     """Whole numbers, the greatest among them, at which several curves have points."""
-    places = [round(x) for x in places]
+    places = [round(x) for x in counts]
     kept = sorted({x for x in places if places.count(x) > 1 or x == max(places)})
     # Budgets lie close to one another where one sampler spends an evaluation less than another.
     return [x for i, x in enumerate(kept) if i + 1 == len(kept) or kept[i + 1] > 1.15 * x]
@@ -271,7 +271,7 @@ def _cost(results: Sequence[Mapping[str, Any]]) -> Array:
     return render(figure)
 
 
-def _finished(figure: Figure, axes: Sequence[Axes], legend: bool = False) -> Array:
+def _finished(figure: Figure, axes: Sequence[Axes] | Array, legend: bool = False) -> Array:
     """The picture, with grids and, beside the plots, a legend of several curves."""
     for one in axes:
         one.grid(alpha=0.25)

@@ -215,10 +215,9 @@ def distributions(
     figure, (densities, pairs) = new_figure(1, 2)
     first, second = quantiles["pooled"]
     # Bins of equal mass are as smooth in the tails as in the middle.
-    for values, name, style in (
-        (second, names[1], {"fill": True, "color": _BLUES[2]}),
-        (first, names[0], {"color": SAMPLES, "linewidth": 1.3}),
-    ):
+    filled: dict[str, Any] = {"fill": True, "color": _BLUES[2]}
+    outlined: dict[str, Any] = {"color": SAMPLES, "linewidth": 1.3}
+    for values, name, style in ((second, names[1], filled), (first, names[0], outlined)):
         edges = np.interp(np.linspace(0, 1, 41), np.linspace(0, 1, len(values)), values)
         densities.stairs(1 / np.maximum(40 * np.diff(edges), 1e-12), edges, label=name, **style)
     label_axes(densities, "x", title="density of all coordinates")

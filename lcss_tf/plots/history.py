@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lcss_tf.errors import UnknownNameError, UsageError
 from lcss_tf.plots import charts, figures, images
-from lcss_tf.typing import Array
+from lcss_tf.typing import Array, Numbers
 
 _LOSS = "loss"
 _RATE = "speed/steps_per_second"
@@ -30,7 +30,7 @@ class History(Mapping):
       UsageError: steps and values of a curve differ in length.
     """
 
-    def __init__(self, curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> None:
+    def __init__(self, curves: Mapping[str, tuple[Numbers, Numbers]]) -> None:
         self._curves: dict[str, tuple[Array, Array]] = {}
         for name, (steps, values) in curves.items():
             steps, values = np.asarray(steps, np.int64), np.asarray(values, np.float64)
@@ -54,7 +54,7 @@ class History(Mapping):
                 known = latest.setdefault(name, {}).get(step)
                 if known is None or wall_time >= known[0]:
                     latest[name][step] = wall_time, value
-        curves = {}
+        curves: dict[str, tuple[Numbers, Numbers]] = {}
         for name in sorted(latest):
             steps = sorted(latest[name])
             curves[name] = steps, [latest[name][step][1] for step in steps]
@@ -90,7 +90,7 @@ class History(Mapping):
         """(steps [N], values [N]); empty arrays where there is no such curve."""
         return self._curves.get(name, (np.zeros(0, np.int64), np.zeros(0)))
 
-    def seconds(self, steps: Sequence[int] | Array) -> Array:
+    def seconds(self, steps: Numbers) -> Array:
         """Training seconds at steps, from the logged steps per second.
 
         Checkpoints, pictures and interruptions do not count. NaN where no rate was logged.

@@ -4,14 +4,14 @@ A trajectory is a float array [F + 1, N, ...]: F states of N examples from x_T o
 model's, and the samples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from lcss_tf.data import DataInfo
 from lcss_tf.plots import figures, images
 from lcss_tf.plots.figures import LogDensity
-from lcss_tf.typing import Array
+from lcss_tf.typing import Array, Numbers
 
 _FITS = 99.0  # per cent of a state's values that are shown unclipped
 _PARTICLES = 2_000
@@ -54,7 +54,7 @@ def image_grid(trajectory: Array, info: DataInfo, most: int = 8, columns: int = 
 
 def particle_frames(
     trajectory: Array,
-    times: Sequence[float] | None = None,
+    times: Numbers | None = None,
     log_density: LogDensity | None = None,
 ) -> list[Array]:
     """2-D samples over the density for each state: uint8 [H, W, 3] each.
@@ -74,7 +74,7 @@ def particle_frames(
 
 def particle_grid(
     trajectory: Array,
-    times: Sequence[float] | None = None,
+    times: Numbers | None = None,
     log_density: LogDensity | None = None,
     columns: int = 6,
 ) -> Array:
@@ -89,7 +89,7 @@ def particle_grid(
 
 
 def _particles(
-    trajectory: Array, times: Sequence[float] | None
+    trajectory: Array, times: Numbers | None
 ) -> Iterator[tuple[Array, float, str | None]]:
     for i, points in enumerate(np.asarray(trajectory)[:, :_PARTICLES]):
         finite = np.abs(points[np.isfinite(points)])

@@ -117,7 +117,7 @@ def _by_chunks(
     chunks.make()
     rejected = chunks.rejected()
     _stop_if_bad(rejected, on_bad_example)
-    options = {"source": source, "data_dir": out, "file_format": "tfrecord"}
+    options: dict[str, Any] = {"source": source, "data_dir": out, "file_format": "tfrecord"}
     if name == _FFHQ:
         builder = Ffhq(chunks=chunks, **options)
     else:

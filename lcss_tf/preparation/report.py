@@ -29,8 +29,12 @@ def report(
     Returns:
       The report as a dict, and its text.
     """
-    counts, sums, squares, values = {}, 0.0, 0.0, 0
-    sizes, modes, formats = (collections.Counter() for _ in range(3))
+    counts, values = {}, 0
+    sums: Any = 0.0  # arrays [C] from the first image on
+    squares: Any = 0.0
+    sizes: collections.Counter[str] = collections.Counter()
+    modes: collections.Counter[str] = collections.Counter()
+    formats: collections.Counter[str] = collections.Counter()
     shown = []
     total = sum(split.num_examples for split in builder.info.splits.values())
     shown_at = set(np.linspace(0, total - 1, min(_SHOWN, total)).astype(int))

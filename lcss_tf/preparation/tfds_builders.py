@@ -20,7 +20,8 @@ from lcss_tf.preparation.conversion import SPLITS, Chunks, Source, convert, with
 _DESCRIPTION = "Images validated and converted by `lcss prepare` of lcss_tf."
 
 
-class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+# The ignores: TFDS has no hints, so mypy does not know skip_registration.
+class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What all builders share: the features and the splits.
 
     Args:
@@ -66,7 +67,7 @@ class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {**with_png_file(record), **({"label": label} if self._classes else {})}
 
 
-class FromChunks(Prepared, skip_registration=True):
+class FromChunks(Prepared, skip_registration=True):  # type: ignore[call-arg]
     """Writes the examples that `Chunks` converted.
 
     Args:
@@ -84,7 +85,7 @@ class FromChunks(Prepared, skip_registration=True):
             yield index, self._example(record, None if labels is None else int(labels[index]))
 
 
-class ByBeam(Prepared, skip_registration=True):
+class ByBeam(Prepared, skip_registration=True):  # type: ignore[call-arg]
     """Converts in a pipeline of Apache Beam; workers must see the source and `rejects`.
 
     Args:

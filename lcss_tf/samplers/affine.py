@@ -67,7 +67,7 @@ class AffineSampler(Sampler):
             )
 
     def nfe(self) -> int:
-        return super().nfe() + int(self.denoise)
+        return self.num_steps * self.nfe_per_step() + int(self.denoise)
 
     def finish(self, reverse: Reverse, step: Step, t: Tensor) -> Tensor:
         if not self.denoise:
@@ -295,7 +295,8 @@ class AncestralPredictor(Predictor):
 
     def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Step:
         score = reverse.score_fn(x, t)
-        mean, std = reverse.sde.ancestral(x, t, score, reverse.num_steps)
+        sde: Any = reverse.sde  # an affine one: `check`
+        mean, std = sde.ancestral(x, t, score, reverse.num_steps)
         return Step(mean + std * z, mean)
 
 

@@ -185,7 +185,9 @@ class Sampler:
         to_times = tf.constant(times[1:], tf.float32)
         slots = tf.constant(_trajectory_slots(self.num_steps, trajectory_steps))
 
-        def body(i, step, memory, kept, failure):
+        def body(
+            i: Tensor, step: Step, memory: tuple, kept: Tensor, failure: Tensor
+        ) -> tuple[Tensor, Step, tuple, Tensor, Tensor]:
             t, s = from_times[i] * ones, to_times[i] * ones
             step, memory = self.advance(reverse, step.x, (t, s), random.fold_in(seed, i), memory)
             if trajectory_steps:
@@ -205,7 +207,7 @@ class Sampler:
         return Samples(x, self.nfe(), trajectory, failure)
 
 
-def _trajectory_slots(num_steps, trajectory_steps):
+def _trajectory_slots(num_steps: int, trajectory_steps: int) -> Array:
     """Where each step's state goes, int32 [num_steps]; `trajectory_steps`: not kept."""
     slots = np.full(num_steps, trajectory_steps, np.int32)
     if trajectory_steps:

@@ -1,6 +1,6 @@
 """The probability-flow ODE: by Heun's fixed steps, or by Dormand and Prince's adaptive ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from lcss_tf.registry import SAMPLERS
 from lcss_tf.samplers.base import Reverse, Sampler, Samples, Step
 from lcss_tf.samplers.schedules import PowerSchedule
 from lcss_tf.sdes import SDE
-from lcss_tf.typing import Array, ScoreFn, Seed, Tensor
+from lcss_tf.typing import Array, Numbers, ScoreFn, Seed, Tensor
 
 
 def probability_flow(score_fn: ScoreFn, sde: SDE) -> Callable[[Tensor, Tensor], Tensor]:
@@ -218,7 +218,7 @@ class DormandPrinceSolver:
         slope: Callable[[Tensor, list[Tensor]], list[Tensor]],
         state: list[Tensor],
         start: float,
-        ends: Sequence[float],
+        ends: Numbers,
     ) -> Solution:
         """A `Solution` from `start` to the last of `ends`.
 

@@ -9,6 +9,7 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from lcss_tf.errors import UsageError
@@ -26,16 +27,16 @@ class ClusterError(UsageError):
 class Cluster(NamedTuple):
     """workers: addresses "host:port" in their order, the chief first. index: of this process."""
 
-    workers: tuple
-    index: int
+    workers: tuple[str, ...]
+    index: int  # type: ignore[assignment]  # tuple has a method of this name
 
-    def tf_config(self):
+    def tf_config(self) -> str:
         """As TF_CONFIG has it."""
         task = {"type": "worker", "index": self.index}
         return json.dumps({"cluster": {"worker": list(self.workers)}, "task": task})
 
 
-def find_cluster(environment):
+def find_cluster(environment: Mapping[str, str]) -> Cluster:
     """The `Cluster` that the environment variables describe.
 
     LCSS_TF_PORT is the first port used under Slurm and Kubernetes, 12345 by default.
@@ -59,7 +60,7 @@ def find_cluster(environment):
 
 
 @contextlib.contextmanager
-def waiting_for_others(cluster, seconds):
+def waiting_for_others(cluster: Cluster, seconds: float) -> Iterator[None]:
     """Ends the process by SIGALRM if the block, in which workers meet, takes too long.
 
     By the operating system: TensorFlow waits without end, and lets no Python run meanwhile. So the

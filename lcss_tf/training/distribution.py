@@ -139,7 +139,7 @@ class Distribution:
 
     def meet(self) -> None:
         """Waits until all workers are here."""
-        self.from_chief([np.int32([0])])
+        self.from_chief([np.zeros(1, np.int32)])
 
     def batches(self, make_dataset: Callable, global_batch: int) -> Iterator:
         """An iterator of per-replica batches.
@@ -206,7 +206,7 @@ def watching_workers() -> Iterator[None]:
         ) from error
 
 
-_joined = []  # the cluster that this process is a worker of, once it is
+_joined: list[Any] = []  # the cluster that this process is a worker of, once it is
 # What a collective raises if another worker is gone.
 _LOST = (
     tf.errors.UnavailableError,

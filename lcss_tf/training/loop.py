@@ -257,8 +257,9 @@ class _Loop:
         # Several workers must read their reports at the same step: an error then ends all.
         alone = not self._train_step.many_workers
         show("A callback's on_train_begin", keras_callbacks.on_train_begin)
+        kept = state.step  # the step that was saved last
         with self._request, _Tolerant(self._make_bar(), show) as bar:
-            while state.step < run.steps:
+            while state.step < run.steps and not getattr(model, "stop_training", False):
                 with self._saved_on_error():
                     batch = clock.waiting(self._batches)
                 report = self._train_step(batch, state.step, self._request.asked)
@@ -281,13 +282,17 @@ class _Loop:
                     bar.show(state.step, self._meter.last_loss, clock.rate)
                 if save:
                     self._save(must=pause)
+                    kept = state.step
                 if stopped and (self._request.asked or not getattr(model, "stop_training", False)):
                     self._leave()
                 acted = self._act(periodic, pause)
                 if save or acted:
                     clock.resume()
-                if stopped or getattr(model, "stop_training", False):
+                if stopped:
                     break
+            if kept != state.step:  # a callback ended the training after this step
+                self._drain(clock)
+                self._save(must=True)
         show("A callback's on_train_end", keras_callbacks.on_train_end)
         if self._tolerance.failures:
             counts = ", ".join(f"{n} ({k} times)" for n, k in self._tolerance.failures.items())

@@ -164,8 +164,9 @@ def _changed(run: Any, make_step: Callable, change: dict) -> Footprint | None:
 def peak_bytes(graph: tf.Graph) -> int:
     """The most bytes of tensors that are alive at a time, the graph's results included."""
     operations = graph.get_operations()
-    owner = {}  # tensor name -> the name of the buffer that holds it
-    size, readers = {}, collections.Counter()
+    owner: dict[str, str] = {}  # tensor name -> the name of the buffer that holds it
+    size: dict[str, int] = {}
+    readers: collections.Counter[str] = collections.Counter()
     for op in operations:
         for tensor in op.inputs:
             readers[_owner(owner, tensor.name)] += 1
@@ -250,6 +251,7 @@ class PeakMemory:
 
 def _resident(key: str) -> float:
     try:
-        return int(re.search(rf"{key}:\s+(\d+) kB", _STATUS.read_text())[1]) / 1024
+        found = re.search(rf"{key}:\s+(\d+) kB", _STATUS.read_text())
+        return int(found[1]) / 1024 if found else float("nan")
     except OSError:
         return float("nan")

@@ -146,7 +146,7 @@ class Meter:
     def _where(self, report: StepReport) -> str:
         bad = np.flatnonzero(~np.isfinite(report.bucket_sums))
         if bad.size:
-            names = ", ".join(bucket_name(i, self._sde).split("/")[1] for i in bad)
+            names = ", ".join(bucket_name(int(i), self._sde).split("/")[1] for i in bad)
             return f"loss, in t-bucket {names}"
         counts = np.maximum(report.bucket_counts, 1)
         worst = int(np.argmax(np.abs(report.bucket_sums) / counts))

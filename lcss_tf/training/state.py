@@ -132,7 +132,7 @@ class TrainState:
         variables = [v for group in self.variables().values() for v in group.values()]
         owners = [self.score.preconditioning, self.sde]
         keys = [(owner, k) for owner in owners for k in sorted(owner.measured or {})]
-        counts = np.int64([self.step, self.nonfinite_steps])
+        counts = np.array([self.step, self.nonfinite_steps], np.int64)
         values = [v.numpy() for v in variables] + [o.measured[k] for o, k in keys] + [counts]
         values = distribution.from_chief(values)
         for variable, value in zip(variables, values, strict=False):

@@ -72,13 +72,14 @@ class Summaries:
             self._write(lambda: self._writer.close(), 0)
 
     def _write(self, function: Callable[[], Any], step: int) -> None:
-        if self._workdir is None:
+        workdir = self._workdir
+        if workdir is None:
             return
 
         def write() -> None:
             # If somebody removed the file, the writer would write into nothing.
-            if self._writer is None or not any(self._workdir.glob("events.out.tfevents.*")):
-                self._writer = tf.summary.create_file_writer(str(self._workdir))
+            if self._writer is None or not any(workdir.glob("events.out.tfevents.*")):
+                self._writer = tf.summary.create_file_writer(str(workdir))
             with self._writer.as_default(step=step):
                 function()
 

@@ -24,8 +24,8 @@ AT = 70 * 16 + 3  # the index of an example of step 70; the first 1,024 are meas
 def faulty(tmp_path, fault):
     return (
         *FAULTY,
-        "--gin_bindings=train.total_steps=80",
-        "--gin_bindings=train.data=@datasets.FaultyMoons()",
+        "--gin_bindings=fit.steps=80",
+        "--gin_bindings=fit.data=@datasets.FaultyMoons()",
         f"--gin_bindings=FaultyMoons.fault='{fault}'",
         f"--gin_bindings=FaultyMoons.index={AT}",
         f"--gin_bindings=FaultyMoons.trigger='{tmp_path / 'trigger'}'",
@@ -53,7 +53,7 @@ def test_a_source_that_hangs(tmp_path, record):
     """After the time limit: saved, a message, and the status that asks for a new start."""
     (tmp_path / "trigger").touch()
     arguments, workdir = faulty(tmp_path, "hang"), tmp_path / "run"
-    limit = "--gin_bindings=trainer.data_timeout_s=5.0"
+    limit = "--gin_bindings=Trainer.data_timeout_s=5.0"
     done = run("train", *arguments, limit, f"--workdir={workdir}", status=75)
     assert "delivered nothing for 5 s" in done.stderr
     assert 54 < steps_on_disk(workdir)[-1] <= 70  # batches come up to sixteen at a time
@@ -87,13 +87,13 @@ def test_a_step_that_is_not_finite_is_skipped(tmp_path, record):
 @pytest.mark.slow
 def test_a_step_that_does_not_fit_gets_advice_with_numbers(tmp_path):
     done = run(
-        "train", *FAULTY, "--gin_bindings=train.loss=@losses.Hungry()",
-        "--gin_bindings=MLP.width=1024", "--gin_bindings=train.batch_size=8_192",
+        "train", *FAULTY, "--gin_bindings=fit.loss=@losses.Hungry()",
+        "--gin_bindings=MLP.width=1024", "--gin_bindings=fit.batch_size=8_192",
         f"--workdir={tmp_path / 'run'}", status=1,
     )  # fmt: skip
     assert "does not hold this step: about" in done.stderr
-    assert "train_step.accumulation_steps = 2" in done.stderr
-    assert "train.batch_size = 4096" in done.stderr
+    assert "TrainStep.accumulation_steps = 2" in done.stderr
+    assert "fit.batch_size = 4096" in done.stderr
     assert "MiB" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -103,8 +103,8 @@ def test_a_writer_that_fails_does_not_stop_training(tmp_path, record):
     """Its file vanishes and the folder takes no new one; afterwards it is written again."""
     workdir = tmp_path / "run"
     process = start(
-        "--gin_file=tests/small.gin", "--gin_bindings=train.total_steps=1_000_000",
-        "--gin_bindings=checkpoints.every=500", f"--workdir={workdir}", log=tmp_path / "log",
+        "--gin_file=tests/small.gin", "--gin_bindings=fit.steps=1_000_000",
+        "--gin_bindings=Checkpoints.every=500", f"--workdir={workdir}", log=tmp_path / "log",
     )  # fmt: skip
     wait_for(lambda: steps_on_disk(workdir), process)
     for path in workdir.glob("events.out.*"):

@@ -21,7 +21,7 @@ from tests.processes import (
 )
 
 SMALL = ("--gin_file=tests/small.gin",)
-LONG = ("--gin_bindings=train.total_steps=1_000_000", "--gin_bindings=checkpoints.every=500")
+LONG = ("--gin_bindings=fit.steps=1_000_000", "--gin_bindings=Checkpoints.every=500")
 WIDE = ("--gin_bindings=MLP.width=128",)  # a checkpoint of 1 MiB
 
 
@@ -62,7 +62,7 @@ def test_a_full_disk(tmp_path, record):
         assert process.wait(timeout=60) == 143
         run(
             "train", *SMALL, *WIDE, f"--workdir={workdir}", "--resume=force",
-            f"--gin_bindings=train.total_steps={meta(workdir)['step'] + 10}",
+            f"--gin_bindings=fit.steps={meta(workdir)['step'] + 10}",
         )  # fmt: skip
     record("the disk is full", "a tmpfs of 24 MiB filled up while training", 1, "nothing", seconds)
 

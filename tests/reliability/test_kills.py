@@ -12,9 +12,9 @@ from tests.processes import assert_same_end, run, start, steps_on_disk, wait_for
 KILLS = 30
 OPTIONS = (
     "--gin_file=tests/small.gin",
-    "--gin_bindings=train.total_steps=40_000",
-    "--gin_bindings=checkpoints.every=20",
-    "--gin_bindings=checkpoints.keep=3",
+    "--gin_bindings=fit.steps=40_000",
+    "--gin_bindings=Checkpoints.every=20",
+    "--gin_bindings=Checkpoints.keep=3",
     "--gin_bindings=MLP.width=1024",
 )
 
@@ -48,7 +48,7 @@ def test_thirty_kills_at_random(tmp_path, record):
         readable(killed)
         lost.append(steps_on_disk(killed)[-1])
     total = lost[-1] + 40
-    end = f"--gin_bindings=train.total_steps={total}"
+    end = f"--gin_bindings=fit.steps={total}"
     resume = ("--resume=force",)
     run("train", *OPTIONS, end, *resume, f"--workdir={killed}")
     run("train", *OPTIONS, end, f"--workdir={whole}")

@@ -10,8 +10,8 @@ from tests.processes import meta, scalars, start, steps_on_disk, wait_for
 
 LONG = (
     "--gin_file=tests/small.gin",
-    "--gin_bindings=train.total_steps=1_000_000",
-    "--gin_bindings=checkpoints.every=1_000_000",
+    "--gin_bindings=fit.steps=1_000_000",
+    "--gin_bindings=Checkpoints.every=1_000_000",
 )
 
 
@@ -40,8 +40,8 @@ def test_saved_and_out_in_time(number, tmp_path, record):
 def test_an_action_is_broken_off(tmp_path, record):
     """A request in the middle of long sampling does not wait for its end."""
     process = start(
-        *LONG, f"--workdir={tmp_path}", "--gin_bindings=checkpoints.every=5",
-        "--gin_bindings=pictures.every=6", "--gin_bindings=pictures.num_samples=100_000",
+        *LONG, f"--workdir={tmp_path}", "--gin_bindings=Checkpoints.every=5",
+        "--gin_bindings=Pictures.every=6", "--gin_bindings=Pictures.num_samples=100_000",
     )  # fmt: skip
     wait_for(lambda: steps_on_disk(tmp_path), process)
     time.sleep(4)  # the sixth step is taken, and its pictures are being drawn
@@ -57,8 +57,8 @@ def test_an_action_is_broken_off(tmp_path, record):
 @pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(tmp_path):
     process = start(
-        *LONG, f"--workdir={tmp_path}", "--gin_bindings=train_step.jit_compile=True",
-        "--gin_bindings=MLP.width=2048", "--gin_bindings=train.batch_size=16_384",
+        *LONG, f"--workdir={tmp_path}", "--gin_bindings=TrainStep.jit_compile=True",
+        "--gin_bindings=MLP.width=2048", "--gin_bindings=fit.batch_size=16_384",
     )  # fmt: skip
     wait_for(lambda: (tmp_path / "operative_config.gin").exists(), process)
     time.sleep(1)

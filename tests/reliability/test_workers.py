@@ -28,9 +28,9 @@ from tests.processes import (
     wait_for,
 )
 
-SMALL = ("--gin_file=tests/small.gin", "--gin_bindings=checkpoints.every=20")
-PICTURES = ("--gin_bindings=pictures.every=20", "--gin_bindings=pictures.num_samples=2")
-LONG = "--gin_bindings=train.total_steps=1_000_000"
+SMALL = ("--gin_file=tests/small.gin", "--gin_bindings=Checkpoints.every=20")
+PICTURES = ("--gin_bindings=Pictures.every=20", "--gin_bindings=Pictures.num_samples=2")
+LONG = "--gin_bindings=fit.steps=1_000_000"
 TWO = ("--strategy=multi_worker",)
 
 
@@ -101,7 +101,7 @@ def test_two_processes_equal_one(alone, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_replicas_equal_one(replicas, alone, tmp_path):
-    bindings = f"--gin_bindings=distribution.num_replicas={replicas}"
+    bindings = f"--gin_bindings=Distribution.num_replicas={replicas}"
     run("train", *SMALL, *PICTURES, bindings, f"--workdir={tmp_path}")
     assert_same_run(alone, tmp_path)
 
@@ -115,7 +115,7 @@ def test_one_device_is_the_same(alone, tmp_path):
 @pytest.mark.slow
 def test_a_run_goes_on_with_other_devices(alone, tmp_path):
     """Twenty steps alone, twenty on two workers: the same run, and no word of another config."""
-    half = "--gin_bindings=train.total_steps=20"
+    half = "--gin_bindings=fit.steps=20"
     run("train", *SMALL, *PICTURES, half, f"--workdir={tmp_path}")
     launch(
         "bin/train.py", *TWO, *SMALL, *PICTURES, f"--workdir={tmp_path}", "--resume=force",
@@ -148,7 +148,7 @@ def test_a_lost_worker_ends_the_other_and_both_go_on(lost, how, tmp_path, record
     assert status == 75, text[-3_000:]
     assert f"Worker {1 - lost} of 2 lost the others" in text
     at = steps_on_disk(workdir)[-1]
-    end = f"--gin_bindings=train.total_steps={at + 20}"
+    end = f"--gin_bindings=fit.steps={at + 20}"
     output, _ = launch(
         "bin/train.py", *TWO, *SMALL, end, f"--workdir={workdir}", "--resume=force",
         logs=tmp_path / "logs",
@@ -166,7 +166,7 @@ def test_a_lost_worker_ends_the_other_and_both_go_on(lost, how, tmp_path, record
 def test_waiting_for_the_others_ends(tmp_path):
     """One of two workers never comes: a message, and an end that a supervisor starts again."""
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
-    limit = "--gin_bindings=distribution.start_timeout_s=15.0"
+    limit = "--gin_bindings=Distribution.start_timeout_s=15.0"
     only = worker(0, addresses, *TWO, *SMALL, limit, f"--workdir={tmp_path}", log=tmp_path / "log")
     assert only.wait(timeout=120) == -signal.SIGALRM
     assert f"waits up to 15 s for the others ({addresses[1]})" in (tmp_path / "log").read_text()
@@ -177,7 +177,7 @@ def test_workers_start_again_by_themselves(tmp_path, record):
     """--max_restarts: one is killed, both go on, and the end is that of an uninterrupted run."""
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
     workdir, logs = tmp_path / "run", [tmp_path / "0.log", tmp_path / "1.log"]
-    steps = "--gin_bindings=train.total_steps=6_000"
+    steps = "--gin_bindings=fit.steps=6_000"
     arguments = (*TWO, *SMALL, steps, f"--workdir={workdir}", "--max_restarts=3")
     both = [worker(i, addresses, *arguments, log=logs[i]) for i in range(2)]
     wait_for(lambda: len(steps_on_disk(workdir)) > 1, both[0])

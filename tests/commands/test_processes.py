@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from lcss_tf.launching import TEMPORARY, launch, supervise
+from lcss_tf.commands._processes import launch, supervise
+from lcss_tf.errors import UsageError
+from lcss_tf.training.cluster import TEMPORARY
 from tests.processes import ENVIRONMENT, ROOT
 
 # Counts its starts in a file; ends as the next word says: a status, or "kill".
@@ -35,7 +37,7 @@ os.kill(os.getpid(), signal.SIGKILL) if end == "kill" else sys.exit(int(end))
 def test_what_is_started_again(ends, status, starts, tmp_path):
     count = tmp_path / "starts"
     command = [sys.executable, "-c", PROGRAM, str(count), *ends]
-    assert supervise(command, max_restarts=3, pause_seconds=0.01) == status
+    assert supervise(command, max_restarts=3, pause_s=0.01) == status
     assert len(count.read_text()) == starts
 
 
@@ -47,7 +49,7 @@ def test_a_request_ends_both(tmp_path):
         f"pathlib.Path({str(mark)!r}).touch(); time.sleep(60)"
     )
     code = (
-        "import sys; from lcss_tf.launching import supervise;"
+        "import sys; from lcss_tf.commands._processes import supervise;"
         f"sys.exit(supervise([sys.executable, '-c', {child!r}], 5, 0.01))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT)
@@ -76,5 +78,5 @@ def test_a_worker_that_fails_is_named(tmp_path, capfd):
 
 
 def test_nothing_to_launch():
-    with pytest.raises(ValueError, match=r"bin/launch.py --workers=2 bin/train.py"):
+    with pytest.raises(UsageError, match=r"bin/launch.py --workers=2 bin/train.py"):
         launch([], workers=2, logs=os.devnull)

@@ -1,16 +1,14 @@
 """The input benchmark runs, on small images, and says every rate."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lcss_tf import config
-from lcss_tf.benchmark.input import InputBenchmark, bare_rate, own_input, write_pictures
-
-ROOT = Path(__file__).parents[2]
+from lcss_tf.commands import _gin
+from lcss_tf.commands._benchmark_more import InputBenchmark, bare_rate, own_input, write_pictures
+from lcss_tf.errors import UsageError
 
 
 def test_it_measures_the_pipeline_and_the_bare_decoder(tmp_path):
@@ -24,9 +22,9 @@ def test_it_measures_the_pipeline_and_the_bare_decoder(tmp_path):
 
 
 def test_it_measures_an_experiment_s_own_input():
-    config.load(
-        ROOT / "gin/lcss_table.gin",
-        ["train.batch_size = 32", "Table.path = 'sklearn:breast_cancer'"],
+    _gin.load(
+        "lcss_table.gin",
+        ["fit.batch_size = 32", "Table.path = 'sklearn:breast_cancer'"],
     )
     figures = own_input(seconds=0.2, rounds=3)
     assert figures["batch_size"] == 32
@@ -48,5 +46,5 @@ def test_the_pictures_differ_and_are_made_once(tmp_path):
 
 
 def test_wrong_numbers_are_refused():
-    with pytest.raises(ValueError, match="count >= 2"):
+    with pytest.raises(UsageError, match="count >= 2"):
         InputBenchmark(count=1)

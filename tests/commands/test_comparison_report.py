@@ -2,22 +2,20 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import gin
 import numpy as np
 import pytest
 import scipy.stats
 
-from lcss_tf import config
-from lcss_tf.compare import Contest, report_finished, seeds
-from lcss_tf.compare.finished import z_test
-from lcss_tf.experiment import evaluate, train
+from lcss_tf.commands import _cli, _gin, compare
+from lcss_tf.commands._comparison import entry_workdir
+from lcss_tf.commands._comparison_report import report_finished, write_seeds, z_test
+from lcss_tf.commands.evaluate import Evaluation
+from lcss_tf.commands.train import train
+from lcss_tf.errors import UsageError
+from tests.processes import ROOT
 from tests.reports import browser
-
-ROOT = config.PROJECT_GIN.parent
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +27,13 @@ def runs(tmp_path_factory):
     paths = []
     for name, loss, which in (("a<i>", "LCSSLoss", "all"), ("b", "DSMLoss", "newest")):
         bindings = [
-            f"train.loss = @losses.{loss}()", "evaluate.metric = @metrics.SlicedWasserstein()",
+            f"fit.loss = @losses.{loss}()", "Evaluation.metric = @metrics.SlicedWasserstein()",
             "SlicedWasserstein.num_samples = 256", "sample.batch_size = 256",
-            "evaluate.report = False",
+            "Evaluation.report = False", "Distribution.num_replicas = 1",
         ]  # fmt: skip
-        config.load(ROOT / "tests/small.gin", bindings)
+        _gin.load(ROOT / "tests/small.gin", bindings)
         train(directory / name)
-        evaluate(directory / name, which)
+        Evaluation(directory / name).run(which)
         gin.clear_config()
         paths.append(directory / name)
     patch.undo()
@@ -43,19 +41,15 @@ def runs(tmp_path_factory):
 
 
 def test_the_report_of_two_runs(runs, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "bin/compare.py"), "--report", *map(str, runs), "--out",
-         str(tmp_path / "out.html")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "out.html").read_text()
+    out = tmp_path / "out.html"
+    words = ["--report", *map(str, runs), "--out", str(out)]
+    assert _cli.run(compare, words, "lcss compare") == 0
+    text = out.read_text()
     assert "a&lt;i&gt;" in text
     assert "<i>" not in text
     assert "sliced_wasserstein_256" in text
-    assert "train.loss" in text, "what differs is listed"
-    assert "train.batch_size" not in text, "what is equal is not"
+    assert "fit.loss" in text, "what differs is listed"
+    assert "fit.batch_size" not in text, "what is equal is not"
 
 
 @pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.MISSING)
@@ -74,11 +68,11 @@ def test_the_report_in_a_browser(runs, tmp_path):
 
 
 def test_wrong_runs_are_refused(runs, tmp_path):
-    with pytest.raises(ValueError, match="needs runs"):
+    with pytest.raises(UsageError, match="needs runs"):
         report_finished([])
     with pytest.raises(FileNotFoundError, match="holds no run"):
         report_finished([runs[0], tmp_path])
-    with pytest.raises(ValueError, match="compared once"):
+    with pytest.raises(UsageError, match="compared once"):
         report_finished([runs[0], runs[0]])
 
 
@@ -95,14 +89,12 @@ def test_tables_over_seeds(tmp_path):
     """Means, standard errors and paired p-values of figures that are known."""
     entries = {f"{loss} (seed {s})": (loss, s) for s in range(3) for loss in ("A", "B")}
     values = {"A": [1.0, 2.0, 3.0], "B": [1.5, 2.4, 3.7]}
-    from lcss_tf.compare.contest import entry_workdir
-
     for name, (loss, s) in entries.items():
         at = {"step": 10, "seconds": 1.0, "distance": values[loss][s]}
         result = {"name": name, "ms_per_step": 2.0, "budgets": {"steps": at, "seconds": at}}
         entry_workdir(tmp_path, name).mkdir()
         (entry_workdir(tmp_path, name) / "result.json").write_text(json.dumps(result))
-    paths = seeds.write(tmp_path, entries)
+    paths = write_seeds(tmp_path, entries)
     with open(paths[1]) as file:
         rows = [r for r in csv.DictReader(file) if r["figure"] == "distance"]
     assert [(r["budget"], r["loss"]) for r in rows] == [
@@ -113,17 +105,3 @@ def test_tables_over_seeds(tmp_path):
     expected = scipy.stats.ttest_rel(values["A"], values["B"]).pvalue
     assert float(rows[1]["p_to_first"]) == pytest.approx(expected)
     assert "2.00 ± 0.58" in paths[0].read_text()
-
-
-def test_a_contest_over_seeds_trains_each_loss_with_each():
-    config.load(ROOT / "tests/small_compare.gin", ["compare.seeds = (3, 4)"])
-    contest = Contest()
-    contest.check()
-    assert list(contest.entries) == [
-        "DSM (seed 3)", "LCSS, cubic (seed 3)", "DSM (seed 4)", "LCSS, cubic (seed 4)"
-    ]  # fmt: skip
-    recipe = contest.recipe("LCSS, cubic (seed 4)")
-    assert recipe.seed == 4
-    assert type(recipe.sde).__name__ == "GeneralizedNormalSDE"
-    with pytest.raises(KeyError, match="No entry named 'DSM'"):
-        contest.recipe("DSM")
