@@ -125,9 +125,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"lcss_tf.{_HOMES[name]}"), name)
     if name in __all__:
         registry = importlib.import_module("lcss_tf.registry")
-        if name.isupper():  # a registry: it lists what its parts have registered
-            for part in _PARTS:
-                importlib.import_module(f"lcss_tf.{part}")
+        for part in _PARTS:  # so that a registry is full, and refuses the names that are taken
+            importlib.import_module(f"lcss_tf.{part}")
         return getattr(registry, name)
     raise AttributeError(f"module 'lcss_tf' has no attribute {name!r}")
 

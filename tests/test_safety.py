@@ -4,15 +4,16 @@ import ast
 import io
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lcss_tf import config, files
+from lcss_tf import files
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.training.checkpoints import read
 
-ROOT = config.PROJECT_GIN.parent
+ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "lcss_tf").rglob("*.py"), *(ROOT / "bin").glob("*.py")])
 FORBIDDEN = {"eval", "exec", "extractall", "unpack_archive", "system", "popen"}
 

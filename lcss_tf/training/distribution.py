@@ -180,9 +180,9 @@ class Distribution:
             self._strategy.extended.update(variable, function, args=args, group=False)
 
     def owns(self, variable: Any) -> bool:
-        """Whether every replica has the variable: it was created under the scope."""
+        """Whether the variable was created under the scope: every replica then has it."""
         value = getattr(variable, "value", variable)
-        return self.num_replicas == 1 or self._strategy.extended.variable_created_in_scope(value)
+        return self._strategy.extended.variable_created_in_scope(value)
 
 
 @contextlib.contextmanager

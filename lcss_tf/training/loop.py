@@ -303,7 +303,9 @@ class _Loop:
         run = self._run
         if not self._trainer.show_progress:
             return None
-        return ProgressBar(run.state.step, run.steps, run.batch_size)
+        # Even to ask a closed standard error whether it is a terminal fails.
+        make = lambda: ProgressBar(run.state.step, run.steps, run.batch_size)
+        return self._tolerance("The progress line", make)
 
     def _stops(self, report: Any) -> bool:
         """Whether to leave after this step because of a signal.

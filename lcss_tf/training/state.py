@@ -51,6 +51,7 @@ class TrainState:
         self.shape = tuple(shape)
         self.distribution = distribution
         self.optimizer: Any = None
+        self._in_scope = True
         self.description: dict = {}
         self.step = 0
         self.nonfinite_steps = 0
@@ -78,15 +79,25 @@ class TrainState:
         """Trains with such an optimiser from now on.
 
         Keras ties an optimiser to the strategy under which it was made. So it is made again from
-        its configuration under the distribution's scope, and the attribute `optimizer` is it.
+        its configuration under the distribution's scope, and the attribute `optimizer` is it. For
+        a network that was built before, which one replica takes as it is, the scope is left out.
         """
-        with self.distribution.scope():
+        self._in_scope = _owned(self.network, self.distribution)
+        with self.distribution.scope() if self._in_scope else contextlib.nullcontext():
             optimizer = type(optimizer).from_config(optimizer.get_config())
             # The train step sums the gradients over the replicas, since it clips the sum. Keras
             # would sum once more, and count the replicas' gradients twice.
             optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
             optimizer.build(self.network.trainable_variables)
         self.optimizer = optimizer
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """One step of the optimiser, by the replicas' gradients of the trainable variables."""
+        optimizer, variables = self.optimizer, self.network.trainable_variables
+        if self._in_scope:
+            self.distribution.run(lambda g: optimizer.apply(g, variables), gradients)
+        else:
+            optimizer.apply(gradients, variables)
 
     def num_parameters(self) -> int:
         """Trainable numbers in the network."""
@@ -251,8 +262,13 @@ def _assign(target: Network, source: Network) -> None:
         to.assign(value)
 
 
+def _owned(network: Network, distribution: Distribution) -> bool:
+    """Whether the weights were created under the distribution's scope."""
+    return not network.weights or distribution.owns(network.weights[0])
+
+
 def _check_scope(network: Network, distribution: Distribution) -> None:
-    if network.weights and not distribution.owns(network.weights[0]):
+    if distribution.num_replicas > 1 and not _owned(network, distribution):
         raise UsageError(
             f"{type(network).__name__} was built before, outside the scope of "
             f"{distribution.num_replicas} replicas, which need a copy of each weight. Hand over "

@@ -123,11 +123,11 @@ class TrainStep:
 
     def _update(self, gradients, finite):
         """The optimiser's step and the average's, if the gradients are finite."""
-        optimizer, ema = self._state.optimizer, self._state.ema
+        state = self._state
 
         def take():
-            self._distribution.run(lambda g: optimizer.apply(g, self._variables), gradients)
-            ema.update(self._distribution, optimizer.iterations)
+            state.apply(gradients)
+            state.ema.update(self._distribution, state.optimizer.iterations)
             return tf.constant(0)
 
         tf.cond(finite, take, lambda: tf.constant(0))

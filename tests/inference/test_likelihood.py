@@ -16,11 +16,12 @@ from lcss_tf.ops import like
 from lcss_tf.samplers import DormandPrinceSolver
 from tests.conftest import relative_error
 
-AFFINE = ["VPSDE", "SubVPSDE", "VESDE"]
+AFFINE = ["VPSDE", pytest.param("SubVPSDE", marks=pytest.mark.slow), "VESDE"]
 
 
 def compiled(likelihood, score_fn, sde):
-    return tf.function(lambda x, seed: likelihood(score_fn, sde, x, seed), jit_compile=True)
+    """As a graph, which is made faster than a program of XLA; `test_parity` makes those."""
+    return tf.function(lambda x, seed: likelihood(score_fn, sde, x, seed), autograph=False)
 
 
 def test_parity(reference):
@@ -37,7 +38,7 @@ def test_parity(reference):
     value = bits_per_dim(got.log_prob, scaling, (4, 4, 3))
     np.testing.assert_allclose(value, reference["bpd.value"], atol=2e-5)
     assert relative_error(got.latent, reference["bpd.latent"]) < 2e-5
-    assert abs(int(got.evaluations) - int(reference["bpd.nfe"])) <= 6
+    assert abs(int(got.nfe) - int(reference["bpd.nfe"])) <= 6
 
 
 MEAN, CHOLESKY = np.float32([0.5, -1.0]), np.float32([[0.6, 0.0], [0.4, 0.3]])
@@ -66,7 +67,9 @@ def gaussian_log_prob(sde, x, t):
 @pytest.mark.parametrize(
     ("kind", "divergence"),
     [
-        *((kind, "exact") for kind in AFFINE),
+        ("VPSDE", "exact"),
+        pytest.param("SubVPSDE", "exact", marks=pytest.mark.slow),
+        ("VESDE", "exact"),
         ("VPSDE", "rademacher"),
         pytest.param("VESDE", "gaussian", marks=pytest.mark.slow),
     ],

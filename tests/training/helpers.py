@@ -74,3 +74,8 @@ def run(state, step, iterator, steps):
 
 def weights(network):
     return np.concatenate([w.numpy().ravel() for w in network.weights])
+
+
+def everything(state):
+    """The values of all variables of a state."""
+    return [v.numpy() for group in state.variables().values() for v in group.values()]

@@ -1,5 +1,8 @@
 """Checkpoints: whole or absent, checked on reading, the one before where the newest is bad."""
 
+import os
+import stat
+
 import numpy as np
 import pytest
 
@@ -13,14 +16,10 @@ def trained():
     state, _ = helpers.make_state()
     random = np.random.default_rng(1)
     for group in state.variables().values():
-        for variable in group:
+        for variable in group.values():
             variable.assign(np.asarray(100 * random.normal(size=variable.shape), variable.dtype))
     state.step = 2
     return state
-
-
-def everything(state):
-    return [v.numpy() for group in state.variables().values() for v in group]
 
 
 def test_a_restored_state_is_the_saved_one(trained, tmp_path):
@@ -31,10 +30,10 @@ def test_a_restored_state_is_the_saved_one(trained, tmp_path):
     assert checkpoints.restore(other) == path
     assert other.step == 2
     assert other.nonfinite_steps == 3
-    for a, b in zip(everything(trained), everything(other), strict=True):
+    for a, b in zip(helpers.everything(trained), helpers.everything(other), strict=True):
         np.testing.assert_array_equal(a, b)
-    measured = trained.model.preconditioning.measured
-    for name, value in other.model.preconditioning.measured.items():
+    measured = trained.score.preconditioning.measured
+    for name, value in other.score.preconditioning.measured.items():
         np.testing.assert_array_equal(value, measured[name])
 
 
@@ -84,7 +83,7 @@ def test_another_format_is_refused(trained, tmp_path, monkeypatch):
     from lcss_tf.training import checkpoints
 
     monkeypatch.setattr(checkpoints, "FORMAT", 99)
-    monkeypatch.setattr("lcss_tf.__version__", "9.9")
+    monkeypatch.setattr(checkpoints, "__version__", "9.9")
     Checkpoints(tmp_path).save(trained)
     monkeypatch.undo()
     message = r"of lcss_tf 9\.9, in format 99.*install that version"
@@ -111,3 +110,12 @@ def test_nothing_to_restore(trained, tmp_path):
     assert Checkpoints(tmp_path).restore(trained) is None
     with pytest.raises(ValueError, match="keep >= 1"):
         Checkpoints(tmp_path, keep=0)
+
+
+def test_the_umask_decides_who_may_read_a_checkpoint(trained, tmp_path):
+    before = os.umask(0o077)
+    try:
+        path = Checkpoints(tmp_path).save(trained)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -16,7 +16,7 @@ def state():
 
 
 def measure(state, loss, num_draws=64, num_buckets=3):
-    diagnostics = GradientDiagnostics(state.model, loss, num_draws, 32, num_buckets)
+    diagnostics = GradientDiagnostics(state.score, loss, num_draws, 32, num_buckets)
     return diagnostics.measure(state.network, tf.constant(data(32)), 0)
 
 
@@ -69,7 +69,7 @@ def test_running_variance_is_numpys():
 
 def test_large_data_have_no_bias_figure_and_tags_name_the_bucket(state):
     diagnostics = GradientDiagnostics(
-        state.model, LCSSLoss("path"), num_draws=2, batch_size=8, num_buckets=2, exact_up_to=1
+        state.score, LCSSLoss("path"), num_draws=2, batch_size=8, num_buckets=2, exact_up_to=1
     )
     scalars = diagnostics.scalars(state.network, tf.constant(data(8)), 0)
     assert sorted(scalars) == [
@@ -77,4 +77,4 @@ def test_large_data_have_no_bias_figure_and_tags_name_the_bucket(state):
         "gradient_variance_by_t/0.5-1.0",
     ]
     with pytest.raises(ValueError, match="num_draws >= 2"):
-        GradientDiagnostics(state.model, lcss_tf.LOSSES["DSMLoss"](), num_draws=1)
+        GradientDiagnostics(state.score, lcss_tf.LOSSES["DSMLoss"](), num_draws=1)

@@ -8,23 +8,42 @@ import lcss_tf
 from tests.training import helpers
 
 # Each of these is compiled twice; one of them stands for all where time is short.
-_QUICK = ("LCSSLoss",)
-_LOSSES = [
-    pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+_CASES = [
+    pytest.param(name, jit, marks=() if (name, jit) == ("LCSSLoss", False) else pytest.mark.slow)
     for name in sorted(lcss_tf.LOSSES)
+    for jit in (False, True)
 ]
 
 
-@pytest.mark.parametrize("loss", _LOSSES)
-def test_one_replica_equals_two(loss):
+@pytest.fixture(scope="module")
+def trained():
+    """reset() -> (state, step) on one replica at its first weights; traced once."""
+    state, distribution = helpers.make_state()
+    step = helpers.make_step(state, distribution, jit_compile=False)
+    first = helpers.everything(state)
+
+    def reset():
+        variables = [v for group in state.variables().values() for v in group.values()]
+        for variable, value in zip(variables, first, strict=True):
+            variable.assign(value)
+        state.step = 0
+        return state, step
+
+    return reset
+
+
+@pytest.mark.parametrize(("loss", "jit_compile"), _CASES)
+def test_one_replica_equals_two(loss, jit_compile):
     """Losses, buckets, gradient norms, weights and averages, to float32 rounding."""
     runs = {}
     for replicas in (1, 2):
         state, distribution = helpers.make_state(replicas)
         assert distribution.num_replicas == replicas
-        step = helpers.make_step(state, distribution, lcss_tf.LOSSES[loss]())
+        step = helpers.make_step(
+            state, distribution, lcss_tf.LOSSES[loss](), jit_compile=jit_compile
+        )
         reports = helpers.run(state, step, helpers.batches(distribution), 5)
-        runs[replicas] = reports, helpers.weights(state.network), helpers.weights(state.ema.network)
+        runs[replicas] = reports, helpers.weights(state.network), helpers.weights(state.average)
     for one, two in zip(runs[1][0], runs[2][0], strict=True):
         assert two.loss == pytest.approx(one.loss, rel=1e-5)
         assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-5)
@@ -36,18 +55,28 @@ def test_one_replica_equals_two(loss):
     assert np.abs(runs[1][1] - runs[1][2]).max() > 0  # the average is not the weights
 
 
-def test_jit_compile_off_trains_too():
-    state, distribution = helpers.make_state()
-    step = helpers.make_step(state, distribution, jit_compile=False)
-    before = helpers.weights(state.network)
-    (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
-    assert report.finite
-    assert np.abs(helpers.weights(state.network) - before).max() > 0
+@pytest.mark.slow
+def test_one_program_equals_the_graph(trained):
+    """The whole step under XLA, as it is by default, against the graph."""
+    state, step = trained()
+    expected = helpers.run(state, step, helpers.batches(state.distribution), 3)
+    compiled, distribution = helpers.make_state()
+    step = helpers.make_step(compiled, distribution, jit_compile=True)
+    assert step.compiles_update
+    reports = helpers.run(compiled, step, helpers.batches(distribution), 3)
+    for one, two in zip(expected, reports, strict=True):
+        assert two.loss == pytest.approx(one.loss, rel=1e-5)
+    before = helpers.make_state()[0]
+    assert np.abs(helpers.weights(compiled.network) - helpers.weights(before.network)).max() > 0
+    gap = helpers.weights(compiled.network) - helpers.weights(state.network)
+    assert np.linalg.norm(gap) < 1e-5 * np.linalg.norm(helpers.weights(state.network))
 
 
 def test_terms_add_up_and_the_loss_falls():
     state, distribution = helpers.make_state(learning_rate=3e-3)
-    step = helpers.make_step(state, distribution, lcss_tf.LOSSES["DSMLoss"]())
+    step = helpers.make_step(
+        state, distribution, lcss_tf.LOSSES["DSMLoss"](), jit_compile=False
+    )
     reports = helpers.run(state, step, helpers.batches(distribution), 150)
     for report in reports:
         assert sum(report.terms.values()) == pytest.approx(report.loss, rel=1e-3, abs=1e-4)
@@ -63,9 +92,7 @@ def test_clipping_bounds_the_summed_gradient():
     moved = {}
     for replicas, clip in ((1, None), (2, 1e-3)):
         state, distribution = helpers.make_state(replicas)
-        with distribution.scope():
-            state.optimizer = helpers.make_optimizer(1.0, 0, keras.optimizers.SGD)
-            state.optimizer.build(state.network.trainable_variables)
+        state.attach(keras.optimizers.SGD(1.0))
         step = helpers.make_step(state, distribution, clip_norm=clip, jit_compile=False)
         before = helpers.weights(state.network)
         (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
@@ -74,24 +101,27 @@ def test_clipping_bounds_the_summed_gradient():
         assert moved[clip] == pytest.approx(bound, rel=2e-3)
 
 
-def test_ema_is_the_average_it_states():
-    state, distribution = helpers.make_state()
-    step, iterator = helpers.make_step(state, distribution), helpers.batches(distribution)
-    expected = helpers.weights(state.ema.network).astype(np.float64)
+def test_ema_is_the_average_it_states(trained):
+    state, step = trained()
+    iterator = helpers.batches(state.distribution)
+    expected = helpers.weights(state.average).astype(np.float64)
     for n in range(1, 6):  # from the same weights at first
         helpers.run(state, step, iterator, 1)
         decay = min(0.999, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * helpers.weights(state.network)
-    np.testing.assert_allclose(helpers.weights(state.ema.network), expected, atol=1e-6)
+    np.testing.assert_allclose(helpers.weights(state.average), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_non_finite_step_changes_nothing(replicas):
-    state, distribution = helpers.make_state(replicas)
-    step = helpers.make_step(state, distribution, jit_compile=False)
+def test_a_non_finite_step_changes_nothing(replicas, trained):
+    state, step = trained()
+    if replicas > 1:
+        state, distribution = helpers.make_state(replicas)
+        step = helpers.make_step(state, distribution, jit_compile=False)
+    distribution = state.distribution
     iterator = helpers.batches(distribution)
     helpers.run(state, step, iterator, 2)
-    kept = [v.numpy() for group in state.variables().values() for v in group]
+    kept = helpers.everything(state)
     # Poison one example: of the second replica, where there are two.
     poisoned = helpers.data()
     poisoned[-1] = np.nan
@@ -105,9 +135,7 @@ def test_a_non_finite_step_changes_nothing(replicas):
     assert not report.finite
     # The last example has the last stratum: only that t-bucket is blamed.
     assert list(np.flatnonzero(~np.isfinite(report.bucket_sums))) == [9]
-    for before, after in zip(
-        kept, (v.numpy() for group in state.variables().values() for v in group), strict=True
-    ):
+    for before, after in zip(kept, helpers.everything(state), strict=True):
         np.testing.assert_array_equal(before, after)
     (report,) = helpers.run(state, step, iterator, 1)
     assert report.finite
@@ -159,15 +187,17 @@ def test_batch_must_be_divisible_by_the_replicas():
 
 
 @pytest.mark.parametrize("jit_compile", [pytest.param(True, marks=pytest.mark.slow), False])
-def test_accumulation_is_the_same_step(jit_compile):
+def test_accumulation_is_the_same_step(jit_compile, trained):
     """Noise and times belong to the rows of the global batch, so parts change nothing."""
     runs = []
     for parts in (1, 4):
-        state, distribution = helpers.make_state()
-        step = helpers.make_step(
-            state, distribution, accumulation_steps=parts, jit_compile=jit_compile
-        )
-        reports = helpers.run(state, step, helpers.batches(distribution), 3)
+        state, step = trained()
+        if jit_compile or parts > 1:
+            state, distribution = helpers.make_state()
+            step = helpers.make_step(
+                state, distribution, accumulation_steps=parts, jit_compile=jit_compile
+            )
+        reports = helpers.run(state, step, helpers.batches(state.distribution), 3)
         runs.append((reports, helpers.weights(state.network)))
     for one, four in zip(runs[0][0], runs[1][0], strict=True):
         assert four.loss == pytest.approx(one.loss, rel=1e-5)

@@ -7,7 +7,9 @@ from PIL import Image
 
 import lcss_tf
 from lcss_tf import random
-from lcss_tf.experiment.prior_check import check_prior, report_prior
+from lcss_tf.data import Dataset
+from lcss_tf.training.prior_check import check_prior, report_prior
+from lcss_tf.errors import UsageError
 from lcss_tf.plots import images
 
 
@@ -60,13 +62,13 @@ def test_wrong_priors_fail(sde, data):
 def test_correlations_left_are_seen():
     """Every coordinate by itself is standard normal, but they are one and the same."""
 
-    class Copied:
+    class Copied(Dataset):
         name, shape = "copied", (4,)
 
-        def size(self, split):
+        def size(self, split="train"):
             return None
 
-        def examples(self, indices, split, seed):
+        def examples(self, indices, split="train", seed=0):
             return tf.repeat(random.normal(seed, (len(indices), 1)), 4, axis=1)
 
     result = check_prior(lcss_tf.SDES["VPSDE"](beta_max=0.2), Copied(), 0, num_examples=8_192)
@@ -77,7 +79,7 @@ def test_correlations_left_are_seen():
 def test_the_warning_has_a_figure_a_picture_and_remedies(data, tmp_path, caplog):
     summaries = Recorder(tmp_path)
     result = report_prior(WideVP(), data, 0, summaries)
-    assert f"{result.distance:.3f} of the prior's deviation" in caplog.text
+    assert f"{result.distance:.3f} of the prior's standard deviation" in caplog.text
     assert "WideVP does not end in its prior on two_moons" in caplog.text
     assert "larger beta_max" in caplog.text
     assert summaries.values["prior_check/distance"] == result.distance
@@ -92,7 +94,7 @@ def test_no_warning_where_it_passes(data, tmp_path, caplog):
     assert (tmp_path / "prior_check.png").is_file()
 
 
-def test_a_simulation_that_diverges_is_told_apart(data):
+def test_a_simulation_that_diverges_is_an_error_with_a_remedy(data, tmp_path):
     class Exploding(lcss_tf.SDE):
         def drift(self, x, t):
             return 1e4 * x**3
@@ -106,3 +108,6 @@ def test_a_simulation_that_diverges_is_told_apart(data):
     result = check_prior(Exploding(), data, 0, num_examples=512)
     assert not result.passed
     assert result.distance == float("inf")
+    message = "found NaN or infinity in x_T of two_moons under Exploding.*simulation_steps"
+    with pytest.raises(UsageError, match=message):
+        report_prior(Exploding(), data, 0, Recorder(tmp_path), check=lambda *_: result)

@@ -1,0 +1,125 @@
+"""Figures from reports, the stop after too many non-finite steps, speed, and what may fail."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf.training import progress
+from lcss_tf.training.progress import Meter, NonFiniteError, ProgressBar, Tolerance
+from lcss_tf.training.step import NUM_BUCKETS, StepReport
+
+
+def report(loss=1.0, bad_bucket=None, gradient_norm=2.0):
+    sums = np.arange(NUM_BUCKETS, dtype=np.float32)
+    if bad_bucket is not None:
+        sums[bad_bucket] = loss = np.nan
+    values = StepReport(
+        loss=loss, terms={"norm": 0.5, "trace": 0.5}, bucket_sums=sums,
+        bucket_counts=np.ones(NUM_BUCKETS), gradient_norm=gradient_norm, learning_rate=1e-3,
+        finite=np.isfinite(loss) and np.isfinite(gradient_norm), requests=0.0,
+    )  # fmt: skip
+    return tf.nest.map_structure(tf.constant, values)
+
+
+@pytest.fixture
+def meter():
+    return Meter(lcss_tf.SDES["VPSDE"](), max_nonfinite=3, nonfinite_steps=5)
+
+
+def test_figures_are_means_since_the_last(meter):
+    for step, loss in enumerate((1.0, 3.0)):
+        meter.add(step, report(loss))
+    meter.drain()
+    figures = meter.figures()
+    assert figures["loss/total"] == 2.0
+    assert figures["loss_by_t/0.3-0.4"] == 3.0
+    assert figures["nonfinite_steps"] == 5.0
+    assert "loss/total" not in meter.figures()
+
+
+def test_non_finite_steps_are_counted_and_left_out(meter):
+    for step, bucket in enumerate((None, 4, 4, None, 4, 4, None)):
+        meter.add(step, report(bad_bucket=bucket))
+    meter.drain()
+    figures = meter.figures()
+    assert figures["nonfinite_steps"] == 9.0
+    assert figures["loss/total"] == 1.0
+
+
+def test_too_many_in_a_row_stop_with_step_and_bucket(meter):
+    for step in (10, 11):
+        meter.add(step, report(bad_bucket=4))
+    meter.drain()
+    meter.add(12, report(bad_bucket=4))
+    with pytest.raises(NonFiniteError, match=r"3 steps in a row, up to step 12.*t-bucket 0.4-0.5"):
+        meter.drain()
+
+
+def test_a_non_finite_gradient_names_the_largest_bucket(meter):
+    for step in range(3):
+        meter.add(step, report(gradient_norm=np.inf))
+    with pytest.raises(NonFiniteError, match=r"gradient.*largest in t-bucket 0.9-1.0"):
+        meter.drain()
+
+
+class Hands:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_the_share_of_waiting_for_input(monkeypatch):
+    hands = Hands()
+    monkeypatch.setattr(progress, "time", hands)
+
+    def batches():
+        for seconds in (5.0, 0.1, 0.3, 0.0):
+            hands.now += seconds
+            yield seconds
+
+    clock, iterator = progress.Clock(), batches()
+    for _ in range(3):  # the first step compiles, and counts for nothing
+        clock.waiting(iterator)
+        hands.now += 0.8
+        clock.step()
+    rate, waited = clock.lap()
+    assert rate == pytest.approx(2 / 2.0)
+    assert waited == pytest.approx(0.4 / 2.0)
+    clock.waiting(iterator)
+    hands.now += 1.0
+    clock.step()
+    assert clock.lap() == pytest.approx((1.0, 0.0))
+
+
+def test_what_may_fail_is_counted_and_logged_once_in_a_hundred(caplog):
+    tolerance = Tolerance()
+
+    def fail(value):
+        raise BrokenPipeError(value)
+
+    assert tolerance("The sum", sum, [1, 2]) == 3
+    for _ in range(101):
+        assert tolerance("The pipe", fail, "gone") is None
+    assert tolerance.failures == {"The pipe": 101}
+    logged = [r for r in caplog.records if "The pipe failed (BrokenPipeError: gone)" in r.message]
+    assert len(logged) == 2
+    with pytest.raises(KeyboardInterrupt):  # what people ask for is no failure
+        tolerance("The keyboard", _interrupt)
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_into_a_pipe_the_progress_goes_as_whole_lines(capsys):
+    with ProgressBar(10, 2_000, 64) as bar:
+        bar.show(1_010, 0.5, 20.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "step 10/2,000, compiling the first step …"
+    assert "step 1,010/2,000, loss 0.5000, 20.0 steps/s, 1,280 examples/s" in lines[1]
+    assert lines[1].endswith("00:49 left]")  # 990 steps at 20 a second
