@@ -188,7 +188,9 @@ def test_a_run_of_an_earlier_version_is_refused_with_the_new_keys(old_run, words
 
 
 @pytest.mark.parametrize("words", [["train", f"--gin_file={SMALL}"], ["sample"]], ids=["t", "s"])
-def test_checkpoints_of_another_format_are_refused_with_their_version(run, words, tmp_path, capsys):
+def test_checkpoints_of_another_format_are_refused_with_their_version(
+    plane_run, words, tmp_path, capsys
+):
     workdir = tmp_path / "run"
     shutil.copytree(plane_run, workdir)
     for path in workdir.glob("checkpoints/step_*.npz"):
