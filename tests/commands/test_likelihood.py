@@ -12,7 +12,7 @@ from lcss_tf.commands import _gin, _runs
 from lcss_tf.commands import _likelihood as module
 from lcss_tf.commands._likelihood import held_out_likelihood
 from lcss_tf.data import Scaling
-from lcss_tf.inference import LikelihoodRunner
+from lcss_tf.inference import Likelihood, LikelihoodRunner
 from lcss_tf.score import Score
 from lcss_tf.training import Distribution
 from tests.commands.helpers import load_run
@@ -81,6 +81,8 @@ def test_a_kill_repeats_no_finished_batch(resting, tmp_path, monkeypatch):
     data = lcss_tf.DATASETS["Digits"]()
     model = resting(data)
     options = {"batch_size": 16, "num_examples": 70}
+    runner = LikelihoodRunner(model.state, Likelihood(), model.info, 16)  # compiled once
+    monkeypatch.setattr(module, "LikelihoodRunner", lambda *_: runner)
     (tmp_path / "whole").mkdir()
     whole = held_out_likelihood(model, tmp_path / "whole", **options)
     original, calls = LikelihoodRunner.__call__, []
