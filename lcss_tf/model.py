@@ -135,6 +135,7 @@ class ScoreModel:
         """
         held_out = None if validation is True else validation
         data = lcss_data.from_user(data, labels, validation=held_out)
+        data.require("train")  # before a large network is built
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
         run = Run(
