@@ -4,8 +4,8 @@
     python bin/sample.py --workdir=runs/my_sde
 
 dx = −½β(t) tanh(x/2s)/s dt + √β(t) dw pulls with a bounded force. It has no closed-form
-transition kernel, so denoising score matching cannot train on it. Its stationary law is the
-logistic distribution of scale s, whatever the data were.
+transition kernel, so denoising score matching cannot train on it. Its stationary
+distribution is the logistic distribution of scale s, whatever the data were.
 
 Drift and diffusion of a coordinate depend on it alone, so it is an ElementwiseSDE: LCSS then
 learns it by one evaluation a step. An SDE of any other drift derives from lcss_tf.SDE.

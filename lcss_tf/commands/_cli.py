@@ -26,7 +26,8 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
     """Parses a command's flags and runs it; returns the exit status.
 
     Args:
-      command: a module with `FLAGS`, a ``flags.FlagValues``, and ``main(positional)``.
+      command: a module with `FLAGS`, a ``flags.FlagValues``, and ``main(positional)``. Where it
+        takes arguments without a flag, it says by `POSITIONAL` what they are.
       arguments: without the program's name.
       name: what the program is called in messages.
     """
@@ -35,9 +36,16 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
         print(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
         return 0
     logging.use_absl_handler()
+    for flag in FLAGS:
+        FLAGS[flag].unparse()  # of a call before, in the same process
     parse = getattr(command, "parse", lambda words: FLAGS([name, *words])[1:])
     try:
         positional = parse(list(arguments))
+        if positional and not hasattr(command, "POSITIONAL"):
+            raise flags.Error(
+                f"{name} takes flags alone; got {' '.join(positional)!r}. Write --flag=value, and "
+                "--flag or --noflag for what is on or off."
+            )
     except flags.Error as error:
         print(f"error: {error}\nAll flags: {name} --help", file=sys.stderr)
         return 2
@@ -86,14 +94,12 @@ def exit_status() -> Iterator[list[int]]:
 
 def _own_part(error: BaseException) -> str | None:
     """Where a user's own code is innermost in the traceback: file, line and function."""
-    libraries = (str(_PROJECT), "site-packages", "dist-packages", f"{os.sep}lib{os.sep}python")
-    entry = {str(_PROJECT.parent / "bin")}
+    libraries = (f"{_PROJECT}{os.sep}", "site-packages", "dist-packages")
+    libraries += (f"{os.sep}lib{os.sep}python",)
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not any(part in frame.filename for part in libraries)
-        and str(Path(frame.filename).parent) not in entry
-        and Path(frame.filename).is_file()
+        if not any(part in frame.filename for part in libraries) and Path(frame.filename).is_file()
     ]
     return f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}" if own else None
 

@@ -11,7 +11,7 @@ somebody else's.
 import contextlib
 import difflib
 import importlib
-import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -44,16 +44,27 @@ class ConfigError(UsageError):
     """A configuration that cannot be used; the message says what to change."""
 
 
-def _bound(part: Any, name: str | None = None, denylist: Sequence[str] = ()) -> Any:
+# The commands with bindings of their own. `load` imports them all, so that one file serves all.
+_COMMANDS = ("_benchmark", "_benchmark_more", "_comparison", "_likelihood")
+_COMMANDS += ("evaluate", "inpainting", "quality")
+_OWN = ["fit", "sample", "posterior", "Benchmark", "InputBenchmark", "Comparison", "Evaluation"]
+_OWN += ["held_out_likelihood", "inpainting", "NFESweep"]
+
+
+def _bound(
+    part: Any, name: str | None = None, denylist: Sequence[str] = (), module: str | None = None
+) -> Any:
     """The part as gin binds it, under its Python name."""
-    return gin.external_configurable(part, name or part.__name__, denylist=list(denylist) or None)
+    name = name or part.__name__
+    _OWN.append(name)
+    return gin.external_configurable(part, name, module, denylist=list(denylist) or None)
 
 
 # Keras' optimisers, and a warm-up.
 for _name in ("SGD", "Adam", "AdamW", "Lion", "RMSprop", "Nadam", "Adafactor"):
-    _bound(getattr(keras.optimizers, _name))
+    _bound(getattr(keras.optimizers, _name), module="keras.optimizers")
 for _name in ("CosineDecay", "ExponentialDecay", "PolynomialDecay", "PiecewiseConstantDecay"):
-    _bound(getattr(keras.optimizers.schedules, _name))
+    _bound(getattr(keras.optimizers.schedules, _name), module="keras.optimizers.schedules")
 _bound(training.WarmUp)
 
 ScoreModel = _bound(model.ScoreModel, denylist=["distribution"])
@@ -116,7 +127,7 @@ def posterior(method: Any = None) -> dict[str, Any]:
     return {"method": method} | sample()
 
 
-# What was called otherwise before 0.2.
+# What was called otherwise before 0.2: keys, and the names of parts with all that is theirs.
 RENAMED = {
     "train.sde": "ScoreModel.sde",
     "train.network": "ScoreModel.network",
@@ -128,7 +139,8 @@ RENAMED = {
     "train.deterministic": "the flag --deterministic",
     "score.preconditioning": "ScoreModel.preconditioning",
     "ema.decay": "ScoreModel.ema_decay",
-    "optimizer.learning_rate": "WarmUp.learning_rate",
+    "optimizer.learning_rate": "WarmUp.learning_rate, with fit.optimizer = @Adam() and "
+    "Adam.learning_rate = @WarmUp()",
     "optimizer.warmup_steps": "WarmUp.warmup_steps",
     "optimizer.factory": "fit.optimizer",
     "train_step": "TrainStep",
@@ -141,28 +153,44 @@ RENAMED = {
     "prior_check": "check_prior",
     "diagnostics.every": "Diagnostics.every",
     "diagnostics": "GradientDiagnostics",
-    "restore.method": "posterior.method",
+    "restore": "posterior",
     "filling_error": "inpainting",
-    "evaluate_likelihood": "likelihood",
+    "evaluate_likelihood.probes": "held_out_likelihood.num_probes",
+    "evaluate_likelihood": "held_out_likelihood",
     "evaluate.poll_seconds": "Evaluation.poll_s",
     "evaluate": "Evaluation",
     "compare": "Comparison",
     "benchmark": "Benchmark",
     "input_benchmark": "InputBenchmark",
     "quality": "NFESweep",
-    "KID": "KID",
-    "InceptionScore": "InceptionScore",
+    "KernelDistance": "KID",
+    "ClassScore": "InceptionScore",
+    "Values": "IdentityFeatures",
+    "UniformSpacing": "UniformSchedule",
+    "PowerSpacing": "PowerSchedule",
+    "RhoSpacing": "RhoSchedule",
+    "LogSNRSpacing": "LogSNRSchedule",
+    "EulerMaruyama.spacing": "EulerMaruyama.schedule",
+    "ProbabilityFlowODE.spacing": "ProbabilityFlowODE.schedule",
+    "StochasticHeun.spacing": "StochasticHeun.schedule",
 }
+_KEY = re.compile(r"^\s*(?:[\w/]+/)?([\w.]+)\.(\w+)\s*=", re.MULTILINE)
+_REFERENCE = re.compile(r"@(?:[\w/]+/)?([\w.]+)")
 _UNKNOWN = re.compile(r"No configurable matching (?:reference )?'?@?([\w./]+)")
-_NO_PARAMETER = re.compile(r"doesn't have a parameter(?: named)? '?(\w+)")
+_NO_PARAMETER = re.compile(
+    r"Configurable '(?:[\w./]*\.)?(\w+)' (?:doesn't have a parameter named|has denylisted kwarg) "
+    r"'(\w+)'"
+)
 
 
-def load(gin_file: str | Path, bindings: Sequence[str] = (), imports: Sequence[str] = ()) -> None:
+def load(
+    gin_file: str | Path | None, bindings: Sequence[str] = (), imports: Sequence[str] = ()
+) -> None:
     """Parses a gin file and bindings into gin's global configuration.
 
     Args:
       gin_file: a path, or the name of one of the project's own (`CONFIGS`). Files that it includes
-        are sought beside it and there.
+        are sought beside it and there. None: the bindings alone.
       bindings: lines such as ``fit.steps = 2_000``, applied last.
       imports: users' modules to import first: module names, or paths of .py files.
 
@@ -170,19 +198,34 @@ def load(gin_file: str | Path, bindings: Sequence[str] = (), imports: Sequence[s
       FileNotFoundError: no such file; the message names near matches.
       ConfigError: what gin cannot parse, or an unknown name; the message lists the known ones.
     """
-    path = find_config(gin_file)
+    path = None if gin_file is None else find_config(gin_file).resolve()
     for module in imports:
         import_user_module(module)
-    for place in (Path.cwd(), CONFIGS.parent, CONFIGS, path.resolve().parent):
-        gin.add_config_file_search_path(str(place))
+    for command in _COMMANDS:
+        importlib.import_module(f"lcss_tf.commands.{command}")
     gin.clear_config()
-    with _quiet():
+    with _quiet(), _searching([path.parent] if path else []):
         try:
-            gin.parse_config_files_and_bindings([str(path)], list(bindings))
-        except (ValueError, SyntaxError, TypeError) as error:
-            raise ConfigError(f"{error}{_hint(str(error))}") from error
+            gin.parse_config_files_and_bindings([str(path)] if path else [], list(bindings))
+        except (ValueError, SyntaxError, TypeError, KeyError) as error:  # KeyError: ambiguous
+            text = "\n".join([path.read_text() if path else "", *bindings])
+            raise ConfigError(f"{error}{_hint(str(error), text)}") from error
         except OSError as error:
             raise ConfigError(f"{path} includes a file that is not there: {error}") from error
+
+
+@contextlib.contextmanager
+def _searching(first: Sequence[Path]) -> Any:
+    """While it is entered, gin seeks included files there, in the project's own, and here.
+
+    gin has no way to forget a place: what one file had beside it would be found for the next.
+    """
+    places, before = gin.config._LOCATION_PREFIXES, list(gin.config._LOCATION_PREFIXES)
+    places[:] = [str(place) for place in (*first, CONFIGS, CONFIGS.parent, Path.cwd())]
+    try:
+        yield
+    finally:
+        places[:] = before
 
 
 def find_config(gin_file: str | Path) -> Path:
@@ -192,7 +235,8 @@ def find_config(gin_file: str | Path) -> Path:
       FileNotFoundError: there is none; the message names near matches.
     """
     path = Path(gin_file)
-    for place in (path, CONFIGS / path, CONFIGS / path.name):
+    own = Path(*path.parts[1:]) if path.parts[:1] == ("gin",) else path
+    for place in (path, CONFIGS / own):
         if place.is_file():
             return place
     places = {path.parent, CONFIGS}
@@ -236,40 +280,48 @@ def binding_table(config: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs if not key.startswith("#")}
 
 
-def _hint(message: str) -> str:
-    """What helps beside gin's own message about an unknown name or parameter."""
-    match = _UNKNOWN.search(message)
-    if match:
-        return _renamed(match[1], message) or _known_names(match[1])
-    match = _NO_PARAMETER.search(message)
-    if not match:
-        return ""
-    key = re.search(rf"([\w./]+)\.{match[1]}\b", message)
-    if key and (renamed := _renamed(f"{key[1]}.{match[1]}", message)):
-        return renamed
-    owner = re.search(r"[Cc]onfigurable '(?:[\w./]*\.)?(\w+)'", message)
-    return _known_parameters(owner[1], match[1]) if owner else ""
-
-
-def _renamed(name: str, message: str) -> str:
-    """What an old key is called now; empty for a name that never was one."""
-    first = name.rpartition("/")[2].rpartition(".")[2] or name
+def renamed(text: str) -> list[str]:
+    """Lines that say how the old keys and references in a configuration are called now."""
     lines = []
-    for old, new in RENAMED.items():
-        whole = re.search(rf"(?<![\w.]){re.escape(old)}(?![\w])", message)
-        if whole or first == old or name == old or old.startswith(f"{first}."):
-            lines.append(f"\n  {old} is now {new}.")
-    return "".join(lines) + ("\n  CHANGELOG.md has the whole table." if lines else "")
+    for owner, parameter in _KEY.findall(text):
+        old = f"{owner.rpartition('.')[2]}.{parameter}"
+        part = old.partition(".")[0]
+        if old in RENAMED:
+            lines.append(f"{old} is now {RENAMED[old]}.")
+        elif part in RENAMED:
+            lines.append(f"{old} is now {RENAMED[part]}.{parameter}.")
+    for name in _REFERENCE.findall(text):
+        module, _, part = name.rpartition(".")
+        if part in RENAMED and part[0].isupper():
+            dot = "schedules." if module == "spacings" else module and f"{module}."
+            lines.append(f"@{name} is now @{dot}{RENAMED[part]}.")
+    return list(dict.fromkeys(lines))
+
+
+def _hint(message: str, text: str) -> str:
+    """What helps beside gin's own message about an unknown name or parameter.
+
+    Of a file with old keys it names all, not the first alone.
+    """
+    unknown, no_parameter = _UNKNOWN.search(message), _NO_PARAMETER.search(message)
+    if not (unknown or no_parameter):
+        return ""
+    if renamed(message):
+        lines = dict.fromkeys([*renamed(message), *renamed(text)])
+        return "".join(f"\n  {line}" for line in lines)
+    return _known_names(unknown[1]) if unknown else _known_parameters(*no_parameter.groups())
 
 
 def _known_names(found: str) -> str:
     module, _, name = found.rstrip("()").rpartition(".")
-    registries = [r for r in ALL_REGISTRIES if r.module == module] or ALL_REGISTRIES
-    known = sorted(f"{r.module}.{part}" for r in registries for part in r)
+    registries = [r for r in ALL_REGISTRIES if r.module == module]
+    known = sorted(f"{r.module}.{part}" for r in registries or ALL_REGISTRIES for part in r)
     short = {full.rpartition(".")[2]: full for full in known}
-    own = ("ScoreModel", "fit", "sample", "Trainer", "TrainStep", "Checkpoints", "Distribution")
-    short |= {part: part for part in own}
-    close = difflib.get_close_matches(name or found, short, n=1, cutoff=0.5)
+    if not registries:
+        short |= {part: part for part in _OWN}
+        modules = ", ".join(sorted(r.module for r in ALL_REGISTRIES))
+        known = [*sorted(_OWN, key=str.casefold), f"and the parts in {modules}"]
+    close = difflib.get_close_matches(name or found, short, n=1, cutoff=0.6)
     hint = f"\n  Did you mean {short[close[0]]}?" if close else ""
     return (
         f"{hint}\n  Known: {', '.join(known)}.\n"
@@ -278,16 +330,10 @@ def _known_names(found: str) -> str:
 
 
 def _known_parameters(owner: str, parameter: str) -> str:
-    try:
-        names = sorted(
-            p
-            for p in gin.config._get_default_configurable_parameter_values(
-                gin.get_configurable(owner)
-            )
-        )
-    except Exception:  # gin's own registry is not public: the message then stands alone
-        return ""
-    close = difflib.get_close_matches(parameter, names, n=1, cutoff=0.5)
+    part = gin.config._REGISTRY.get_match(owner)
+    denied = part.denylist or ()
+    names = [name for name in inspect.signature(part.wrapped).parameters if name not in denied]
+    close = difflib.get_close_matches(parameter, names, n=1, cutoff=0.6)
     hint = f"\n  Did you mean {owner}.{close[0]}?" if close else ""
     return f"{hint}\n  Its parameters: {', '.join(names)}."
 

@@ -22,7 +22,7 @@ _OF_ENDLESS = 1_024  # examples taken of endless data
 
 
 @gin.configurable(denylist=["model", "workdir"])
-def likelihood(
+def held_out_likelihood(
     model: ScoreModel,
     workdir: str | Path,
     rtol: float = 1e-5,
@@ -60,7 +60,9 @@ def likelihood(
     arguments = _gin.fit()
     data, seed = arguments["data"], arguments["seed"]
     if num_examples is not None and num_examples < 1:
-        raise UsageError(f"likelihood.num_examples must be at least 1; got {num_examples}.")
+        raise UsageError(
+            f"held_out_likelihood.num_examples must be at least 1; got {num_examples}."
+        )
     solver = DormandPrinceSolver(rtol, atol)
     run = LikelihoodRunner(
         model.state, Likelihood(divergence, num_probes, solver), model.info, batch_size

@@ -51,6 +51,7 @@ def check_configuration(workdir: str | Path, force: bool = False) -> None:
     stored = Path(workdir) / _CONFIG
     if force or not stored.is_file():
         return
+    _check_version(workdir)
     differing = _differing_keys(stored.read_text(), parsed_config())
     if differing:
         raise ConfigError(
@@ -109,6 +110,7 @@ def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> lis
 
     Raises:
       FileNotFoundError: the workdir holds no run; the message lists runs beside it.
+      ConfigError: the run is of an earlier version; the message says of which.
     """
     workdir = Path(workdir)
     if not is_run(workdir):
@@ -120,6 +122,7 @@ def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> lis
             f"{workdir} holds no run of the command line ({_CONFIG} is missing).{hint} Runs beside "
             f"it: {', '.join(near) or 'none'}. Train one with bin/train.py."
         )
+    _check_version(workdir)
     imports = recorded(workdir)["imports"]
     _gin.load(workdir / _CONFIG, bindings, imports)
     return imports
@@ -197,6 +200,20 @@ def provenance_differences(then: dict, now: dict) -> list[str]:
         if old != new:
             lines.append(f"{name}: {old} then, {new} now")
     return lines
+
+
+def _check_version(workdir: str | Path) -> None:
+    """Raises ConfigError if the run is of a version whose keys had other names; gives the new."""
+    lines = _gin.renamed((Path(workdir) / _CONFIG).read_text())
+    if not lines:
+        return
+    run = files.read_json(Path(workdir) / _RUN)
+    version = run.get("lcss_tf", "0.1.0") if isinstance(run, dict) else "0.1.0"
+    raise ConfigError(
+        f"{workdir} holds a run of lcss_tf {version}; this is {__version__}, which cannot read its "
+        "checkpoints. Install that version to use the run, or train again in another --workdir "
+        "with the new keys:\n" + "\n".join(f"  {line}" for line in lines)
+    )
 
 
 def _differing_keys(old_text: str, new_text: str) -> list[str]:

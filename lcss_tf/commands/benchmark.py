@@ -11,7 +11,6 @@ Does memory grow: python bin/benchmark.py --soak --gin_file=gin/benchmark/soak.g
 from collections.abc import Sequence
 from pathlib import Path
 
-import gin
 from absl import flags
 
 from lcss_tf.commands import _cli, _gin
@@ -45,7 +44,7 @@ def main(_: Sequence[str]) -> None:
 def _measured() -> str:
     gin_file, bindings = FLAGS.gin_file, FLAGS.gin_bindings
     if FLAGS.data and gin_file is None:
-        gin.parse_config(bindings)
+        _gin.load(None, bindings)
         return input_benchmark(FLAGS.workdir or "runs/benchmark_input")
     if gin_file is None:
         raise UsageError("Give --gin_file, or --data.")

@@ -31,6 +31,7 @@ from lcss_tf.commands._processes import Forwarding, exit_status
 from lcss_tf.errors import UsageError
 from lcss_tf.training.workdir import only_process
 
+POSITIONAL = "the runs of --report"
 FLAGS = flags.FlagValues()
 _cli.gin_flags(FLAGS, "fit.steps=1_000")
 _cli.workdir_flag(FLAGS, "Its directory; runs/<gin file> by default.")

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
-from lcss_tf.commands._likelihood import likelihood, report
+from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
 from lcss_tf.errors import NotFiniteError
@@ -53,7 +53,7 @@ def main(_: Sequence[str]) -> None:
     while FLAGS.follow and not Checkpoints(workdir).paths():
         time.sleep(_PATIENCE_S)
     if FLAGS.likelihood:
-        print(report(likelihood(_runs.load_model(workdir), workdir)))
+        print(report(held_out_likelihood(_runs.load_model(workdir), workdir)))
         return
     evaluation = Evaluation(workdir)
     if FLAGS.stats_only:

@@ -11,6 +11,7 @@ from absl import flags
 from lcss_tf.commands._processes import launch
 from lcss_tf.commands.main import COMMANDS
 
+POSITIONAL = "the command, with its flags"
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("workers", 2, "How many processes.", flag_values=FLAGS)
 flags.DEFINE_string(

@@ -311,7 +311,7 @@ def _spread(result: dict) -> list[str]:
 
 
 def _count(row: dict) -> str:
-    return "unknown" if row["nfe"] is None else f"{row['evaluations']:,.0f}"
+    return "unknown" if row["nfe"] is None else f"{row['nfe']:,.0f}"
 
 
 def _text(row: dict | None) -> str:

@@ -16,21 +16,21 @@ from lcss_tf.experiment.restoration import Restoration
 from tests.processes import run
 
 GIN = """
-train.sde = @sdes.VPSDE()
-train.loss = @losses.LCSSLoss()
-train.data = @datasets.NoiseImages()
-train.network = @networks.NCSNpp()
-train.total_steps = 5
-train.batch_size = 4
+ScoreModel.sde = @sdes.VPSDE()
+fit.loss = @losses.LCSSLoss()
+fit.data = @datasets.NoiseImages()
+ScoreModel.network = @networks.NCSNpp()
+fit.steps = 5
+fit.batch_size = 4
 NoiseImages.shape = (4, 4, 3)
 NoiseImages.count = 40
 NCSNpp.num_features = 4
 NCSNpp.channel_multipliers = (1,)
 NCSNpp.num_res_blocks = 1
 NCSNpp.dropout = 0.0
-train_step.jit_compile = False
-pictures.every = 0
-prior_check.num_examples = 4
+TrainStep.jit_compile = False
+Pictures.every = 0
+check_prior.num_examples = 4
 sample.sampler = @samplers.DPMSolverPP()
 sample.jit_compile = False
 sample.batch_size = 4
@@ -38,10 +38,10 @@ DPMSolverPP.num_steps = 4
 """
 CLASSES = [
     "NCSNpp.num_classes = 10",
-    "train_step.class_dropout = 0.2",
-    "train.total_steps = 20",
-    "optimizer.learning_rate = 0.1",
-    "optimizer.warmup_steps = 0",
+    "TrainStep.class_dropout = 0.2",
+    "fit.steps = 20",
+    "WarmUp.learning_rate = 0.1",
+    "WarmUp.warmup_steps = 0",
 ]
 
 
@@ -181,7 +181,7 @@ def test_a_factor_that_does_not_divide_and_a_method_that_does_not_fit(workdir):
     with pytest.raises(ValueError, match=r"blocks of 3 .*divides 4 and 4"):
         perform(workdir, "superresolve", inputs=("test",), factor=3)
     gin.clear_config()
-    binding = "restore.method = @methods.Replacement()"
+    binding = "posterior.method = @methods.Replacement()"
     with pytest.raises(ValueError, match="noise of deviation 0.1: use NullSpace"):
         perform(workdir, "inpaint", binding, inputs=("test",), noise_std=0.1)
 
@@ -231,7 +231,7 @@ def test_the_nearest_training_image_is_that_of_the_visible_pixels():
 
 
 def test_filling_error_prints_a_table(workdir, tmp_path):
-    config.load_workdir(workdir, ["filling_error.methods = {'mine': @methods.NullSpace()}"])
+    config.load_workdir(workdir, ["inpainting.methods = {'mine': @methods.NullSpace()}"])
     text, paths = filling_error(workdir, tmp_path, masks=("half",), num_images=4, averages=(1, 2))
     lines, gains = (part.splitlines() for part in text.split("\n\n"))
     assert lines[0] == "| RMSE of hidden pixels | half |"

@@ -23,14 +23,14 @@ def _bind(text):
 
 
 MIXTURE = """
-quality.samplers = {"DPM": @samplers.DPMSolverPP, "PC": @samplers.PredictorCorrector}
-quality.budgets = (4, 30)
-quality.references = {"long": @samplers.EulerMaruyama()}
-quality.adaptive = {"adaptive": @samplers.DormandPrince}
-quality.tolerances = (1.0, 1e-3)
-quality.sde = @sdes.VPSDE()
-quality.data = @datasets.GaussianMixture()
-quality.metric = @metrics.SlicedWasserstein()
+NFESweep.samplers = {"DPM": @samplers.DPMSolverPP, "PC": @samplers.PredictorCorrector}
+NFESweep.budgets = (4, 30)
+NFESweep.references = {"long": @samplers.EulerMaruyama()}
+NFESweep.adaptive = {"adaptive": @samplers.DormandPrince}
+NFESweep.tolerances = (1.0, 1e-3)
+NFESweep.sde = @sdes.VPSDE()
+NFESweep.data = @datasets.GaussianMixture()
+NFESweep.metric = @metrics.SlicedWasserstein()
 EulerMaruyama.num_steps = 100
 GaussianMixture.dimension = 3
 SlicedWasserstein.num_samples = 512
@@ -73,7 +73,7 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     paths[1].write_text(json.dumps(result))
     quality_root(tmp_path)
     assert json.loads(paths[1].read_text())["rows"][0]["distance"] == 7.0
-    _bind("quality.budgets = (3,)")
+    _bind("NFESweep.budgets = (3,)")
     quality_root(tmp_path)
     rows = json.loads(paths[1].read_text())["rows"]
     assert rows[0]["distance"] == pytest.approx(result_of_long)
@@ -121,10 +121,10 @@ def test_twenty_evaluations_give_the_samples_of_the_flow_itself():
 def test_a_run_is_measured_through_the_command(tmp_path):
     run("train", "--gin_file=tests/small.gin", f"--workdir={tmp_path}")
     done = run(
-        "quality", f"--workdir={tmp_path}", "--gin_bindings=quality.budgets=(24,)",
+        "quality", f"--workdir={tmp_path}", "--gin_bindings=NFESweep.budgets=(24,)",
         "--gin_bindings=reference/EulerMaruyama.num_steps=50",
         "--gin_bindings=SlicedWasserstein.num_samples=64",
-        "--gin_bindings=quality.metric=@metrics.SlicedWasserstein()",
+        "--gin_bindings=NFESweep.metric=@metrics.SlicedWasserstein()",
     )  # fmt: skip
     result = json.loads((tmp_path / "quality" / "quality.json").read_text())
     assert len(result["rows"]) == 1 + 13 + 4
@@ -135,7 +135,7 @@ def test_budgets_buy_steps():
     plan = Quality(samplers=dict(lcss_tf.SAMPLERS))
     for name in lcss_tf.SAMPLERS:
         if lcss_tf.SAMPLERS[name](num_steps=1).evaluations() is None:
-            with pytest.raises(ValueError, match=f"{name}.*quality.adaptive"):
+            with pytest.raises(ValueError, match=f"{name}.*NFESweep.adaptive"):
                 plan.within(name, 20)
             continue
         for budget in (3, 20, 21):

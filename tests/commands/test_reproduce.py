@@ -6,7 +6,7 @@ import pytest
 
 from tests.processes import assert_same_end, run
 
-SMALL = ("--gin_file=tests/small.gin", "--gin_bindings=train.seed=3")
+SMALL = ("--gin_file=tests/small.gin", "--gin_bindings=fit.seed=3")
 
 
 @pytest.mark.slow
@@ -16,7 +16,7 @@ def test_a_run_again_is_equal_to_the_bit(tmp_path):
     record = json.loads((workdir / "run.json").read_text())
     for key in ("lcss_tf", "commit", "python", "versions", "host", "machine", "started", "command"):
         assert key in record
-    assert "train.seed = 3" in (workdir / "config.gin").read_text()
+    assert "fit.seed = 3" in (workdir / "config.gin").read_text()
     assert "TwoMoons" in (workdir / "operative_config.gin").read_text()
     # The record is of other versions: that is said, and the run is made all the same.
     record["versions"]["numpy"] = "1.0"
@@ -33,7 +33,7 @@ def test_another_run_is_told_apart(tmp_path):
     workdir = tmp_path / "run"
     run("train", *SMALL, f"--workdir={workdir}")
     config = workdir / "config.gin"
-    config.write_text(config.read_text().replace("train.seed = 3", "train.seed = 4"))
+    config.write_text(config.read_text().replace("fit.seed = 3", "fit.seed = 4"))
     done = run("train", f"--reproduce={workdir}", f"--workdir={tmp_path / 'other'}")
     assert "the weights differ from those of" in done.stdout
 

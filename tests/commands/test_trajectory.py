@@ -18,14 +18,14 @@ ADAPTIVE = (
     "DormandPrince.atol = 0.01",
 )
 IMAGES = (
-    "train.data = @datasets.NoiseImages()",
+    "fit.data = @datasets.NoiseImages()",
     "NoiseImages.shape = (4, 4, 1)",
     "NoiseImages.count = 40",
-    "train.network = @networks.NCSNpp()",
+    "ScoreModel.network = @networks.NCSNpp()",
     "NCSNpp.num_features = 4",
     "NCSNpp.channel_multipliers = (1,)",
     "NCSNpp.num_res_blocks = 1",
-    "train.total_steps = 2",
+    "fit.steps = 2",
 )
 
 

@@ -17,13 +17,13 @@ NARROW = [
     "NCSNpp.num_features = 4",
     "NCSNpp.channel_multipliers = (1, 1, 1, 1, 1)",  # attention in the middle alone, at 64×64
     "NCSNpp.attention_resolutions = ()",
-    "train.total_steps = 2",
-    "train.batch_size = 2",
+    "fit.steps = 2",
+    "fit.batch_size = 2",
     "sample.batch_size = 2",
-    "train_step.jit_compile = False",
-    "pictures.every = 0",
-    "prior_check.num_examples = 4",
-    "trainer.log_every = 1",
+    "TrainStep.jit_compile = False",
+    "Pictures.every = 0",
+    "check_prior.num_examples = 4",
+    "Trainer.log_every = 1",
 ]
 
 
@@ -45,12 +45,12 @@ def sources(tmp_path_factory):
     return {
         "folder": [f"ImageFolder.root = '{folder}'"],
         "tfds": [
-            "train.data = @datasets.TFDS()", "TFDS.name = 'ffhq'",
+            "fit.data = @datasets.TFDS()", "TFDS.name = 'ffhq'",
             "TFDS.shape = (1024, 1024, 3)", f"TFDS.data_dir = '{root}/tfds'",
             "TFDS.flip = True", "TFDS.centered = False",
         ],
         "tfrecord": [
-            "train.data = @datasets.FFHQ()", f"FFHQ.path = '{root}/ffhq-r10.tfrecords'",
+            "fit.data = @datasets.FFHQ()", f"FFHQ.path = '{root}/ffhq-r10.tfrecords'",
             "FFHQ.flip = True", "FFHQ.centered = False",
         ],
     }  # fmt: skip
@@ -60,7 +60,7 @@ def batches(bindings, count, start_step=0):
     config.load(config.PROJECT_GIN / "lcss_ffhq.gin", [*NARROW, *bindings])
     distribution = Distribution()
     iterator = training_batches(Recipe(), distribution, start_step)
-    return np.stack([distribution.first(next(iterator)).numpy() for _ in range(count)])
+    return np.stack([Distribution.first(next(iterator)).numpy() for _ in range(count)])
 
 
 def test_the_three_give_identical_batches(sources):

@@ -30,7 +30,7 @@ from tests.reports import browser
 
 ROOT = config.PROJECT_GIN.parent
 MEASURE = [
-    "evaluate.metrics = [@metrics.PixelFrechet(), @metrics.KID()]",
+    "Evaluation.metrics = [@metrics.PixelFrechet(), @metrics.KID()]",
     "PixelFrechet.num_samples = 96",
     "KID.extractor = @features.Pixels()",
     "KID.num_samples = 64",
@@ -50,8 +50,8 @@ def run(tmp_path_factory):
     """A run on the digits with checkpoints at steps 10 and 20, and the best by a watched metric."""
     workdir = tmp_path_factory.mktemp("runs") / "digits <b>&"
     bindings = [
-        *BINDINGS, "watch.every = 10", "watch.metric = @metrics.PixelFrechet()",
-        "PixelFrechet.num_samples = 32", "pictures.every = 0",
+        *BINDINGS, "Watch.every = 10", "Watch.metric = @metrics.PixelFrechet()",
+        "PixelFrechet.num_samples = 32", "Pictures.every = 0",
     ]  # fmt: skip
     config.load(ROOT / "tests/small.gin", bindings)
     train(workdir)
@@ -95,7 +95,7 @@ def test_every_checkpoint_is_measured_once(evaluated):
     loaded(workdir)
     assert evaluate(workdir, "all")[0] == figures
     assert {k: v[0] for k, v in results(workdir).items()} == {k: v[0] for k, v in before.items()}
-    loaded(workdir, "evaluate.seed = 5")
+    loaded(workdir, "Evaluation.seed = 5")
     assert evaluate(workdir, "20")[0] != figures
     assert not list(workdir.glob("evaluation/*/shards_*"))
 
@@ -153,7 +153,7 @@ def test_following_ends_with_the_last_checkpoint(run, tmp_path):
     shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("evaluation"))
     last = workdir / "checkpoints/step_000000020.npz"
     last.rename(tmp_path / last.name)
-    loaded(workdir, "evaluate.poll_seconds = 0.05", "evaluate.report = False")
+    loaded(workdir, "Evaluation.poll_s = 0.05", "Evaluation.report = False")
     evaluation = Evaluation(workdir)
     sleeps = []
 
@@ -253,17 +253,17 @@ def test_only_statistics(run):
 def test_copies_of_the_training_set_are_called_memorised():
     data = lcss_tf.DATASETS["Digits"]()
     references = References(data, 0)
-    copies = references.examples(60, "train")
+    copies = References.examples(60, "train")
     found = find_neighbours(copies, data, references)
     assert found.share_nearer() == 1.0
     assert found.samples.max() == 0.0
     assert found.training.min() > 0.0
     np.testing.assert_array_equal(found.pictured[:, 0], found.pictured[:, 1])
-    held_out = find_neighbours(references.examples(256, "test"), data, references)
+    held_out = find_neighbours(References.examples(256, "test"), data, references)
     assert held_out.share_nearer() < 0.1
     # By hand, for one.
-    train_set = np.float32(references.examples(1437, "train")).reshape(1437, -1)
-    query = np.float32(references.examples(256, "test"))[7].reshape(-1)
+    train_set = np.float32(References.examples(1437, "train")).reshape(1437, -1)
+    query = np.float32(References.examples(256, "test"))[7].reshape(-1)
     expected = np.sqrt(np.mean((train_set - query) ** 2, axis=1)).min()
     assert held_out.samples[7] == pytest.approx(expected, rel=1e-5)
     assert find_neighbours(copies, lcss_tf.DATASETS["TwoMoons"](), references) is None
@@ -323,11 +323,11 @@ def test_the_report_in_a_browser(evaluated, tmp_path):
 
 
 def test_bad_bindings_are_refused_before_any_work(run):
-    loaded(run, "evaluate.metrics = [@metrics.SlicedWasserstein()]")
+    loaded(run, "Evaluation.metrics = [@metrics.SlicedWasserstein()]")
     with pytest.raises(ValueError, match="sees vectors; digits holds images"):
         evaluate(run)
     inception = ["Frechet.extractor = @features.Inception()", "Inception.path = '/nowhere.pb'"]
-    loaded(run, "evaluate.metrics = [@metrics.Frechet()]", *inception)
+    loaded(run, "Evaluation.metrics = [@metrics.Frechet()]", *inception)
     with pytest.raises(FileNotFoundError, match="no such file"):
         evaluate(run)
     assert Path(files.cache_directory()).exists()

@@ -117,7 +117,7 @@ def test_one_replica_equals_two_whatever_the_batch(resting, tmp_path):
         results.append(json.loads((folder / "likelihood.json").read_text())["log_prob"])
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
     resting(data, 2)
-    with pytest.raises(ValueError, match=r"evaluate_likelihood.batch_size = 7 is not divisible"):
+    with pytest.raises(ValueError, match=r"likelihood.batch_size = 7 is not divisible"):
         evaluate_likelihood(tmp_path, batch_size=7)
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_solved_says_where(resting, tmp_path, monkeypatch):
 def test_a_trained_run(tmp_path, monkeypatch):
     """From a checkpoint, through the gin file: the network's own likelihood."""
     monkeypatch.chdir(config.PROJECT_GIN.parent)
-    config.load("tests/small.gin", ["evaluate_likelihood.num_examples = 50"])
+    config.load("tests/small.gin", ["likelihood.num_examples = 50"])
     train(tmp_path / "run")
     figures = evaluate_likelihood(tmp_path / "run", divergence="exact")
     assert figures["step"] == 40

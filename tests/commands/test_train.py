@@ -7,9 +7,9 @@ import pytest
 
 from tests.processes import assert_same_end, run, start, wait_for
 
-LONG = "--gin_bindings=train.total_steps=600"
-OFTEN = "--gin_bindings=checkpoints.every=50"
-XLA = "--gin_bindings=train_step.jit_compile=True"
+LONG = "--gin_bindings=fit.steps=600"
+OFTEN = "--gin_bindings=Checkpoints.every=50"
+XLA = "--gin_bindings=TrainStep.jit_compile=True"
 
 
 @pytest.mark.slow
@@ -34,10 +34,10 @@ def test_my_sde_trains_and_samples_from_its_own_file(tmp_path):
     workdir = tmp_path / "mine"
     run(
         "train", "--gin_file=examples/my_sde.gin", "--import=examples/my_sde.py",
-        f"--workdir={workdir}", "--gin_bindings=train.total_steps=300",
-        "--gin_bindings=train.batch_size=32", "--gin_bindings=sample.batch_size=64",
-        "--gin_bindings=pictures.every=300",
-        "--gin_bindings=pictures.num_samples=2",
+        f"--workdir={workdir}", "--gin_bindings=fit.steps=300",
+        "--gin_bindings=fit.batch_size=32", "--gin_bindings=sample.batch_size=64",
+        "--gin_bindings=Pictures.every=300",
+        "--gin_bindings=Pictures.num_samples=2",
     )  # fmt: skip
     assert {p.name.rsplit("_", 1)[0] for p in (workdir / "samples").glob("*.png")} == {
         "density", "score_t0.02", "score_t0.20", "score_t0.50"
@@ -55,9 +55,9 @@ def test_my_sde_trains_and_samples_from_its_own_file(tmp_path):
     ("arguments", "message"),
     [
         (["--gin_file=gin/lcss_digit.gin"], "Did you mean"),
-        (["--gin_file=tests/small.gin", "--gin_bindings=train.sde=@sdes.X()"], "Known: sdes."),
+        (["--gin_file=tests/small.gin", "--gin_bindings=ScoreModel.sde=@sdes.X()"], "Known: sdes."),
         pytest.param(
-            ["--gin_file=tests/small.gin", "--gin_bindings=distribution.num_replicas=3"],
+            ["--gin_file=tests/small.gin", "--gin_bindings=Distribution.num_replicas=3"],
             "batch_size = 16 is not divisible by the 3 replicas",
             marks=pytest.mark.slow,
         ),

@@ -10,15 +10,15 @@ from lcss_tf import config
 from lcss_tf.experiment import evaluate, sample, train
 
 SHORT = [
-    "train.total_steps = 2",
-    "train.batch_size = 4",
-    "train_step.jit_compile = False",
+    "fit.steps = 2",
+    "fit.batch_size = 4",
+    "TrainStep.jit_compile = False",
     "sample.jit_compile = False",
     "sample.batch_size = 16",
-    "pictures.every = 2",
-    "pictures.num_samples = 2",
+    "Pictures.every = 2",
+    "Pictures.num_samples = 2",
     "ProbabilityFlowODE.num_steps = 2",
-    "prior_check.num_examples = 16",
+    "check_prior.num_examples = 16",
 ]
 NARROW = ["NCSNpp.num_features = 4", "NCSNpp.channel_multipliers = (1,)"]
 KINDS = {
@@ -39,7 +39,7 @@ def test_a_kind_goes_the_whole_way(kind, tmp_path):
     narrow, shape, pictures = KINDS[kind]
     bindings = [*SHORT, *narrow]
     if kind != "table":
-        bindings.append("evaluate.metric = @metrics.SlicedWasserstein()")
+        bindings.append("Evaluation.metric = @metrics.SlicedWasserstein()")
         bindings.append("SlicedWasserstein.num_samples = 16")
     config.load(config.PROJECT_GIN / f"lcss_{kind}.gin", bindings)
     train(tmp_path)
