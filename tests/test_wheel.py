@@ -129,7 +129,7 @@ def test_a_run_from_training_to_its_evaluation(installed, elsewhere):
         *NETWORK, *FAST, "fit.steps = 4", "Pictures.every = 0",
         "sample.sampler = @samplers.EulerMaruyama()", "EulerMaruyama.num_steps = 10",
         "Evaluation.metric = @metrics.SlicedWasserstein()", "SlicedWasserstein.num_samples = 32",
-        "check_prior.num_examples = 64",
+        "check_prior.num_examples = 64", "Watch.every = 0",
     )  # fmt: skip
     words = ("--gin_file=lcss_digits.gin",)
     printed = lcss(installed, elsewhere, "train", *words, bindings=bindings)
