@@ -202,7 +202,7 @@ class _Budgets(Periodic):
             "seconds": 0.0, "block_ms": [], "curve": [], "budgets": {}, "peak_mib": 0.0
         }  # fmt: skip
         # The first step of a process compiles: it counts as a step, not as time.
-        self._since: float | None = None
+        self._since: float = 0.0
         self._last_step = 0  # up to which time was counted
         self._failure: Exception | None = None
         self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
@@ -251,7 +251,7 @@ class _Budgets(Periodic):
         """After every step; looks at the clock after every block, and at the budget of steps."""
         ends = step % _BLOCK == 0 or step == self._steps
         try:
-            if self._since is None:
+            if not self._since:
                 self._wait()
                 self._memory.restart()
                 self._last_step, self._since = step, time.perf_counter()
