@@ -8,9 +8,9 @@ from PIL import Image
 import lcss_tf
 from lcss_tf import random
 from lcss_tf.data import Dataset
-from lcss_tf.training.prior_check import check_prior, report_prior
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import images
+from lcss_tf.training.prior_check import check_prior, report_prior
 
 
 class Recorder:

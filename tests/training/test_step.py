@@ -74,9 +74,7 @@ def test_one_program_equals_the_graph(trained):
 
 def test_terms_add_up_and_the_loss_falls():
     state, distribution = helpers.make_state(learning_rate=3e-3)
-    step = helpers.make_step(
-        state, distribution, lcss_tf.LOSSES["DSMLoss"](), jit_compile=False
-    )
+    step = helpers.make_step(state, distribution, lcss_tf.LOSSES["DSMLoss"](), jit_compile=False)
     reports = helpers.run(state, step, helpers.batches(distribution), 150)
     for report in reports:
         assert sum(report.terms.values()) == pytest.approx(report.loss, rel=1e-3, abs=1e-4)
