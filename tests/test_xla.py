@@ -9,6 +9,7 @@ from lcss_tf import random, xla
 from lcss_tf.networks.normalization import normalised
 
 OPTIONS = {
+    "one level": {"channel_multipliers": (1,), "attention_resolutions": (8,), "dropout": 0.1},
     "ddpmpp": {"dropout": 0.1},
     "ncsnpp": {
         "dropout": 0.1,
@@ -22,13 +23,9 @@ OPTIONS = {
 
 
 def network_of(**options):
+    levels = {"channel_multipliers": (1, 2), "attention_resolutions": (4,)}
     network = lcss_tf.NETWORKS["NCSNpp"](
-        num_features=8,
-        channel_multipliers=(1, 2),
-        num_res_blocks=1,
-        attention_resolutions=(4,),
-        init_scale=1.0,
-        **options,
+        num_features=8, num_res_blocks=1, init_scale=1.0, **(levels | options)
     )
     network.build((None, 8, 8, 2))
     generator = np.random.default_rng(0)
@@ -61,7 +58,7 @@ def loss_and_gradients(network, in_pieces, second_order):
 
 _CASES = [
     pytest.param(
-        name, second, marks=() if (name, second) == ("ddpmpp", False) else pytest.mark.slow
+        name, second, marks=() if (name, second) == ("one level", False) else pytest.mark.slow
     )
     for name in sorted(OPTIONS)
     for second in (False, True)
