@@ -3,7 +3,7 @@
 A part registered here is known under its class name in three places at once:
 
 * in Python: ``lcss_tf.SDES["VPSDE"](beta_min=0.1)``;
-* in gin files: ``train.sde = @sdes.VPSDE()`` with ``VPSDE.beta_min = 0.1``;
+* in gin files: ``ScoreModel.sde = @sdes.VPSDE()`` with ``VPSDE.beta_min = 0.1``;
 * in the contract tests, which walk every registry.
 """
 
@@ -96,7 +96,7 @@ PRECONDITIONINGS = Registry("preconditionings", "preconditioning")
 LOSSES = Registry("losses", "loss")
 WEIGHTINGS = Registry("weightings", "weighting")
 SAMPLERS = Registry("samplers", "sampler")
-SCHEDULES = Registry("schedules", "spacing")
+SCHEDULES = Registry("schedules", "schedule")
 PREDICTORS = Registry("predictors", "predictor")
 CORRECTORS = Registry("correctors", "corrector")
 OPERATORS = Registry("operators", "operator")
