@@ -110,14 +110,14 @@ def gin_flags(FLAGS: flags.FlagValues, example: str = "fit.steps=2_000") -> None
                         flag_values=FLAGS)  # fmt: skip
     bindings_flag(FLAGS, example, "the file's")
     flags.DEFINE_multi_string(
-        "import", [], "A module of yours, or the path of its file.", flag_values=FLAGS
+        "import", [], "A module of yours, or the path of its file", flag_values=FLAGS
     )
 
 
 def bindings_flag(FLAGS: flags.FlagValues, example: str, over: str = "the run's") -> None:
     """--gin_bindings."""
     flags.DEFINE_multi_string(
-        "gin_bindings", [], f"Bindings over {over}, e.g. '{example}'.", flag_values=FLAGS
+        "gin_bindings", [], f"Bindings over {over}, e.g. '{example}'", flag_values=FLAGS
     )
 
 

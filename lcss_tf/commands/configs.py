@@ -3,7 +3,9 @@
 Any of them can be named without its folder: lcss train --gin_file=lcss_digits.gin
 """
 
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
@@ -18,5 +20,11 @@ def main(_: Sequence[str]) -> None:
     print(f"In {CONFIGS}:\n")
     paths = CONFIGS.rglob("*.gin") if FLAGS.all else CONFIGS.glob("*.gin")
     for path in sorted(paths, key=lambda p: (len(p.parts), p)):
-        title = path.read_text().splitlines()[0].lstrip("# ").rstrip()
-        print(f"  {path.relative_to(CONFIGS)!s:<34}{title}")
+        print(f"  {path.relative_to(CONFIGS)!s:<34}{title(path)}")
+
+
+def title(path: Path) -> str:
+    """What a gin file is, from the comment that it opens with, in a line."""
+    text = path.read_text().split("\n#\n")[0].split("\n\n")[0]
+    lines = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    return textwrap.shorten(" ".join(lines), 90, placeholder=" …")

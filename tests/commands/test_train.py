@@ -8,7 +8,7 @@ import pytest
 
 from lcss_tf.commands.train import reproduce
 from tests.commands.helpers import ONE, ROOT, SMALL, lcss
-from tests.processes import assert_same_end, final, run, start, wait_for
+from tests.processes import assert_same_end, run, start, wait_for
 
 LONG = "--gin_bindings=fit.steps=600"
 OFTEN = "--gin_bindings=Checkpoints.every=50"
@@ -138,7 +138,3 @@ def test_a_run_again_in_one_process(plane_run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"Running {plane_run} of " in printed
     assert "At step 40 the weights " in printed
-    (_, expected), (_, actual) = final(plane_run), final(again)
-    for key in (key for key in expected if key.startswith("network/")):
-        scale = max(float(np.abs(expected[key]).max()), 1e-30)
-        np.testing.assert_allclose(actual[key], expected[key], rtol=0, atol=1e-3 * scale)
