@@ -128,7 +128,7 @@ def test_a_run_from_training_to_its_evaluation(installed, elsewhere):
     bindings = (
         *NETWORK, *FAST, "fit.steps = 4", "Pictures.every = 0",
         "sample.sampler = @samplers.EulerMaruyama()", "EulerMaruyama.num_steps = 10",
-        "Evaluation.metric = @metrics.SlicedWasserstein()", "SlicedWasserstein.num_samples = 32",
+        "Evaluation.metric = @metrics.PixelFrechet()", "PixelFrechet.num_samples = 128",
         "check_prior.num_examples = 64", "Watch.every = 0",
     )  # fmt: skip
     words = ("--gin_file=lcss_digits.gin",)

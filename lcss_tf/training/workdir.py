@@ -42,7 +42,7 @@ def only_process(workdir: str | Path) -> Iterator[None]:
         file = open(path, "a+")  # noqa: SIM115
     except OSError as error:
         raise UsageError(
-            f"The workdir {workdir} cannot be written: {error}. Choose another workdir."
+            f"The workdir {workdir} cannot be written: {error}. Choose another workdir (--workdir)."
         ) from error
     with file:
         _acquire(file, workdir)
@@ -67,7 +67,7 @@ def _acquire(file: IO, workdir: str | Path) -> None:
             holder = "another process"
         raise UsageError(
             f"{workdir} is being used by {holder}. Two would overwrite each other's files: wait "
-            "for it, stop it (kill), or choose another workdir."
+            "for it, stop it (kill), or choose another workdir (--workdir)."
         ) from None
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, str(error))

@@ -159,17 +159,12 @@ def test_the_command_trains_what_is_not_finished(workdir, monkeypatch, capfd):
 FAST = ("Comparison.seconds = 0.0", "Comparison.times = (0.5,)", "Comparison.metric = None")
 
 
-def test_a_budget_of_steps_is_met_exactly(tmp_path):
-    """Between two looks at the clock as well."""
+def test_a_stopped_run_equals_one_never_stopped(tmp_path, monkeypatch):
+    """Its budget of steps ends between two looks at the clock, and is met exactly all the same.
+
+    The signal comes in the evaluation there, which is made up for at the same step.
+    """
     load(*FAST, "fit.steps = 13")
-    train_entry(Comparison(), "DSM", tmp_path)
-    assert result_of(tmp_path, "DSM")["budgets"]["steps"]["step"] == 13
-    assert steps_on_disk(tmp_path / "dsm")[-1] == 13
-
-
-def test_a_run_stopped_in_its_evaluation_is_evaluated_at_the_same_step(tmp_path, monkeypatch):
-    """The record of a stopped run equals that of one never stopped, but for the clock."""
-    load(*FAST, "fit.steps = 20")
     train_entry(Comparison(), "DSM", tmp_path / "whole")
 
     measure, calls = Evaluator.score_errors, []
@@ -184,20 +179,25 @@ def test_a_run_stopped_in_its_evaluation_is_evaluated_at_the_same_step(tmp_path,
     with pytest.raises(SystemExit) as error:
         train_entry(Comparison(), "DSM", tmp_path / "stopped")
     assert error.value.code == 143
-    assert steps_on_disk(tmp_path / "stopped" / "dsm") == [10, 20]
+    assert steps_on_disk(tmp_path / "stopped" / "dsm") == [10, 13]
     train_entry(Comparison(), "DSM", tmp_path / "stopped")
     whole, again = (result_of(tmp_path / name, "DSM") for name in ("whole", "stopped"))
+    assert whole["ms_per_step"] > 0
     for result in (whole, again):
         for place in (*result["curve"], *result["budgets"].values()):
             del place["seconds"]
     assert again["budgets"] == whole["budgets"]
-    assert again["budgets"]["steps"]["step"] == 20
+    assert again["budgets"]["steps"]["step"] == 13
     assert again["curve"] == whole["curve"]
 
 
 def test_what_fails_in_an_evaluation_ends_the_run(tmp_path, monkeypatch):
     """The loop outlives callbacks that fail; without budgets it would never end."""
     load(*FAST)
+    directory = tmp_path / "dsm"
+    directory.mkdir()
+    # A process that is killed between record and checkpoint leaves a record behind.
+    (directory / "progress.json").write_text(json.dumps({str(s): {} for s in (90, 91, 92, 93)}))
 
     def fail(self):
         raise OSError("the disk is gone")
@@ -205,17 +205,8 @@ def test_what_fails_in_an_evaluation_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluator, "score_errors", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         train_entry(Comparison(), "DSM", tmp_path)
-    assert not (tmp_path / "dsm" / "result.json").exists()
-    assert steps_on_disk(tmp_path / "dsm") == [10], "saved: the same command resumes there"
-
-
-def test_a_record_of_a_later_step_is_forgotten(tmp_path):
-    """A process that is killed between record and checkpoint leaves one behind."""
-    load(*FAST, "fit.steps = 10")
-    directory = tmp_path / "dsm"
-    directory.mkdir()
-    (directory / "progress.json").write_text(json.dumps({str(s): {} for s in (90, 91, 92, 93)}))
-    train_entry(Comparison(), "DSM", tmp_path)
+    assert not (directory / "result.json").exists()
+    assert steps_on_disk(directory) == [10], "saved: the same command resumes there"
     assert list(json.loads((directory / "progress.json").read_text())) == ["10"]
     (directory / "progress.json").unlink()
     with pytest.raises(UsageError, match="has no record of step 10"):
