@@ -135,6 +135,7 @@ class ScoreModel:
         """
         held_out = None if validation is True else validation
         data = lcss_data.from_user(data, labels, validation=held_out)
+        data.require("train")  # before a large network is built
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
         run = Run(
@@ -163,7 +164,7 @@ class ScoreModel:
             return False
         labels = data.labels("train") if hasattr(data, "labels") else None
         num_classes = None if labels is None else int(np.max(labels)) + 1
-        self.network = networks.default_network(data.shape, num_classes)
+        self.network = networks.default_network(data.shape, num_classes, self.sde.label_embedding)
         return True
 
     def build(self, shape: Sequence[int], seed: int = 0) -> TrainState:
@@ -175,7 +176,9 @@ class ScoreModel:
           UsageError: the model has been built for examples of another shape.
         """
         if self.network is None:
-            self.network = networks.default_network(tuple(shape))
+            self.network = networks.default_network(
+                tuple(shape), embedding=self.sde.label_embedding
+            )
         if self._state is None:
             score = Score(self.sde, self.preconditioning)
             self._state = TrainState(

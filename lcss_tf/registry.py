@@ -7,7 +7,9 @@ A part registered here is known under its class name in three places at once:
 * in the contract tests, which walk every registry.
 """
 
+import contextlib
 import difflib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
@@ -41,10 +43,11 @@ class Registry(Mapping[str, Any]):
         """Registers a class or function; returns it unchanged.
 
         Use it bare (``@SDES.register``) or with a name
-        (``@SDES.register("MySDE")``).
+        (``@SDES.register("MySDE")``). A class that is defined again where it was defined before,
+        as when a cell of a notebook is run twice, takes the place of its former self.
 
         Raises:
-          UsageError: the name is taken.
+          UsageError: the name is taken by another.
         """
         if part is None or isinstance(part, str):
             return lambda target: self._add(target, part or target.__name__)
@@ -52,7 +55,7 @@ class Registry(Mapping[str, Any]):
 
     def _add(self, part: _Part, name: str) -> _Part:
         taken = self._find(name)
-        if taken is not None:
+        if taken is not None and _place(self._parts[taken]) != _place(part):
             raise UsageError(
                 f"The {self.kind} {name!r} is registered already, by "
                 f"{self._parts[taken].__module__}. Choose another name: "
@@ -60,7 +63,8 @@ class Registry(Mapping[str, Any]):
             )
         # gin.register, not gin.configurable: the latter replaces the class, and
         # Keras layers so replaced fail in their constructor.
-        gin.register(name, module=self.module)(part)
+        with gin.config.interactive_mode() if taken else contextlib.nullcontext():
+            gin.register(name, module=self.module)(part)
         self._parts[name] = part
         return part
 
@@ -99,8 +103,25 @@ class Registry(Mapping[str, Any]):
         return f"Registry({self.module}: {', '.join(sorted(self._parts))})"
 
 
+def _place(part: Any) -> tuple[str, str]:
+    """Where a class or function is defined."""
+    return part.__module__, part.__qualname__
+
+
+class NetworkRegistry(Registry):
+    """A registry whose classes Keras can find again in a saved model."""
+
+    def _add(self, part: _Part, name: str) -> _Part:
+        import keras  # slow to import
+
+        part = super()._add(part, name)
+        if inspect.isclass(part):
+            keras.saving.register_keras_serializable("lcss_tf", name)(part)
+        return part
+
+
 SDES = Registry("sdes", "SDE")
-NETWORKS = Registry("networks", "network")
+NETWORKS = NetworkRegistry("networks", "network")
 PRECONDITIONINGS = Registry("preconditionings", "preconditioning")
 LOSSES = Registry("losses", "loss")
 WEIGHTINGS = Registry("weightings", "weighting")

@@ -1,6 +1,7 @@
 """Registries: unchanged classes, duplicates, look-ups that help."""
 
 import gin
+import keras
 import pytest
 
 import lcss_tf
@@ -30,6 +31,34 @@ def test_register_returns_the_class_unchanged_and_gin_can_build_it():
 def test_duplicates_are_refused():
     with pytest.raises(ValueError, match="'VPSDE' is registered already"):
         lcss_tf.register_sde("VPSDE")(object)
+
+
+def test_a_class_that_is_defined_again_takes_the_place_of_its_former_self():
+    """As when a cell of a notebook is run twice; elsewhere the name stays taken."""
+
+    def cell(beta):
+        class OfANotebook(lcss_tf.sdes.VPSDE):
+            mark = beta
+
+        return lcss_tf.register_sde(OfANotebook)
+
+    cell(1)
+    second = cell(2)
+    assert lcss_tf.SDES["OfANotebook"] is second
+    made = gin.get_configurable("sdes.OfANotebook")()
+    assert made.mark == 2
+    del lcss_tf.SDES._parts["OfANotebook"]
+
+
+def test_a_registered_network_is_known_to_keras():
+    @lcss_tf.register_network
+    class OwnNetwork(keras.Model):
+        def get_config(self):
+            return {}
+
+    saved = keras.saving.serialize_keras_object(OwnNetwork())
+    assert saved["registered_name"] == "lcss_tf>OwnNetwork"
+    del lcss_tf.NETWORKS._parts["OwnNetwork"]
 
 
 @pytest.mark.parametrize("registry", ALL_REGISTRIES, ids=lambda r: r.module)

@@ -32,7 +32,6 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
       name: what the program is called in messages.
     """
     FLAGS = command.FLAGS
-    FLAGS.unparse_flags()  # of an earlier call in this process
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in arguments):
         print(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
         return 0

@@ -201,8 +201,9 @@ class _Budgets(Periodic):
         self.record: dict[str, Any] = {
             "seconds": 0.0, "block_ms": [], "curve": [], "budgets": {}, "peak_mib": 0.0
         }  # fmt: skip
-        self._since: float | None = None  # the first block compiles: it is not timed
-        self._last_step = 0  # of the block before
+        # The first step of a process compiles: it counts as a step, not as time.
+        self._since: float | None = None
+        self._last_step = 0  # up to which time was counted
         self._failure: Exception | None = None
         self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
 
@@ -226,7 +227,7 @@ class _Budgets(Periodic):
         super().begin(run)
         self._checkpoints: Any = run.checkpoints
         self._directory: Any = run.workdir
-        step = self._last_step = run.state.step
+        step = run.state.step
         if step:
             self.record.update(self._recorded(step))
         self._saved_s = self.record["seconds"]
@@ -248,10 +249,14 @@ class _Budgets(Periodic):
 
     def act(self, step: int) -> None:
         """After every step; looks at the clock after every block, and at the budget of steps."""
-        if step % _BLOCK and step != self._steps:
-            return
+        ends = step % _BLOCK == 0 or step == self._steps
         try:
-            self._end_block(step)
+            if self._since is None:
+                self._wait()
+                self._memory.restart()
+                self._last_step, self._since = step, time.perf_counter()
+            if ends:
+                self._end_block(step)
         except Exception as error:  # the loop would train on without us, and never end
             self._failure = error
             self._trained.stop_training = True
@@ -261,14 +266,15 @@ class _Budgets(Periodic):
         if self._failure is not None:
             raise self._failure
 
+    def _wait(self) -> None:
+        """Until the device has taken the step."""
+        int(self.run.state.optimizer.iterations.numpy())
+
     def _end_block(self, step: int) -> None:
-        int(self.run.state.optimizer.iterations.numpy())  # waits for the step
-        now, record = time.perf_counter(), self.record
-        if self._since is None:
-            self._memory.restart()
-        else:
+        self._wait()
+        now, record, steps = time.perf_counter(), self.record, step - self._last_step
+        if steps:
             record["seconds"] += now - self._since
-            steps = max(1, step - self._last_step)
             record["block_ms"].append(round(1e3 * (now - self._since) / steps, 4))
             record["peak_mib"] = max(record["peak_mib"], self._memory.peak())
         fraction = min(step / self._steps, self._share(), 1.0)

@@ -89,7 +89,7 @@ def _table(results: Sequence[dict], budget: str) -> tuple[list[str], list[list]]
         at = result["budgets"][budget]
         cost = [
             result["ms_per_step"],
-            result["ms_per_step"] / first,
+            result["ms_per_step"] / first if first else float("nan"),
             result["peak_mib"],
             at["step"],
             at["seconds"],

@@ -136,7 +136,10 @@ class DataInfo:
         try:
             fields = json.loads(text)
         except ValueError as error:
-            raise UsageError(f"Not JSON ({error}): {text[:200]!r}") from error
+            raise UsageError(
+                "Not a description of data as DataInfo.to_json writes it: it is not JSON "
+                f"({error}): {text[:200]!r}"
+            ) from error
         return cls.from_dict(fields)
 
 

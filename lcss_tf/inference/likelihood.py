@@ -208,9 +208,7 @@ class LikelihoodRunner:
             )
         self._state, self._likelihood, self._info = state, likelihood, info
         self._dequantises = info.scaling.levels is not None
-        self._runner = Runner(
-            self._solve, state.average, state.distribution, batch_size, what="log_prob.batch_size"
-        )
+        self._runner = Runner(self._solve, state.average, state.distribution, batch_size)
 
     @property
     def batch_size(self) -> int:

@@ -239,6 +239,7 @@ class VESDE(AffineSDE):
       UsageError: unless 0 < sigma_min < sigma_max.
     """
 
+    label_embedding = "fourier"
     sampling_t_min = 1e-5
 
     def __init__(self, sigma_min: float = 0.01, sigma_max: float = 50.0) -> None:

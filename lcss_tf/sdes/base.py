@@ -30,6 +30,8 @@ class SDE(Recorded):
       T: the final time, where x_T is distributed as the prior.
       t_min: smallest time seen in training.
       sampling_t_min: where samplers stop by default.
+      label_embedding: how a network embeds `noise_label`: "positional", or "fourier" for a noise
+        level that runs over decades.
       has_marginal: whether `marginal` exists (see `AffineSDE`).
       has_latent: whether `to_latent` and `latent_slope` exist (see `ElementwiseSDE`).
       smoothing: the smoothing by which LCSS learns this kind of SDE best; see `LCSSLoss`.
@@ -53,6 +55,7 @@ class SDE(Recorded):
     sampling_t_min: float = 1e-3
     simulation_steps: int = 200
     simulation_spacing: float = 1.0
+    label_embedding: str = "positional"
     has_marginal: bool = False
     has_latent: bool = False
     smoothing: str = "gaussian"

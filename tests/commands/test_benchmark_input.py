@@ -12,7 +12,7 @@ from lcss_tf.errors import UsageError
 
 
 def test_it_measures_the_pipeline_and_the_bare_decoder(tmp_path):
-    figures = InputBenchmark(resolution=48, count=9, batch_size=4, rounds=2).measure(tmp_path)
+    figures = InputBenchmark(resolution=48, count=9, batch_size=4, rounds=1).measure(tmp_path)
     assert json.loads(json.dumps(figures))["resolution"] == 48
     for what in ("bare", "pipeline", "mirrored"):
         assert figures[f"{what}_images_per_second"] > 0

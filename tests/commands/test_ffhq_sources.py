@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf import config
-from lcss_tf.benchmark.input import write_pictures
-from lcss_tf.experiment.batches import training_batches
-from lcss_tf.experiment.recipe import Recipe
+from lcss_tf.commands import _gin
+from lcss_tf.commands._benchmark_more import write_pictures
+from lcss_tf.data.pipeline import training_batches
 from lcss_tf.preparation import Source, prepare
 from lcss_tf.training.distribution import Distribution
-from tests.data.test_ffhq import write as write_records
+from tests.commands.helpers import load
+from tests.data.helpers import write_records
 from tests.processes import run, scalars
 
 NARROW = [
@@ -57,10 +57,12 @@ def sources(tmp_path_factory):
 
 
 def batches(bindings, count, start_step=0):
-    config.load(config.PROJECT_GIN / "lcss_ffhq.gin", [*NARROW, *bindings])
-    distribution = Distribution()
-    iterator = training_batches(Recipe(), distribution, start_step)
-    return np.stack([Distribution.first(next(iterator)).numpy() for _ in range(count)])
+    load("lcss_ffhq.gin", *NARROW, *bindings)
+    arguments, distribution = _gin.fit(), Distribution(1)
+    iterator = training_batches(
+        arguments["data"], distribution, arguments["batch_size"], arguments["seed"], start_step
+    )
+    return np.stack([distribution.first(next(iterator)).numpy() for _ in range(count)])
 
 
 def test_the_three_give_identical_batches(sources):

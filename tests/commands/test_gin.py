@@ -10,7 +10,7 @@ from lcss_tf.commands import _gin
 from lcss_tf.commands.train import build
 from lcss_tf.model import ScoreModel
 from lcss_tf.registry import ALL_REGISTRIES
-from tests.commands.helpers import ONE, ROOT, SMALL, load
+from tests.commands.helpers import ROOT, SMALL, load
 
 # All that could be bound before 0.2, and cannot now.
 OLD = {
@@ -32,7 +32,8 @@ OLD = {
     "evaluate_likelihood": "rtol atol divergence probes batch_size num_examples",
     "filling_error": "masks methods num_images averages seed",
     "quality": "samplers budgets adaptive tolerances references metric repeats sde data",
-    "compare": "losses seconds sdes times metric samplers sample_repeats curve_points metrics seeds",
+    "compare": "losses seconds sdes times metric samplers sample_repeats curve_points metrics "
+    "seeds",
     "benchmark": "losses modes rounds runs sampler_steps",
     "input_benchmark": "resolution count batch_size rounds",
     "ClassScore": "extractor num_samples",
@@ -213,9 +214,10 @@ def test_the_stubs_take_the_arguments_of_the_methods(stub, method, elsewhere):
 
 def test_a_file_binds_what_any_command_reads():
     """Keys of evaluation, comparison, … are known to training too."""
-    _gin.load(SMALL, [ONE, "Evaluation.seed = 3", "NFESweep.repeats = 2", "held_out_likelihood.rtol = 0.1",
-                      "Comparison.seconds = 1.0", "Benchmark.rounds = 1", "inpainting.seed = 1",
-                      "InputBenchmark.count = 4", "posterior.method = @methods.NullSpace()"])  # fmt: skip
+    keys = ["Evaluation.seed = 3", "held_out_likelihood.rtol = 0.1", "NFESweep.repeats = 2"]
+    keys += ["Comparison.seconds = 1.0", "Benchmark.rounds = 1", "InputBenchmark.count = 4"]
+    keys += ["inpainting.seed = 1", "posterior.method = @methods.NullSpace()"]
+    load(SMALL, *keys)
 
 
 def test_keras_optimisers_are_known_by_both_names():

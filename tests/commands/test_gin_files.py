@@ -1,14 +1,16 @@
 """Every shipped configuration parses, builds and says how it is run."""
 
+import gin
 import pytest
 
-from lcss_tf import config
-from lcss_tf.experiment import dry_run
+from lcss_tf.commands._gin import CONFIGS
+from lcss_tf.commands.train import build, dry_run, planned
+from tests.commands.helpers import ROOT, load
 
-ROOT = config.PROJECT_GIN.parent
-EXPERIMENTS = sorted(
-    set(config.PROJECT_GIN.glob("*.gin")) - set(config.PROJECT_GIN.glob("compare_*.gin"))
-) + sorted((ROOT / "examples").glob("*.gin"))
+EXPERIMENTS = sorted(set(CONFIGS.glob("*.gin")) - set(CONFIGS.glob("compare_*.gin"))) + sorted(
+    (ROOT / "examples").glob("*.gin")
+)
+ALL = sorted([*CONFIGS.rglob("*.gin"), *(ROOT / "tests").glob("*.gin")])
 
 
 def test_the_promised_ones_are_there():
@@ -27,21 +29,73 @@ def test_it_opens_with_command_hours_and_quality(path):
     assert "# Quality: " in head
 
 
+@pytest.mark.parametrize("path", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_it_parses_and_its_references_are_known(path):
+    load(path)
+    text = gin.config_str()
+    gin.clear_config()
+    gin.parse_config(text)
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*CONFIGS.glob("benchmark/*.gin"), *CONFIGS.glob("score_sde/*.gin")]),
+    ids=lambda p: p.stem,
+)  # fmt: skip
+def test_what_is_timed_or_imported_is_a_model_and_its_training(path):
+    load(path)
+    model, arguments = build()
+    assert model.network is not None
+    arguments["loss"].check(model.sde)
+
+
 # Large networks take long to build; the small ones here have the network of lcss_digits.
-_SLOW = ("lcss_ffhq", "lcss_cifar10", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
-_BUILT = [
-    pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in _SLOW else ())
-    for path in EXPERIMENTS
-]
+_LARGE = ("lcss_ffhq", "lcss_cifar10", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
+_PLANNED = ("lcss_checkerboard", "lcss_table")  # the others compile for ten seconds to be measured
 
 
-@pytest.mark.parametrize("path", _BUILT)
-def test_it_builds(path, monkeypatch, capsys):
+def _some(names, at_once):
+    return [
+        pytest.param(
+            path, id=path.stem, marks=pytest.mark.slow if (path.stem in names) != at_once else ()
+        )
+        for path in EXPERIMENTS
+    ]
+
+
+def _load(path):
+    own = path.with_suffix(".py")
+    load(path, imports=[str(own)] if own.exists() else [])
+
+
+@pytest.mark.parametrize("path", _some(_LARGE, at_once=False))
+def test_it_builds(path):
+    _load(path)
+    model, arguments = build()
+    run = planned(model, arguments)
+    assert run.state.num_parameters() > 1_000
+    run.loss.check(model.sde)
+    run.state.distribution.rows_per_replica(run.batch_size, "fit.batch_size")
+
+
+@pytest.mark.parametrize("path", _some(_PLANNED, at_once=True))
+def test_it_is_planned(path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    modules = [str(path.with_suffix(".py"))] if path.with_suffix(".py").exists() else []
-    config.load(path, imports=modules)
+    _load(path)
     lines = dry_run("runs/none")
     printed = capsys.readouterr().out
     for word in ("parameters", "replicas", "global batch", "steps", "data"):
         assert word in printed
     assert lines["replicas"] == "1 (mirrored)"
+
+
+def test_a_plan_is_the_run_that_fit_trains():
+    """Everything that training takes is there, though the data are not."""
+    load("lcss_checkerboard.gin")
+    model, arguments = build()
+    run = planned(model, arguments)
+    assert run.data is arguments["data"]
+    assert (run.steps, run.batch_size) == (arguments["steps"], arguments["batch_size"])
+    assert type(run.state.optimizer) is type(arguments["optimizer"])
+    assert float(run.state.optimizer.learning_rate) == float(arguments["optimizer"].learning_rate)
+    assert run.state.step == 0
+    assert run.workdir is None

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from lcss_tf import config
-from lcss_tf.experiment import evaluate, sample, train
+from lcss_tf.commands.evaluate import Evaluation
+from tests.commands.helpers import ONE, lcss, load_run, trained
 
 SHORT = [
     "fit.steps = 2",
@@ -41,8 +41,7 @@ def test_a_kind_goes_the_whole_way(kind, tmp_path):
     if kind != "table":
         bindings.append("Evaluation.metric = @metrics.SlicedWasserstein()")
         bindings.append("SlicedWasserstein.num_samples = 16")
-    config.load(config.PROJECT_GIN / f"lcss_{kind}.gin", bindings)
-    train(tmp_path)
+    trained(tmp_path, *bindings, gin_file=f"lcss_{kind}.gin")
     drawn = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "samples").glob("*.png")}
     assert drawn == pictures
     events = event_accumulator.EventAccumulator(str(tmp_path))
@@ -50,8 +49,10 @@ def test_a_kind_goes_the_whole_way(kind, tmp_path):
     assert {f"samples/{name}" for name in pictures} <= set(events.Tags()["tensors"])
     described = json.loads((tmp_path / "data.json").read_text())
     assert (described["kind"], tuple(described["shape"])) == (kind, shape)
-    archive, picture = sample(tmp_path, 5, tmp_path / "out")
-    assert np.load(archive)["samples"].shape == (5, *shape)
-    assert picture.name == "out.png"
-    figures, _ = evaluate(tmp_path)
+    out = tmp_path / "out"
+    words = [f"--workdir={tmp_path}", "--num_samples=5", f"--out={out}.npz"]
+    assert lcss("sample", *words, bindings=[ONE]) == 0
+    assert np.load(f"{out}.npz")["samples"].shape == (5, *shape)
+    assert out.with_suffix(".png").is_file()
+    figures = Evaluation(load_run(tmp_path)).run()
     assert any(name.endswith("_of_training_data") for name in figures)

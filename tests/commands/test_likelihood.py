@@ -8,32 +8,36 @@ import numpy as np
 import pytest
 
 import lcss_tf
-from lcss_tf import config
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands import _likelihood as module
+from lcss_tf.commands._likelihood import held_out_likelihood
 from lcss_tf.data import Scaling
-from lcss_tf.experiment import evaluate_likelihood, train
-from lcss_tf.experiment import likelihood as module
-from lcss_tf.score import ScoreModel
-from tests.training import helpers
-
-
-class PriorScore:
-    """The score of N(0, I), at which VP rests: log p_0 is known for every x."""
-
-    measured = {}
-
-    def __call__(self, network, sde, x, t):
-        return -x
+from lcss_tf.inference import Likelihood, LikelihoodRunner
+from lcss_tf.score import Score
+from lcss_tf.training import Distribution
+from tests.commands.helpers import load_run
 
 
 @pytest.fixture
 def resting(monkeypatch):
-    """A function (data, replicas) that makes `evaluate_likelihood` find such a run."""
+    """A function (data, replicas) -> a model that has learnt N(0, I), at which VP rests.
 
-    def put(data, replicas=1):
-        state, distribution = helpers.make_state(replicas)
-        state.model = ScoreModel(lcss_tf.SDES["VPSDE"](), PriorScore())
-        recipe = SimpleNamespace(data=data, sde=state.model.sde, seed=0)
-        monkeypatch.setattr(module, "restored", lambda _: (recipe, state, None, distribution))
+    Then log p_0 is known for every x.
+    """
+
+    def put(data, replicas=1, score=lambda x: -x):
+        sde = lcss_tf.SDES["VPSDE"]()
+        distribution = Distribution(replicas)
+        state = SimpleNamespace(
+            score=Score(sde, lambda network, sde, x, t: score(x)),
+            sde=sde,
+            average=SimpleNamespace(weights=[]),
+            shape=data.shape,
+            distribution=distribution,
+            num_classes=None,
+        )
+        monkeypatch.setattr(_gin, "fit", lambda: {"data": data, "seed": 0})
+        return SimpleNamespace(state=state, info=data.info(), step=0, distribution=distribution)
 
     return put
 
@@ -51,8 +55,8 @@ def expected_bits(data, levels, indices):
 @pytest.mark.parametrize(("centered", "levels"), [(True, 17), (False, 17)])
 def test_bits_per_dim_of_digits(resting, tmp_path, centered, levels):
     data = lcss_tf.DATASETS["Digits"](centered=centered)
-    resting(data)
-    figures = evaluate_likelihood(tmp_path, batch_size=100)
+    model = resting(data)
+    figures = held_out_likelihood(model, tmp_path, batch_size=100)
     expected = expected_bits(data, levels, np.arange(360))
     assert figures["examples"] == 360
     # The examples differ far more than their noise: the mean is closer than its standard error.
@@ -66,8 +70,8 @@ def test_bits_per_dim_of_digits(resting, tmp_path, centered, levels):
 
 def test_nats_beside_those_of_the_true_density(resting, tmp_path):
     data = lcss_tf.DATASETS["GaussianMixture"](means=[[0.0, 0.0]], component_std=1.0)
-    resting(data)
-    figures = evaluate_likelihood(tmp_path, batch_size=50, num_examples=120)
+    model = resting(data)
+    figures = held_out_likelihood(model, tmp_path, batch_size=50, num_examples=120)
     assert figures["examples"] == 120
     assert figures["nats"] == pytest.approx(figures["nats_of_the_true_density"], abs=1e-3)
     assert "nats by the true density" in module.report(figures)
@@ -75,11 +79,13 @@ def test_nats_beside_those_of_the_true_density(resting, tmp_path):
 
 def test_a_kill_repeats_no_finished_batch(resting, tmp_path, monkeypatch):
     data = lcss_tf.DATASETS["Digits"]()
-    resting(data)
+    model = resting(data)
     options = {"batch_size": 16, "num_examples": 70}
+    runner = LikelihoodRunner(model.state, Likelihood(), model.info, 16)  # compiled once
+    monkeypatch.setattr(module, "LikelihoodRunner", lambda *_: runner)
     (tmp_path / "whole").mkdir()
-    whole = evaluate_likelihood(tmp_path / "whole", **options)
-    original, calls = module._Batches.__call__, []
+    whole = held_out_likelihood(model, tmp_path / "whole", **options)
+    original, calls = LikelihoodRunner.__call__, []
 
     def counted(self, x, seed, first):
         if len(calls) == 2:
@@ -88,14 +94,14 @@ def test_a_kill_repeats_no_finished_batch(resting, tmp_path, monkeypatch):
         calls.append(first)
         return original(self, x, seed, first)
 
-    monkeypatch.setattr(module._Batches, "__call__", counted)
+    monkeypatch.setattr(LikelihoodRunner, "__call__", counted)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_likelihood(tmp_path, **options)
-    resumed = evaluate_likelihood(tmp_path, **options)
+        held_out_likelihood(model, tmp_path, **options)
+    resumed = held_out_likelihood(model, tmp_path, **options)
     assert calls == [0, 16, None, 32, 48, 64]
     assert resumed == whole
     # Finished: nothing is computed again. Other tolerances are another question.
-    assert evaluate_likelihood(tmp_path, **options) == whole
+    assert held_out_likelihood(model, tmp_path, **options) == whole
     assert len(calls) == 6
     path = tmp_path / "likelihood.json"
     settings = json.loads(path.read_text())["settings"]
@@ -110,45 +116,42 @@ def test_one_replica_equals_two_whatever_the_batch(resting, tmp_path):
     data = lcss_tf.DATASETS["Digits"]()
     results = []
     for replicas, batch_size in ((1, 20), (2, 8)):
-        resting(data, replicas)
+        model = resting(data, replicas)
         folder = tmp_path / f"{replicas}_{batch_size}"
         folder.mkdir()
-        evaluate_likelihood(folder, batch_size=batch_size, num_examples=30)
+        held_out_likelihood(model, folder, batch_size=batch_size, num_examples=30)
         results.append(json.loads((folder / "likelihood.json").read_text())["log_prob"])
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
-    resting(data, 2)
+    model = resting(data, 2)
     with pytest.raises(ValueError, match=r"likelihood.batch_size = 7 is not divisible"):
-        evaluate_likelihood(tmp_path, batch_size=7)
+        held_out_likelihood(model, tmp_path, batch_size=7)
 
 
 def test_bad_options_are_refused_before_any_work(resting, tmp_path):
     data = lcss_tf.DATASETS["Digits"]()
-    resting(data)
-    with pytest.raises(ValueError, match="likelihood.num_examples must be at least 1"):
-        evaluate_likelihood(tmp_path, num_examples=0)
+    model = resting(data)
+    with pytest.raises(ValueError, match="held_out_likelihood.num_examples must be at least 1"):
+        held_out_likelihood(model, tmp_path, num_examples=0)
     with pytest.raises(ValueError, match="tolerances above 0"):
-        evaluate_likelihood(tmp_path, rtol=0)
+        held_out_likelihood(model, tmp_path, rtol=0)
     data.scaling = Scaling(-1.0, 1.0, 0.0, 255.0, "uint8")
+    model = resting(data)
     with pytest.raises(ValueError, match=r"Scaling.for_images\(levels=256\)"):
-        evaluate_likelihood(tmp_path)
+        held_out_likelihood(model, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_solved_says_where(resting, tmp_path, monkeypatch):
-    data = lcss_tf.DATASETS["Digits"]()
-    resting(data)
-    monkeypatch.setattr(PriorScore, "__call__", lambda self, network, sde, x, t: x * np.nan)
+def test_what_cannot_be_solved_says_where(resting, tmp_path):
+    model = resting(lcss_tf.DATASETS["Digits"](), score=lambda x: x * np.nan)
     with pytest.raises(FloatingPointError, match=r"examples 0 to 9 .*t = 1e-05"):
-        evaluate_likelihood(tmp_path, batch_size=10)
+        held_out_likelihood(model, tmp_path, batch_size=10)
 
 
 @pytest.mark.slow
-def test_a_trained_run(tmp_path, monkeypatch):
+def test_a_trained_run(plane_run, tmp_path):
     """From a checkpoint, through the gin file: the network's own likelihood."""
-    monkeypatch.chdir(config.PROJECT_GIN.parent)
-    config.load("tests/small.gin", ["likelihood.num_examples = 50"])
-    train(tmp_path / "run")
-    figures = evaluate_likelihood(tmp_path / "run", divergence="exact")
+    load_run(plane_run, "held_out_likelihood.num_examples = 50")
+    figures = held_out_likelihood(_runs.load_model(plane_run), tmp_path, divergence="exact")
     assert figures["step"] == 40
     assert figures["examples"] == 50
     assert -6 < figures["nats"] < figures["nats_of_the_true_density"]

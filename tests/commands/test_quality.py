@@ -1,25 +1,23 @@
-"""Quality against evaluations: what is measured, and what is written."""
+"""Samplers against their NFE: what is measured, and what is written."""
 
 import json
+import shutil
 
 import gin
 import numpy as np
 import pytest
 
 import lcss_tf
-from lcss_tf import config
-from lcss_tf.experiment import quality as quality_root
-from lcss_tf.experiment.exact_state import ExactState
-from lcss_tf.experiment.generation import Generation
-from lcss_tf.experiment.quality import Quality, picture, table
+from lcss_tf.commands.quality import ExactState, NFESweep, nfe_sweep, picture, table
+from lcss_tf.inference import Sampling
 from lcss_tf.metrics.distances import sliced_wasserstein
 from lcss_tf.plots import images
 from lcss_tf.training.distribution import Distribution
-from tests.processes import run
+from tests.commands.helpers import ONE, lcss, load
 
 
 def _bind(text):
-    gin.parse_config(text)
+    gin.parse_config(f"{ONE}\n{text}")
 
 
 MIXTURE = """
@@ -41,12 +39,12 @@ sample.batch_size = 256
 @pytest.mark.slow
 def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     _bind(MIXTURE)
-    paths = quality_root(tmp_path)
+    paths = nfe_sweep(tmp_path)
     result = json.loads(paths[1].read_text())
     rows = {(row["sampler"], row["budget"]): row for row in result["rows"]}
-    assert rows["DPM", 4]["evaluations"] == 4
+    assert rows["DPM", 4]["nfe"] == 4
     assert rows["DPM", 30]["steps"] == 29  # and a last evaluation
-    assert rows["long", None]["evaluations"] == 100
+    assert rows["long", None]["nfe"] == 100
     result_of_long = rows["long", None]["distance"]
     # Between two sets of true samples; at 30 evaluations the solver is as good, at 4 it is not.
     assert rows["DPM", 30]["distance"] < 1.5 * result["real"]
@@ -56,7 +54,7 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert rows["PC", 30]["steps"] == 30
     assert "num_steps > beta_max" in result["refused"]["PC"]
     text = paths[0].read_text()
-    assert "| sampler | 4 | 30 |" in text
+    assert "| sampler, by NFE | 4 | 30 |" in text
     assert f"| PC |  | {rows['PC', 30]['distance']:.3g} |" in text
     assert f"| long | 100 | {rows['long', None]['distance']:.3g} |" in text
     assert images.read_png(paths[2]).shape[2] == 3
@@ -64,17 +62,17 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     loose, tight = [row for row in result["rows"] if row["sampler"] == "adaptive"]
     assert (loose["tolerance"], tight["tolerance"]) == (1.0, 1e-3)
     assert loose["steps"] is None
-    assert 8 <= loose["evaluations"] < tight["evaluations"] < 500
+    assert 8 <= loose["nfe"] < tight["nfe"] < 500
     assert tight["distance"] < 1.5 * result["real"]
     found = f"{tight['evaluations']:,.0f} | {tight['distance']:.3g} |"
     assert f"| adaptive, tolerance 0.001 | {found}" in text
     # Again: nothing is measured twice, but under another configuration all is.
     result["rows"][0]["distance"] = 7.0
     paths[1].write_text(json.dumps(result))
-    quality_root(tmp_path)
+    nfe_sweep(tmp_path)
     assert json.loads(paths[1].read_text())["rows"][0]["distance"] == 7.0
     _bind("NFESweep.budgets = (3,)")
-    quality_root(tmp_path)
+    nfe_sweep(tmp_path)
     rows = json.loads(paths[1].read_text())["rows"]
     assert rows[0]["distance"] == pytest.approx(result_of_long)
     assert {row["budget"] for row in rows} == {None, 3}
@@ -82,15 +80,15 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
 
 def test_an_adaptive_sampler_that_fails_is_said():
     failed = {"sampler": "B", "budget": None, "tolerance": 1e-9, "distance": None}
-    result = {"metric": "m", "rows": [failed | {"evaluations": None}], "refused": {}, "real": None}
+    result = {"metric": "m", "rows": [failed | {"nfe": None}], "refused": {}, "real": None}
     assert "| B, tolerance 1e-09 | unknown | not finite |" in table(result)
     assert picture(result).dtype == np.uint8
 
 
 def test_the_shipped_plans_build():
-    config.load(config.PROJECT_GIN / "quality" / "mixture64.gin")
-    plan = Quality()
-    ExactState(plan.data, plan.sde)
+    load("quality/mixture64.gin")
+    plan = NFESweep()
+    ExactState(plan.data, plan.sde, Distribution(1))
     assert plan.data.shape == (64,)
     assert plan.metric.num_samples == 8_192
     shipped = {"EulerMaruyama", "ReverseDiffusion", "Ancestral", "PredictorCorrector"}
@@ -108,81 +106,85 @@ def test_the_shipped_plans_build():
 def test_twenty_evaluations_give_the_samples_of_the_flow_itself():
     """In 64 dimensions, from the same x_T: nearer to the flow's than sampling noise is wide."""
     data = lcss_tf.DATASETS["GaussianMixture"](num_components=16, dimension=64)
-    state, count = ExactState(data, lcss_tf.SDES["VPSDE"]()), 2_048
-    draw = lambda name, **options: Generation(
-        state, (64,), Distribution(), lcss_tf.SAMPLERS[name](**options), batch_size=count
-    )(count, progress=False)
+    state, count = ExactState(data, lcss_tf.SDES["VPSDE"](), Distribution(1)), 2_048
+    draw = lambda name, **options: (
+        Sampling(state, lcss_tf.SAMPLERS[name](**options), batch_size=count)(
+            count, progress=False
+        ).x
+    )
     few, many = draw("DPMSolverPP", num_steps=19), draw("ProbabilityFlowODE", num_steps=60)
     real = [data.examples(np.arange(count), split, 0) for split in ("train", "test")]
     assert sliced_wasserstein(few, many) < 0.25 * sliced_wasserstein(*real)
 
 
 @pytest.mark.slow
-def test_a_run_is_measured_through_the_command(tmp_path):
-    run("train", "--gin_file=tests/small.gin", f"--workdir={tmp_path}")
-    done = run(
-        "quality", f"--workdir={tmp_path}", "--gin_bindings=NFESweep.budgets=(24,)",
-        "--gin_bindings=reference/EulerMaruyama.num_steps=50",
-        "--gin_bindings=SlicedWasserstein.num_samples=64",
-        "--gin_bindings=NFESweep.metric=@metrics.SlicedWasserstein()",
-    )  # fmt: skip
-    result = json.loads((tmp_path / "quality" / "quality.json").read_text())
+def test_a_run_is_measured_through_the_command(plane_run, tmp_path, capsys):
+    shutil.copytree(plane_run, tmp_path / "run")
+    bindings = [
+        ONE, "NFESweep.budgets = (24,)", "reference/EulerMaruyama.num_steps = 50",
+        "SlicedWasserstein.num_samples = 64", "NFESweep.metric = @metrics.SlicedWasserstein()",
+    ]  # fmt: skip
+    assert lcss("quality", f"--workdir={tmp_path / 'run'}", bindings=bindings) == 0
+    result = json.loads((tmp_path / "run" / "quality" / "quality.json").read_text())
     assert len(result["rows"]) == 1 + 13 + 4
-    assert "| DPM-Solver++ (2M) |" in done.stdout
+    assert "| DPM-Solver++ (2M) |" in capsys.readouterr().out
 
 
 def test_budgets_buy_steps():
-    plan = Quality(samplers=dict(lcss_tf.SAMPLERS))
+    plan = NFESweep(samplers=dict(lcss_tf.SAMPLERS))
     for name in lcss_tf.SAMPLERS:
-        if lcss_tf.SAMPLERS[name](num_steps=1).evaluations() is None:
+        if lcss_tf.SAMPLERS[name](num_steps=1).nfe() is None:
             with pytest.raises(ValueError, match=f"{name}.*NFESweep.adaptive"):
                 plan.within(name, 20)
             continue
         for budget in (3, 20, 21):
             sampler = plan.within(name, budget)
-            assert budget - 2 < sampler.evaluations() <= budget, name
-            assert type(sampler)(num_steps=sampler.num_steps + 1).evaluations() > budget
+            assert budget - 2 < sampler.nfe() <= budget, name
+            assert type(sampler)(num_steps=sampler.num_steps + 1).nfe() > budget
     assert plan.within("EDMHeun", 2) is None
 
 
 def test_bad_plans_are_refused():
     samplers = {"DDIM": lcss_tf.SAMPLERS["DDIM"]}
     with pytest.raises(ValueError, match="go together"):
-        Quality(samplers=samplers, sde=lcss_tf.SDES["VPSDE"]())
+        NFESweep(samplers=samplers, sde=lcss_tf.SDES["VPSDE"]())
     with pytest.raises(ValueError, match="repeats=0"):
-        Quality(samplers=samplers, repeats=0)
+        NFESweep(samplers=samplers, repeats=0)
     with pytest.raises(ValueError, match="at least one evaluation"):
-        Quality(samplers=samplers, budgets=(0, 5))
+        NFESweep(samplers=samplers, budgets=(0, 5))
     with pytest.raises(ValueError, match=r"GaussianMixture.*got GaussianMixture on PearsonSDE"):
-        ExactState(lcss_tf.DATASETS["GaussianMixture"](), lcss_tf.SDES["PearsonSDE"]())
+        ExactState(
+            lcss_tf.DATASETS["GaussianMixture"](), lcss_tf.SDES["PearsonSDE"](), Distribution(1)
+        )
 
 
 def test_samples_of_an_exact_state_are_the_data():
     data = lcss_tf.DATASETS["GaussianMixture"](num_components=2, component_std=0.2, dimension=1)
-    state = ExactState(data, lcss_tf.SDES["VPSDE"]())
+    state = ExactState(data, lcss_tf.SDES["VPSDE"](), Distribution(1))
     sampler = lcss_tf.SAMPLERS["DPMSolverPP"](num_steps=40)
-    x = Generation(state, (1,), Distribution(), sampler, batch_size=4_096)(4_096, progress=False)
+    x = Sampling(state, sampler, batch_size=4_096)(4_096, progress=False).x
     assert np.mean(x < 0) == pytest.approx(0.5, abs=0.04)
     assert np.std(np.abs(x)) == pytest.approx(0.2, abs=0.02)
     assert np.mean(np.abs(x)) == pytest.approx(np.abs(data.means).mean(), abs=0.02)
 
 
 def test_what_is_not_finite_is_said():
-    row = {"sampler": "A", "budget": 5, "evaluations": 5.0, "distance": None}
-    good = row | {"budget": 10, "evaluations": 10.0, "distance": 0.5}
+    row = {"sampler": "A", "budget": 5, "nfe": 5.0, "distance": None}
+    good = row | {"budget": 10, "nfe": 10.0, "distance": 0.5}
     result = {"metric": "m", "rows": [row, good], "refused": {}, "real": None}
     assert "| A | not finite | 0.5 |" in table(result)
     assert picture(result).dtype == np.uint8
 
 
 def test_how_far_one_set_lies_from_the_mean():
-    row = {"sampler": "A", "budget": 5, "evaluations": 5, "distance": 2.0, "deviation": 0.1}
+    row = {"sampler": "A", "budget": 5, "nfe": 5, "distance": 2.0, "std": 0.1}
     result = {"metric": "m", "rows": [row], "refused": {}, "real": None, "repeats": 2}
     assert "Means over 2 sets of samples; one set's standard deviation is 7.1%" in table(result)
     assert "Means over" not in table(result | {"repeats": 1})
 
 
-def test_the_command_needs_something_to_measure(tmp_path):
-    done = run("quality", f"--workdir={tmp_path}", status=1)
-    assert "There is no run in" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_the_command_needs_something_to_measure(tmp_path, capsys):
+    assert lcss("quality", f"--workdir={tmp_path}") == 1
+    printed = capsys.readouterr().err
+    assert "There is no run in" in printed
+    assert "Traceback" not in printed

@@ -1,75 +1,44 @@
 """bin/sample.py's tasks on a tiny run: what they write, and what they refuse before any work."""
 
-import gin
+import contextlib
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from lcss_tf import config
-from lcss_tf.control import InverseProblem, Mask, TimeTravel
-from lcss_tf.data.base import DataInfo
-from lcss_tf.data.scaling import Scaling
-from lcss_tf.experiment import TASKS, Request, filling, filling_error, train
-from lcss_tf.experiment.filling import nearest
-from lcss_tf.experiment.recipe import restored
-from lcss_tf.experiment.restoration import Restoration
+from lcss_tf.commands import _runs
+from lcss_tf.commands import sample as command
+from lcss_tf.control import Mask, TimeTravel
+from lcss_tf.inference import PosteriorSampling
+from lcss_tf.plots import trajectories
+from tests.commands.helpers import ONE, lcss, load_run
 from tests.processes import run
 
-GIN = """
-ScoreModel.sde = @sdes.VPSDE()
-fit.loss = @losses.LCSSLoss()
-fit.data = @datasets.NoiseImages()
-ScoreModel.network = @networks.NCSNpp()
-fit.steps = 5
-fit.batch_size = 4
-NoiseImages.shape = (4, 4, 3)
-NoiseImages.count = 40
-NCSNpp.num_features = 4
-NCSNpp.channel_multipliers = (1,)
-NCSNpp.num_res_blocks = 1
-NCSNpp.dropout = 0.0
-TrainStep.jit_compile = False
-Pictures.every = 0
-check_prior.num_examples = 4
-sample.sampler = @samplers.DPMSolverPP()
-sample.jit_compile = False
-sample.batch_size = 4
-DPMSolverPP.num_steps = 4
-"""
-CLASSES = [
-    "NCSNpp.num_classes = 10",
-    "TrainStep.class_dropout = 0.2",
-    "fit.steps = 20",
-    "WarmUp.learning_rate = 0.1",
-    "WarmUp.warmup_steps = 0",
-]
+ADAPTIVE = (
+    "sample.sampler = @samplers.DormandPrince()",
+    "DormandPrince.rtol = 0.01",
+    "DormandPrince.atol = 0.01",
+)
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return _trained(tmp_path_factory.mktemp("restoring"), ())
+FEW = ("EulerMaruyama.num_steps = 8",)
 
 
-@pytest.fixture(scope="module")
-def with_classes(tmp_path_factory):
-    return _trained(tmp_path_factory.mktemp("classes"), CLASSES)
+def perform(workdir, task, *bindings, inputs=(), **request):
+    """The paths that ``lcss sample`` writes; its errors are raised, not printed."""
+    words = [f"--workdir={workdir}", f"--task={task}", *(f"--input={name}" for name in inputs)]
+    words += [f"--{name}={value}" for name, value in request.items()]
+    words += [f"--gin_bindings={line}" for line in (ONE, *bindings)]
+    for flag in command.FLAGS:
+        command.FLAGS[flag].unparse()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        command.main(command.FLAGS(["sample", *words])[1:])
+    return [line.removeprefix("Wrote ") for line in printed.getvalue().splitlines()]
 
 
-def _trained(directory, bindings):
-    (directory / "run.gin").write_text(GIN)
-    config.load(directory / "run.gin", bindings)
-    train(directory / "run")
-    gin.clear_config()
-    return directory / "run"
-
-
-def perform(workdir, task, *bindings, **request):
-    config.load_workdir(workdir, bindings)
-    return TASKS[task](workdir, Request(**request))
-
-
-def test_latents_decode_to_what_was_encoded(workdir, tmp_path):
-    paths = perform(workdir, "encode", inputs=("test:3",), out=tmp_path / "latents")
+def test_latents_decode_to_what_was_encoded(image_run, tmp_path):
+    paths = perform(image_run, "encode", inputs=("test:3",), out=tmp_path / "latents")
     held = np.load(paths[0])
     assert held["latents"].shape == held["examples"].shape == (3, 4, 4, 3)
     gap = held["decoded"].astype(int) - held["examples"].astype(int)
@@ -77,26 +46,29 @@ def test_latents_decode_to_what_was_encoded(workdir, tmp_path):
     assert Image.open(paths[1]).size
 
 
-def test_a_way_between_examples_ends_at_them(workdir, tmp_path):
+def test_a_way_between_examples_ends_at_them(image_run, tmp_path):
     out = tmp_path / "way"
-    paths = perform(workdir, "interpolate", inputs=("test:3",), num_samples=5, out=out)
+    paths = perform(image_run, "interpolate", inputs=("test:3",), num_samples=5, out=out)
     samples = np.load(paths[0])["samples"].astype(int)
     assert samples.shape == (2, 5, 4, 4, 3)
-    perform(workdir, "encode", inputs=("test:3",), out=tmp_path / "latents")
+    perform(image_run, "encode", inputs=("test:3",), out=tmp_path / "latents")
     examples = np.load(tmp_path / "latents.npz")["examples"].astype(int)
     assert np.abs(samples[:, 0] - examples[:-1]).max() <= 1
     assert np.abs(samples[:, -1] - examples[1:]).max() <= 1
     assert np.abs(samples[:, 2] - examples[:-1]).max() > 10
     with pytest.raises(ValueError, match="two examples or more"):
-        perform(workdir, "interpolate", inputs=("test:1",), out=out)
+        perform(image_run, "interpolate", inputs=("test:1",), out=out)
 
 
-@pytest.mark.parametrize("task", ["inpaint", "colourise", "superresolve"])
-def test_a_task_agrees_with_what_is_observed(task, workdir, tmp_path):
+@pytest.mark.parametrize(
+    "task",
+    ["inpaint", *(pytest.param(t, marks=pytest.mark.slow) for t in ("colourise", "superresolve"))],
+)
+def test_a_task_agrees_with_what_is_observed(task, image_run, tmp_path):
     paths = perform(
-        workdir, task, inputs=("test:3",), num_samples=2, mask="box", out=tmp_path / "o.png"
+        image_run, task, inputs=("test:3",), num_samples=2, mask="box", out=tmp_path / "o.png"
     )
-    assert [path.name for path in paths] == ["o.npz", "o.png"]
+    assert [path.rsplit("/")[-1] for path in paths] == ["o.npz", "o.png"]
     with np.load(paths[0]) as held:
         samples, truth, observed = (held[k].astype(int) for k in ("samples", "truth", "observed"))
     assert samples.shape == (3, 2, 4, 4, 3)
@@ -125,7 +97,7 @@ def test_a_task_agrees_with_what_is_observed(task, workdir, tmp_path):
 
 
 @pytest.mark.slow
-def test_files_as_inputs(workdir, tmp_path):
+def test_files_as_inputs(image_run, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
     Image.fromarray(image).save(tmp_path / "image.png")
     Image.fromarray(image[..., 0]).save(tmp_path / "grey.png")
@@ -134,7 +106,7 @@ def test_files_as_inputs(workdir, tmp_path):
 
     def held(task, *names):
         inputs = tuple(str(tmp_path / name) for name in names)
-        paths = perform(workdir, task, inputs=inputs, num_samples=1, out=str(tmp_path / "out"))
+        paths = perform(image_run, task, inputs=inputs, num_samples=1, out=str(tmp_path / "out"))
         with np.load(paths[0]) as archive:
             return dict(archive)
 
@@ -167,44 +139,44 @@ def test_files_as_inputs(workdir, tmp_path):
         ({"inputs": ("test",), "trajectory": True}, "leave --task out"),
     ],
 )
-def test_bad_input(request_, message, workdir, tmp_path, monkeypatch):
+def test_bad_input(request_, message, image_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((5, 4, 3), 9, np.uint8)).save("large.png")
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save("white.png")
     np.savez("float.npz", np.zeros((4, 4, 3)))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        perform(workdir, "inpaint", out="out", **request_)
+        perform(image_run, "inpaint", out="out", **request_)
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_factor_that_does_not_divide_and_a_method_that_does_not_fit(workdir):
+def test_a_factor_that_does_not_divide_and_a_method_that_does_not_fit(image_run):
     with pytest.raises(ValueError, match=r"blocks of 3 .*divides 4 and 4"):
-        perform(workdir, "superresolve", inputs=("test",), factor=3)
-    gin.clear_config()
+        perform(image_run, "superresolve", inputs=("test",), factor=3)
     binding = "posterior.method = @methods.Replacement()"
-    with pytest.raises(ValueError, match="noise of deviation 0.1: use NullSpace"):
-        perform(workdir, "inpaint", binding, inputs=("test",), noise_std=0.1)
+    with pytest.raises(ValueError, match="noise of standard deviation 0.1: use NullSpace"):
+        perform(image_run, "inpaint", binding, inputs=("test",), noise_std=0.1)
 
 
-def test_reconstructions_do_not_depend_on_their_batch(workdir):
-    config.load_workdir(workdir)
-    _, state, info, distribution = restored(workdir)
-    problem = InverseProblem(Mask("half"), None)
-    made = Restoration(state, info.shape, distribution, problem, TimeTravel(num_travels=2))
-    y = problem.operator.apply(np.random.default_rng(0).normal(size=(3, 4, 4, 3))).numpy()
-    three = made.reconstruct(y, 2, seed=1, progress=False)
-    one = made.reconstruct(y[:1], 2, seed=1, progress=False)
-    np.testing.assert_allclose(three[:1], one, rtol=1e-4, atol=1e-5)
+def test_posterior_samples_do_not_depend_on_their_batch(image_run):
+    load_run(image_run)
+    state, mask = _runs.load_model(image_run).state, Mask("half")
+    sampler = command._gin.sample()["sampler"]
+    draw = PosteriorSampling(
+        state, mask, 0.0, TimeTravel(num_travels=2), sampler=sampler, batch_size=4,
+        jit_compile=False,
+    )  # fmt: skip
+    y = mask.apply(np.random.default_rng(0).normal(size=(3, 4, 4, 3))).numpy()
+    three, one = draw(y, 2, seed=1, progress=False), draw(y[:1], 2, seed=1, progress=False)
+    np.testing.assert_allclose(three.x[:1], one.x, rtol=1e-4, atol=1e-5)
     # Steps down are gone twice, and the last estimate is made once.
-    assert made.evaluations == 2 * 4 + 1
+    assert three.nfe == 2 * 4 + 1
 
 
 @pytest.mark.slow
-def test_guidance_and_classes(with_classes, workdir, tmp_path):
+def test_guidance_and_classes(class_run, image_run, tmp_path):
     def samples(*bindings, **request):
-        gin.clear_config()
         paths = perform(
-            with_classes, "sample", *bindings, num_samples=4, out=str(tmp_path / "g"), **request
+            class_run, "sample", *bindings, num_samples=4, out=str(tmp_path / "g"), **request
         )
         with np.load(paths[0]) as held:
             return held["samples"].astype(int)
@@ -213,61 +185,66 @@ def test_guidance_and_classes(with_classes, workdir, tmp_path):
     assert np.abs(plain - guided).max() > 0
     unconditional = [samples("sample.guidance = 0.0", label=label) for label in (3, 5)]
     np.testing.assert_array_equal(*unconditional)
-    gin.clear_config()
-    perform(with_classes, "inpaint", inputs=("test:2",), num_samples=1, out=str(tmp_path / "i"))
+    perform(class_run, "inpaint", inputs=("test:2",), num_samples=1, out=str(tmp_path / "i"))
     with pytest.raises(ValueError, match="classes run from 0 to 9; got label = 10"):
-        perform(with_classes, "inpaint", inputs=("test:2",), label=10, out=str(tmp_path / "i"))
-    gin.clear_config()
+        perform(class_run, "inpaint", inputs=("test:2",), label=10, out=str(tmp_path / "i"))
     with pytest.raises(ValueError, match="guidance = 2 was asked of a network without classes"):
-        perform(workdir, "sample", "sample.guidance = 2.0", num_samples=1)
+        perform(image_run, "sample", "sample.guidance = 2.0", num_samples=1)
 
 
-def test_the_nearest_training_image_is_that_of_the_visible_pixels():
-    random = np.random.default_rng(0)
-    candidates = random.normal(size=(20, 4, 4, 1)).astype(np.float32)
-    known = Mask("half").known((4, 4, 1))
-    images = np.where(known, candidates[[7, 3]], 100.0)
-    assert nearest(images, candidates, known).tolist() == [7, 3]
-
-
-def test_filling_error_prints_a_table(workdir, tmp_path):
-    config.load_workdir(workdir, ["inpainting.methods = {'mine': @methods.NullSpace()}"])
-    text, paths = filling_error(workdir, tmp_path, masks=("half",), num_images=4, averages=(1, 2))
-    lines, gains = (part.splitlines() for part in text.split("\n\n"))
-    assert lines[0] == "| RMSE of hidden pixels | half |"
-    names = [line.split("|")[1].strip() for line in lines[2:]]
-    assert names == [
-        "mean of the training images", "nearest training image", "mine, one", "mine, mean of 2"
-    ]  # fmt: skip
-    assert [line.split("|")[1].strip() for line in gains[2:]] == [names[0], *names[2:]]
-    assert all(path.exists() for path in paths)
-    with pytest.raises(ValueError, match=r"from 1 up; got \(0,\)"):
-        filling_error(workdir, tmp_path, averages=(0,))
-
-
-def test_the_mean_of_n_draws_has_the_error_that_is_documented():
-    """Truth and draws from one law of variance v: (1 + 1/n) v; and its gain over one draw."""
-    info = DataInfo("points", (64,), "vector", Scaling.for_images())
-    random = np.random.default_rng(0)
-    truth, draws = random.normal(size=(500, 64)), random.normal(size=(16, 500, 64))
-    known = np.arange(64) < 32
-    squares = {n: filling._squares(draws[:n].mean(0), truth, known, info) for n in (1, 4, 16)}
-    for n, values in squares.items():
-        rmse, error = filling._error(values)
-        assert rmse == pytest.approx(np.sqrt(1 + 1 / n) / 2, abs=4 * error)
-        assert error < 0.005
-    assert filling._gain(squares[1], squares[16]) > 10
-    assert filling._gain(squares[1], squares[1]) == 0.0
+def test_the_command_says_in_one_message_what_does_not_fit(image_run, tmp_path, capsys):
+    words = ["--task=inpaint", "--input=test:2", "--guidance=2", f"--out={tmp_path / 'o'}"]
+    assert lcss("sample", f"--workdir={image_run}", *words, bindings=[ONE]) == 1
+    printed = capsys.readouterr().err
+    assert "network without classes" in printed
+    assert "Traceback" not in printed
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_the_command(workdir, tmp_path):
+def test_the_command(image_run, tmp_path):
     out = tmp_path / "filled"
-    arguments = (f"--workdir={workdir}", "--task=inpaint", f"--out={out}", "--num_samples=1")
+    arguments = (f"--workdir={image_run}", "--task=inpaint", f"--out={out}", "--num_samples=1")
     run("sample", *arguments, "--mask=half", "--input=test:2")
     assert out.with_suffix(".png").exists()
-    out.with_suffix(".png").unlink()
-    done = run("sample", *arguments, "--guidance=2", "--input=test:2", status=1)
-    assert "network without classes" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not out.with_suffix(".png").exists()
+
+
+# Trajectories ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fixture", "bindings"),
+    [
+        ("plane_run", FEW),
+        pytest.param("plane_run", ADAPTIVE, marks=pytest.mark.slow),
+        pytest.param("image_run", ADAPTIVE, marks=pytest.mark.slow),
+        pytest.param(
+            "image_run",
+            ("sample.sampler = @samplers.EulerMaruyama()", "EulerMaruyama.num_steps = 30"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["plane", "plane, adaptive", "images, adaptive", "images"],
+)
+def test_the_trajectory_is_written(fixture, bindings, request, tmp_path, monkeypatch):
+    seen, particles = [], trajectories.particle_frames
+
+    def watched(trajectory, times, log_density):
+        seen.append(times)
+        return particles(trajectory, times, log_density)
+
+    monkeypatch.setattr(trajectories, "particle_frames", watched)
+    workdir = request.getfixturevalue(fixture)
+    paths = perform(
+        workdir, "sample", *bindings, num_samples=4, out=tmp_path / "out", trajectory=True
+    )
+    names = {path.rsplit("/")[-1] for path in paths}
+    assert {"out_trajectory.gif", "out_trajectory.png"} < names
+    frames = {ADAPTIVE: 32, FEW: 8}.get(bindings, 30)  # no more than there are steps
+    with Image.open(tmp_path / "out_trajectory.gif") as gif:
+        assert gif.n_frames <= frames + 1  # equal ones in a row are one
+        assert gif.n_frames > frames / 2
+    assert bool(seen) == (fixture == "plane_run")
+    if seen:  # in the plane: with their times
+        assert len(seen[0]) == frames + 1
+        np.testing.assert_allclose(seen[0], np.linspace(1.0, seen[0][-1], frames + 1), atol=1e-6)

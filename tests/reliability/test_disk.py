@@ -107,7 +107,7 @@ def test_two_processes_on_one_workdir(tmp_path, record):
     process = start(*SMALL, *LONG, f"--workdir={tmp_path}", log=tmp_path / "log")
     wait_for(lambda: (tmp_path / "run.json").exists(), process)
     done = run("train", *SMALL, *LONG, f"--workdir={tmp_path}", status=1)
-    assert f"is being trained by process {process.pid}" in done.stderr
+    assert f"is being used by process {process.pid}" in done.stderr
     process.terminate()
     process.wait()
     record("two processes on one workdir", "the second is started", 1, "nothing", 0.0)

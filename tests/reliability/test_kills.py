@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.processes import assert_same_end, run, start, steps_on_disk, wait_for
+from tests.processes import assert_same_end, readable, run, start, steps_on_disk, wait_for
 
 KILLS = 30
 OPTIONS = (
@@ -17,14 +17,6 @@ OPTIONS = (
     "--gin_bindings=Checkpoints.keep=3",
     "--gin_bindings=MLP.width=1024",
 )
-
-
-def readable(workdir):
-    """Every checkpoint of a run can be read whole."""
-    for path in workdir.glob("checkpoints/*.npz"):
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
-                archive[key]
 
 
 @pytest.mark.slow

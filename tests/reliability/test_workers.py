@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcss_tf.launching.local import free_ports
+from lcss_tf.commands._processes import free_ports
 from lcss_tf.training.cluster import Cluster
 from tests.processes import (
     ENVIRONMENT,
     ROOT,
     assert_same_end,
     command,
+    descendants,
     meta,
     run,
     scalars,
@@ -183,7 +184,8 @@ def test_workers_start_again_by_themselves(tmp_path, record):
     wait_for(lambda: len(steps_on_disk(workdir)) > 1, both[0])
     began = time.monotonic()
     at = steps_on_disk(workdir)[-1]
-    subprocess.run(["pkill", "-KILL", "-P", str(both[1].pid)], check=True)
+    for pid in descendants(both[1].pid):
+        os.kill(pid, signal.SIGKILL)
     wait_for(lambda: steps_on_disk(workdir)[-1] > at + 400, both[0], seconds=200)
     seconds = time.monotonic() - began
     assert [process.wait(timeout=200) for process in both] == [0, 0]
