@@ -22,20 +22,9 @@ def umask(mask):
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
     path = files.write_text(tmp_path / "a" / "b.txt", "old")
-<<<<<<< HEAD
-
-    def write_half():
-        with files.whole(path) as file:
-            file.write(b"half of the n")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_half()
-=======
     with pytest.raises(RuntimeError), files.whole(path) as file:  # noqa: PT012
         file.write(b"half of the n")
         raise RuntimeError
->>>>>>> f52184358f531ca53d301160cb59a88577d5724f
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["b.txt"]
 
