@@ -90,7 +90,7 @@ def assert_same_end(first, second, rtol=0.0):
 
 def scalars(workdir, tag):
     """{step: value} of a TensorBoard tag of a run, over all of its event files."""
-    steps, values = History(workdir).curve(tag)
+    steps, values = History.from_workdir(workdir).curve(tag)
     return dict(zip(steps.astype(int).tolist(), values.tolist(), strict=True))
 
 
