@@ -71,6 +71,7 @@ class Moments(Preconditioning):
             mean, variance = tf.nn.moments(tf.cast(x0, tf.float32), list(range(len(x0.shape))))
             self.measured = {"mean": mean.numpy(), "variance": variance.numpy()}
         else:
+            sde.expect(x0.shape[1:])
             times, mean, variance = moments_along_path(sde, x0, seed)
             self.measured = {"times": times, "mean": mean, "variance": variance}
 
@@ -177,6 +178,7 @@ class Score:
         takes_copies = stochastic or getattr(network, "takes_copies", False)
 
         def score_fn(x: Tensor, t: Tensor) -> Tensor:
+            self.sde.expect(x.shape[1:])
             options = {"seed": seed} if stochastic else {}
             if takes_copies and batch is not None:
                 options["copies"] = x.shape[0] // batch
@@ -202,7 +204,7 @@ def moments_along_path(
     """
     times = sde.T * (np.arange(num_steps + 1) / num_steps) ** 2
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(x0: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         def step(i: Tensor, x: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
             mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape))))

@@ -48,15 +48,15 @@ class LCSSLoss(Loss):
         estimator="plain" and norm_at="center" this is LCSS as the identity gives it:
         ½‖S(x)‖² + S(x')·z/σ. Its minimiser is ∇p_σ/p, p_σ = p_t ∗ N(0, σ²I), so σ must stay
         well below the noise in x_t. It asks nothing of the SDE but samples.
-      "transition": the SDE's own last step (this project's): x' = mean + σz ~ p_t, the norm
-        taken at x'. The minimiser is the score itself at every radius, up to the error of
-        `sde.local_kernel`, which `cap` bounds; one evaluation is enough for "plain".
-      "path": all noise on the way from x_0 to x_t (this project's); for an AffineSDE or an
-        ElementwiseSDE. The minimiser is the exact score of the simulated x_t, by one
-        evaluation, and no radius is to be chosen. On an affine SDE this is denoising
-        score matching, as is "transition" at radius 1.
-      None: the SDE's own choice, `sde.smoothing`: "path" where it exists,
-        else "gaussian" with the control variate.
+      "transition": the last step of the SDE's own path (local denoising, Singhal et al. 2024):
+        x' = mean + σz ~ p_t, the norm taken at x'. The minimiser is the score itself at every
+        radius, up to the error of one step, which `cap` bounds; one evaluation is enough for
+        "plain".
+      "path": all noise on the way from x_0 to x_t; see `lcss_tf.sdes.path`, also for what is known
+        and by whom. The minimiser is the exact score of the simulated x_t, by one evaluation, and
+        no radius is to be chosen. On an affine SDE this is denoising score matching, as is
+        "transition" at radius 1.
+      None: the SDE's own choice, `sde.smoothing`: "path", unless its author says otherwise.
 
     estimator, for gaussian and transition smoothing:
       "plain":           S(x')·z/σ
@@ -76,7 +76,7 @@ class LCSSLoss(Loss):
         ball), or "rademacher" (exact as σ → 0).
       num_directions: z drawn per example.
       cap: for transition smoothing: largest σ², in units of the prior's variance; by default
-        `sde.kernel_cap`, up to which its local kernel is trusted.
+        `sde.kernel_cap`.
       **options: of `Loss`.
 
     Raises:
