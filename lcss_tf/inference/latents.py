@@ -41,7 +41,7 @@ def encode(
     Returns:
       (x_T, failure), the failure as in `Samples`; x_T is NaN where the ODE was not solved.
     """
-    return _solved(score_fn, sde, x, solver, (_start(sde, t_min), sde.T))
+    return _solved(score_fn, sde, sde.to_state(x, 0), solver, (_start(sde, t_min), sde.T))
 
 
 def decode(
@@ -52,7 +52,8 @@ def decode(
     t_min: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(Examples x [B, ...], failure) of latents x_T [B, ...]: the inverse of `encode`."""
-    return _solved(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
+    state, failure = _solved(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
+    return sde.from_state(state), failure
 
 
 def _start(sde, t_min):
