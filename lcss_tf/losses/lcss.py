@@ -107,6 +107,22 @@ class LCSSLoss(Loss):
             asked = asked._replace(estimator="control_variate")
         return completed(asked._replace(smoothing=sde.smoothing))
 
+    def describe(self, sde: Any) -> str:
+        """Which smoothing the loss uses on the SDE, and why: a sentence."""
+        plan, name = self.plan(sde), type(sde).__name__
+        why = "as asked for" if self._asked.smoothing else f"the choice of {name}"
+        if plan.smoothing != "path":
+            return (
+                f"LCSSLoss: {plan.smoothing} smoothing ({plan.estimator}, radius {plan.radius:g}), "
+                f"{why}."
+            )
+        how = (
+            "in closed form, as denoising score matching"
+            if sde.has_marginal
+            else f"by {sde.simulation_steps} simulated steps"
+        )
+        return f"LCSSLoss: path smoothing {how}, one network evaluation a step; {why}."
+
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE contradicts itself, or lacks the weights it would need."""
         sde.check()

@@ -225,6 +225,11 @@ def test_the_smoothing_is_the_sdes_choice():
     for name in lcss_tf.SDES:
         assert LCSSLoss().plan(lcss_tf.SDES[name]()).smoothing == "path"
     assert LCSSLoss().plan(lcss_tf.SDE()).smoothing == "path"
+    assert "path smoothing by 50" in LCSSLoss().describe(lcss_tf.SDE())
+    assert "closed form" in LCSSLoss().describe(lcss_tf.SDES["VPSDE"]())
+    assert "gaussian smoothing (control_variate, radius 0.1), the choice of Learnt" in (
+        LCSSLoss().describe(Learnt())
+    )
     plan = LCSSLoss().plan(Learnt())
     assert (plan.smoothing, plan.estimator, plan.norm_at) == (
         "gaussian",

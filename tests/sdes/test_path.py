@@ -1,6 +1,7 @@
 """The Stein weights of a path: any drift, any noise; the schedule; reverse drifts; bad input."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -316,6 +317,15 @@ def test_a_path_that_explodes_names_time_and_step():
 
     with pytest.raises(ValueError, match="not finite at t = .*, step 2 of 64"):
         Exploding().prepare(random.normal(1, (16, D)))
+
+
+def test_steps_too_long_for_the_drift_are_said_with_the_number_that_would_do():
+    x0 = random.normal(1, (512, D))
+    with pytest.warns(UserWarning, match=r"simulation_steps = 2 are too few .* About \d+ steps"):
+        Coupled(simulation_steps=2).prepare(x0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Coupled(simulation_steps=40).prepare(x0)
 
 
 def test_a_drift_without_a_derivative_is_refused():
