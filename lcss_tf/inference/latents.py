@@ -214,10 +214,10 @@ class Latents:
 
     def _run(self, way: Callable, x: Array) -> Array:
         x, runner, parts = np.asarray(x, np.float32), self._runners[way], []
-        if x.shape[1:] != tuple(self._state.shape):
-            raise UsageError(
-                f"Expected examples of shape {tuple(self._state.shape)}; got {x.shape[1:]}."
-            )
+        shape = tuple(self._state.shape)
+        shape = shape if way is encode else tuple(self._state.sde.state_shape(shape))
+        if x.shape[1:] != shape:
+            raise UsageError(f"Expected examples or latents of shape {shape}; got {x.shape[1:]}.")
         for part in runner.parts(len(x)):
             carried, failures = runner({"x": x[part]}, 0, part.start)
             bad = int((~np.isfinite(carried.reshape(len(carried), -1))).any(axis=1).sum())
