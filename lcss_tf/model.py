@@ -517,12 +517,15 @@ class ScoreModel:
                 f"{description.get('lcss_tf')}; this is {__version__}, which reads format {FORMAT}."
             )
         model = cls(
-            description["network"] and networks.deserialize(description["network"]),
+            None,
             serialization.restore(description["sde"], SDES),
             serialization.restore(description["preconditioning"], PRECONDITIONINGS),
             description["ema_decay"],
             distribution,
         )
+        if description["network"]:
+            with model.distribution.scope():  # Keras creates the weights at once
+                model.network = networks.deserialize(description["network"])
         if description["data"] is not None:
             model._prepare(DataInfo.from_dict(description["data"]))
         return model
