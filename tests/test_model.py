@@ -1,6 +1,7 @@
 """ScoreModel: the front door."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,20 @@ def test_save_and_load_give_the_same_samples(fitted, tmp_path):
     assert again.step == 60
     with pytest.raises(ValueError, match="exists"):
         model.save(path, overwrite=False)
+
+
+def test_a_saved_model_loads_on_several_replicas(fitted, tmp_path):
+    """Its weights are created in their scope; the caller's generator is left alone."""
+    model, _, _ = fitted
+    path = model.save(tmp_path / "moons.lcss")
+    before = random.getstate()
+    again = lcss.ScoreModel.load(path, distribution=Distribution(2))
+    assert random.getstate() == before
+    assert again.state.distribution.num_replicas == 2
+    for group in ("network", "ema"):
+        expected, actual = (m.state.variables()[group] for m in (model, again))
+        for name, value in expected.items():
+            np.testing.assert_array_equal(actual[name].numpy(), value.numpy(), err_msg=name)
 
 
 def test_a_damaged_file_is_refused_by_name(fitted, tmp_path):

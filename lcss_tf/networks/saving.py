@@ -33,11 +33,7 @@ def serialize(network: keras.Model) -> dict[str, Any]:
         raise UsageError(
             f"{type(network).__name__} cannot be described as JSON: {error}. {_REMEDY}"
         ) from error
-    state = random.getstate()  # Keras' initialisers draw their seeds from it
-    try:
-        again = deserialize(description)
-    finally:
-        random.setstate(state)
+    again = deserialize(description)
     shapes, expected = ([tuple(w.shape) for w in made.weights] for made in (again, network))
     if again.built and shapes != expected:
         raise UsageError(
@@ -50,14 +46,19 @@ def serialize(network: keras.Model) -> dict[str, Any]:
 def deserialize(description: dict[str, Any]) -> keras.Model:
     """The network of a `serialize`d description, with new weights; runs no code of the file.
 
+    A network that was built is built again: under the scope of a strategy, if one is entered.
+
     Raises:
       UsageError: the class is not known to Keras here.
     """
+    state = random.getstate()  # Keras' initialisers draw their seeds from it
     try:
         return keras.saving.deserialize_keras_object(description, safe_mode=True)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         name = description.get("registered_name") or description.get("class_name")
         raise UsageError(f"No network can be made of {name!r}: {error}. {_REMEDY}") from error
+    finally:
+        random.setstate(state)
 
 
 __all__ = ["deserialize", "serialize"]

@@ -70,7 +70,7 @@ def waiting_for_others(cluster: Cluster, seconds: float) -> Iterator[None]:
     sys.stderr.write(
         f"Worker {cluster.index} of {len(cluster.workers)} waits up to {seconds:g} s for the "
         f"others ({others}). If it ends here (SIGALRM): do they run, by the same command, and can "
-        "these addresses be reached? distribution.start_timeout_s sets the limit.\n"
+        "these addresses be reached? Distribution.start_timeout_s sets the limit.\n"
     )
     sys.stderr.flush()
     with contextlib.suppress(AttributeError, ValueError):  # Windows, or not in the main thread
