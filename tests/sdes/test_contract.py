@@ -54,7 +54,7 @@ def test_its_methods_agree(sde, x):
     sde.expect(SHAPE[1:])
     sde.check()
     sde.check_weights()
-    h, n = 0.01, 100_000
+    h, n = 0.002, 100_000
     start = tf.repeat(x[:3], n, axis=0)
     s = tf.fill([3 * n], 0.4)
     step = tf.function(sde.simulation_step, jit_compile=True, autograph=False)

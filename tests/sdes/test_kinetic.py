@@ -123,6 +123,61 @@ def test_the_state_holds_the_data():
     np.testing.assert_allclose(half, sde.drift(state, t)[..., :3])
 
 
+MEAN, STD = 0.5, 0.3
+
+
+def gaussian_score(sde):
+    """The exact score of u for data N(MEAN, STD²), of the state's shape."""
+
+    def score_fn(state, t):
+        x, u = tf.split(state, 2, axis=-1)
+        ex, eu, lxx, lux, luu = (v[:, None] for v in sde.kernel(t))
+        xx, xu = (STD * ex) ** 2 + lxx**2, STD**2 * ex * eu + lxx * lux
+        uu = (STD * eu) ** 2 + lux**2 + luu**2
+        residual = u - MEAN * eu - xu / xx * (x - MEAN * ex)
+        return tf.concat([tf.zeros_like(x), -residual / (uu - xu**2 / xx)], -1)
+
+    return score_fn
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("SymmetricSplitting", 60), ("EulerMaruyama", 250), ("ProbabilityFlowODE", 100)],
+)
+def test_the_exact_score_gives_the_data_back(name, steps):
+    """By every sampler; `sample` returns data, not states."""
+    sde, sampler = KineticSDE(), lcss_tf.SAMPLERS[name](num_steps=steps)
+    draw = compiled(lambda seed: sampler.sample(gaussian_score(sde), sde, (8_000, 2), seed).x)
+    x = draw(random.as_seed(1)).numpy()
+    assert x.shape == (8_000, 2)
+    assert x.mean() == pytest.approx(MEAN, abs=0.02)
+    assert x.std() == pytest.approx(STD, rel=0.06)
+
+
+def test_the_likelihood_is_a_lower_bound_and_nearly_tight():
+    """log p(x, u) − log q(u) averages to log p(x) less KL(q(u) ‖ p(u | x)), here 0."""
+    from lcss_tf.inference.likelihood import Likelihood
+
+    sde, n = KineticSDE(), 2_000
+    x = tf.constant(MEAN + STD * random.normal(5, (n, 1)).numpy())
+    likelihood = Likelihood("exact", t_min=1e-3)
+    run = compiled(lambda x, seed: likelihood(gaussian_score(sde), sde, x, seed).log_prob)
+    gap = run(x, random.as_seed(1)).numpy() - stats.norm(MEAN, STD).logpdf(x[:, 0])
+    assert gap.mean() == pytest.approx(0, abs=0.03)
+
+
+def test_a_network_of_zeros_is_the_exact_score_of_gaussian_data():
+    """The measured preconditioning, against the closed form."""
+    from lcss_tf.score import Moments, Score
+
+    sde, moments = KineticSDE(), Moments()
+    moments.prepare(sde, tf.constant(MEAN + STD * random.normal(5, (20_000, 2)).numpy()))
+    state, t = random.normal(1, (64, 4)), tf.linspace(0.05, 1.0, 64)
+    got = Score(sde, moments).score_fn(lambda x, c: 0 * x)(state, t)
+    exact = gaussian_score(sde)(state, t)
+    np.testing.assert_allclose(got, exact, rtol=0.08, atol=0.15)
+
+
 @pytest.mark.parametrize(
     "options", [{"power": 1.5}, {"friction": 0.0}, {"velocity_std": 0.0}, {"beta_min": 0.0}]
 )
