@@ -253,7 +253,7 @@ def velocity_moments_along_path(sde: Any, x0: Tensor, seed: Seed) -> dict[str, A
     """As `moments_along_path`, of states (x, u): means, variances and covariance by name."""
     sde.expect(sde.state_shape(x0.shape[1:]))
     state = sde.to_state(tf.cast(x0, tf.float32), seed)
-    times = np.float32(sde.T * (np.arange(_PATH_STEPS + 1) / _PATH_STEPS) ** 2)
+    times = np.asarray(sde.T * (np.arange(_PATH_STEPS + 1) / _PATH_STEPS) ** 2, np.float32)
     ones = tf.ones([state.shape[0]])
 
     @tf.function(jit_compile=True, autograph=False)
@@ -267,7 +267,9 @@ def velocity_moments_along_path(sde: Any, x0: Tensor, seed: Seed) -> dict[str, A
     for i, (s, t) in enumerate(zip(times, [*times[1:], times[-1] + 1e-3], strict=True)):
         row, state = advance(state, s * ones, t * ones, random.seed_for(seed, "moments", i))
         rows.append(row)
-    columns = zip(("mean_x", "mean_u", "xx", "xu", "uu"), np.float32(rows).T, strict=True)
+    columns = zip(
+        ("mean_x", "mean_u", "xx", "xu", "uu"), np.asarray(rows, np.float32).T, strict=True
+    )
     return {"times": times, **dict(columns)}
 
 

@@ -28,15 +28,18 @@ _ESTIMATORS = ("plain", "control_variate", "antithetic")
 
 
 class Plan(NamedTuple):
-    """How the smoothed trace and the norm are estimated; see `LCSSLoss`. None: the default."""
+    """How the smoothed trace and the norm are estimated: the arguments of `LCSSLoss`.
 
-    smoothing: str | None
-    estimator: str | None
-    norm_at: str | None
-    radius: float | None
+    None stands for a default until `LCSSLoss.plan` has chosen.
+    """
+
+    smoothing: Any
+    estimator: Any
+    norm_at: Any
+    radius: Any
     directions: str
     num_directions: int
-    cap: float | None
+    cap: Any
 
 
 @LOSSES.register

@@ -275,8 +275,8 @@ class VESDE(AffineSDE):
         table = np.exp(np.linspace(math.log(self.sigma_min), math.log(self.sigma_max), num_steps))
         index = tf.cast(t * ((num_steps - 1) / self.T), tf.int32)
         index = tf.clip_by_value(index, 0, num_steps - 1)
-        sigma_i = tf.gather(np.float32(table), index)
-        return sigma_i, tf.gather(np.float32(np.append(0.0, table)), index)
+        sigma_i = tf.gather(np.asarray(table, np.float32), index)
+        return sigma_i, tf.gather(np.asarray(np.append(0.0, table), np.float32), index)
 
     def discretize(self, x: Tensor, t: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
         """f = 0, G = √(σ_i² − σ_{i−1}²)."""

@@ -345,14 +345,18 @@ class SDE(Recorded):
         """(times, noise rate, its integral from 0), float32 [n], times T (i/n)²."""
         times = self.T * (np.arange(_NOISE_STEPS + 1) / _NOISE_STEPS) ** 2
         h = np.diff(times)
-        inner = (times[:-1, None] + h[:, None] * (_QUADRATURE_NODES + 1) / 2).ravel()
-        asked = np.concatenate([times, inner])
+        between = (times[:-1, None] + h[:, None] * (_QUADRATURE_NODES + 1) / 2).ravel()
+        asked = np.concatenate([times, between])
         size = max(1, _SCHEDULE_NUMBERS // math.prod(self.example_shape))
-        parts = np.split(np.float32(asked), range(size, len(asked), size))
+        parts = np.split(np.asarray(asked, np.float32), range(size, len(asked), size))
         rate = np.concatenate([self.noise_rate(part).numpy() for part in parts]).astype(float)
         rate, inner = rate[: len(times)], rate[len(times) :].reshape(len(h), -1)
         integral = np.concatenate([[0.0], np.cumsum(h * (inner @ _QUADRATURE_WEIGHTS) / 2)])
-        return np.float32(times), np.float32(rate), np.float32(integral)
+        return (
+            np.asarray(times, np.float32),
+            np.asarray(rate, np.float32),
+            np.asarray(integral, np.float32),
+        )
 
     def prior_std(self) -> float:
         """Standard deviation of one dimension of the prior, measured once."""
@@ -414,7 +418,7 @@ class SDE(Recorded):
     def discretize(self, x: Tensor, t: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
         """(f, G) of the recursion x_{i+1} = x_i + f + G z, with `num_steps` steps over [0, T]."""
         dt = self.T / num_steps
-        return self.drift(x, t) * dt, self.diffusion(x, t) * np.float32(np.sqrt(dt))
+        return self.drift(x, t) * dt, self.diffusion(x, t) * np.asarray(np.sqrt(dt), np.float32)
 
     def check_discretization(self, num_steps: int) -> None:
         """Raises UsageError if `discretize` is not defined for so few steps."""
@@ -426,7 +430,7 @@ class SDE(Recorded):
 
     # The last step of a path --------------------------------------------------------------
 
-    def last_step(self, x0: Tensor, t: Tensor, std: Tensor, seed: Seed) -> path.GaussianKernel:
+    def last_step(self, x0: Tensor, t: Tensor, std: Tensor, seed: Seed) -> Any:
         """The kernel of x_t given all of its path but a last Gaussian step of about `std` [B].
 
         The last step of a chain as in `lcss_tf.sdes.path` (noise, flow, noise) from the time s at

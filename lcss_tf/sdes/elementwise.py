@@ -10,6 +10,7 @@ derivative of x_t by all the noise that made it, which `sample_with_weight` need
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -145,7 +146,7 @@ class ElementwiseSDE(SDE):
         x = self.from_latent(y)
         return tf.stop_gradient(x), tf.stop_gradient(self.weight_from_latent(x, weight))
 
-    def last_step(self, x0: Tensor, t: Tensor, std: Tensor, seed: Seed) -> path.LatentKernel:
+    def last_step(self, x0: Tensor, t: Tensor, std: Tensor, seed: Seed) -> Any:
         """The kernel of a last step of standard deviation `std` (in x, at x = 0) before t."""
         kernel = xla.call(super().last_step, self.to_latent(x0), t, std, seed)
         return path.LatentKernel(tf.stop_gradient(kernel.mean), kernel.std, self)

@@ -27,7 +27,7 @@ state given x_0 is Gaussian, and w = z/ℓ, ℓ the standard deviation of u give
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -297,7 +297,7 @@ class KineticSDE(SDE):
     def _mean_curvature(self, tables: dict, t: Tensor) -> tuple[Tensor, Tensor]:
         return tuple(path.table(tables, self, name, t) for name in ("slope", "slope_variance"))
 
-    def schedule(self) -> dict[str, Array]:
+    def schedule(self) -> Mapping[str, Array]:
         """The curvature of U by time: measured on the data, or else at the prior."""
         if "slope" in self.measured:
             return self.measured
@@ -323,9 +323,13 @@ class KineticSDE(SDE):
             moments(state, random.seed_for(seed, "probe", i))
             for i, state in enumerate(states(times))
         ]
-        first, second = np.float64(rows).T
+        first, second = np.asarray(rows, np.float64).T
         variance = np.maximum(second - first**2, 0.0)
-        return {"time": times, "slope": np.float32(first), "slope_variance": np.float32(variance)}
+        return {
+            "time": times,
+            "slope": np.asarray(first, np.float32),
+            "slope_variance": np.asarray(variance, np.float32),
+        }
 
     def _states_along_path(self, x0: Tensor, times: Array, seed: Seed) -> Iterator[Tensor]:
         step = tf.function(self.simulation_step, jit_compile=True, autograph=False)
@@ -357,6 +361,7 @@ class KineticSDE(SDE):
         tables = self.schedule()
         times = self.T * (np.arange(_TABLE_STEPS + 1) / _TABLE_STEPS) ** 2
         mean = np.interp(times, tables["time"], tables["slope"]).astype(float)
+        P: tuple
         P, scales = (np.float64(0), np.float64(0), np.float64(self.velocity_std**2)), [0.0]
         for s, t, m in zip(times[:-1], times[1:], mean[1:], strict=True):
             h = float(self.beta.integral(s, t)) / 4
@@ -366,7 +371,7 @@ class KineticSDE(SDE):
                     for v in kinetic_ratios(h, np.float64(self.friction), m, np.float64(0), P)[1]
                 )
             scales.append(math.sqrt(max(P[2] - P[1] ** 2 / P[0], 0.0)))
-        return np.float32(times), np.float32(scales)
+        return np.asarray(times, np.float32), np.asarray(scales, np.float32)
 
     def noise_rate(self, t: Tensor) -> Tensor:
         """2Γβ(t), [B]."""

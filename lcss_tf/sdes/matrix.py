@@ -1,7 +1,7 @@
 """A linear SDE with full matrices: coupled drift, correlated noise, everything in closed form."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +42,7 @@ class MatrixOUSDE(SDE):
     ) -> None:
         self.beta = linear_beta(beta_min, beta_max, self)
         self.drift_matrix, self.noise_matrix = drift_matrix, noise_matrix
-        self._linear = {}
+        self._linear: dict[Any, Any] = {}
         for matrix in (drift_matrix, noise_matrix):
             if matrix is not None:
                 self.linear(len(matrix))  # checked at once
@@ -85,7 +85,7 @@ class MatrixOUSDE(SDE):
         """x_t from x_s, exactly."""
         E, C = self.kernel(s, t, x.shape[-1])
         # A table of times may hold s = t, where there is no noise.
-        root = tf.linalg.cholesky(C + 1e-12 * np.float32(np.eye(C.shape[-1])))
+        root = tf.linalg.cholesky(C + 1e-12 * np.asarray(np.eye(C.shape[-1]), np.float32))
         return tf.linalg.matvec(E, x) + tf.linalg.matvec(root, random.normal(seed, shape_of(x)))
 
     def prior_std(self) -> float:
@@ -98,7 +98,7 @@ class MatrixOUSDE(SDE):
 
     def prior_log_prob(self, x: Tensor) -> Tensor:
         root = self.linear(x.shape[-1]).root
-        whitened = tf.linalg.matvec(np.float32(np.linalg.inv(root)), x)
+        whitened = tf.linalg.matvec(np.asarray(np.linalg.inv(root), np.float32), x)
         log_normaliser = float(np.log(np.diag(root)).sum()) + 0.5 * len(root) * math.log(
             2 * math.pi
         )
@@ -145,8 +145,17 @@ class Linear(NamedTuple):
         spread = inverse @ B @ B.T @ inverse.conj().T
         stationary = spread * 2 / (values[:, None] + values.conj()[None, :])
         covariance = (vectors @ stationary @ vectors.conj().T).real
-        root = np.float32(np.linalg.cholesky(covariance))
-        return cls(np.float32(A), np.float32(B), root, values, vectors, inverse, spread, covariance)
+        root = np.asarray(np.linalg.cholesky(covariance), np.float32)
+        return cls(
+            np.asarray(A, np.float32),
+            np.asarray(B, np.float32),
+            root,
+            values,
+            vectors,
+            inverse,
+            spread,
+            covariance,
+        )
 
     def kernel(self, tau: Tensor) -> tuple[Tensor, Tensor]:
         """(exp(−½τA), Σ − E Σ Eᵀ) [B, d, d], without cancellation near τ = 0."""
@@ -154,7 +163,7 @@ class Linear(NamedTuple):
         pair = 0.5 * (self.values[:, None] + self.values.conj()[None, :])
         right = self.vectors.conj().T
         C = _product(-pair, tau, -self.spread / pair, self._replace(inverse=right))
-        return E + np.float32(np.eye(len(self.A))), C
+        return E + np.asarray(np.eye(len(self.A)), np.float32), C
 
 
 def _product(rates: Array, tau: Tensor, factors: Array, linear: Linear) -> Tensor:
@@ -162,11 +171,16 @@ def _product(rates: Array, tau: Tensor, factors: Array, linear: Linear) -> Tenso
     # Every entry is Σ_pq V_ip f_pq R_qj expm1(r_pq τ): real parts by real arithmetic.
     weights = np.einsum("ip,pq,qj->pqij", linear.vectors, factors, linear.inverse)
     flat = weights.reshape(-1, *weights.shape[2:])
-    real, imaginary = np.float32(rates.real.ravel()), np.float32(rates.imag.ravel())
+    real, imaginary = (
+        np.asarray(rates.real.ravel(), np.float32),
+        np.asarray(rates.imag.ravel(), np.float32),
+    )
     a, b = tau[:, None] * real, tau[:, None] * imaginary
     cosine = -2 * tf.sin(0.5 * b) ** 2  # cos b − 1
     re, im = tf.math.expm1(a) * (1 + cosine) + cosine, tf.exp(a) * tf.sin(b)
-    return tf.tensordot(re, np.float32(flat.real), 1) - tf.tensordot(im, np.float32(flat.imag), 1)
+    return tf.tensordot(re, np.asarray(flat.real, np.float32), 1) - tf.tensordot(
+        im, np.asarray(flat.imag, np.float32), 1
+    )
 
 
 __all__ = ["Linear", "MatrixOUSDE"]

@@ -49,10 +49,10 @@ class MixtureSDE(SDE):
         most = max(64, _NUMBERS // math.prod(x0.shape[1:]))
         x = np.asarray(x0[:most], np.float32)
         means, weights, std = _k_means(x.reshape(len(x), -1), self.num_components)
-        mixture = {
+        mixture: dict[str, Array] = {
             "mixture_means": means.reshape(-1, *x.shape[1:]),
             "mixture_weights": weights,
-            "mixture_std": np.float32(std),
+            "mixture_std": np.asarray(std, np.float32),
         }
         self.measured = mixture  # the path follows it
         super().prepare(x0, seed)
@@ -81,7 +81,7 @@ class MixtureSDE(SDE):
         dimension = math.prod(x.shape[1:])
         squares = tf.stack([sum_over_data((x - mean) ** 2) for mean in means], axis=1)
         log_normaliser = dimension * (0.5 * math.log(2 * math.pi) + math.log(std))
-        return np.log(weights) - 0.5 * squares / std**2 - np.float32(log_normaliser)
+        return np.log(weights) - 0.5 * squares / std**2 - np.asarray(log_normaliser, np.float32)
 
     def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
         means, weights, std = self.mixture(shape[1:])
@@ -105,8 +105,8 @@ def _k_means(x: Array, count: int) -> tuple[Array, Array, float]:
         means = np.concatenate([means, x[generator.choice(len(x), p=near / near.sum())][None]])
     for _ in range(_ROUNDS):
         owner = squares().argmin(1)
-        kept = [k for k in range(len(means)) if (owner == k).any()]
-        means = np.stack([x[owner == k].mean(0) for k in kept])
+        used = [k for k in range(len(means)) if (owner == k).any()]
+        means = np.stack([x[owner == k].mean(0) for k in used])
     owner = squares().argmin(1)
     kept = np.unique(owner)
     weights = np.array([(owner == k).mean() for k in kept], np.float32)

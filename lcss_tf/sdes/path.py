@@ -212,7 +212,7 @@ def table(schedule: Mapping[str, Array], sde: Any, name: str, t: Tensor) -> Tens
 
 def schedule_times(sde: Any) -> Array:
     """T (i/n)² float32, dense near 0 where x_t changes fastest."""
-    return np.float32(sde.T * (np.arange(_SCHEDULE_STEPS + 1) / _SCHEDULE_STEPS) ** 2)
+    return np.asarray(sde.T * (np.arange(_SCHEDULE_STEPS + 1) / _SCHEDULE_STEPS) ** 2, np.float32)
 
 
 def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> dict[str, Array]:
@@ -252,7 +252,7 @@ def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> di
         moments(y, tf.constant(t), random.seed_for(seed, "schedule", i))
         for i, (t, y) in enumerate(zip(times, states(times), strict=True))
     ]
-    inverse, first, second, change = np.float64(rows).T
+    inverse, first, second, change = np.asarray(rows, np.float64).T
     slope = first / inverse
     tables = {
         "time": times,
@@ -261,7 +261,7 @@ def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> di
         "noise": 1 / inverse,
         "noise_change": change,
     }
-    return {name: np.float32(values) for name, values in tables.items()}
+    return {name: np.asarray(values, np.float32) for name, values in tables.items()}
 
 
 def _or_zeros(gradient: Tensor | None, like_it: Tensor) -> Tensor:
