@@ -215,7 +215,7 @@ class Latents:
     def _run(self, way: Callable, x: Array) -> Array:
         x, runner, parts = np.asarray(x, np.float32), self._runners[way], []
         shape = tuple(self._state.shape)
-        shape = shape if way is encode else tuple(self._state.sde.state_shape(shape))
+        shape = shape if way is encode else self._state.state_shape
         if x.shape[1:] != shape:
             raise UsageError(f"Expected examples or latents of shape {shape}; got {x.shape[1:]}.")
         for part in runner.parts(len(x)):

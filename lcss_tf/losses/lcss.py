@@ -163,7 +163,7 @@ class LCSSLoss(Loss):
         # Differences of nearby scores lose bits: score_fn returns float32, whatever the
         # network computes in, and everything below stays in float32.
         scores = in_one_pass(score_fn, points, t)
-        at_x = scores.pop() if at_center else None
+        at_x: Any = scores.pop() if at_center else None
         stacked = tf.stack(scores)
         # The weight's mean is 0, so a constant may be subtracted from the score.
         difference = stacked - at_x if plan.estimator == "control_variate" else stacked
