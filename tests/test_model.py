@@ -123,6 +123,28 @@ def test_a_saved_model_loads_on_several_replicas(fitted, tmp_path):
             np.testing.assert_array_equal(actual[name].numpy(), value.numpy(), err_msg=name)
 
 
+def test_a_velocity_is_the_model_s_own_business(tmp_path):
+    """Data in, data out: the network sees (x, u), and nobody else has to know of u."""
+    x = np.float32(two_clusters(center=0.0, scale=1.0))
+    model = lcss.ScoreModel(
+        lcss.networks.MLP(width=16, depth=1, embedding_features=8),
+        lcss.sdes.KineticSDE(friction=1, simulation_steps=8),
+        distribution=Distribution(1),
+    )
+    model.fit(x, steps=20, batch_size=32, trainer=no_prior_check())
+    assert model.state.state_shape == (4,)
+    sampler = lcss.samplers.SymmetricSplitting(num_steps=30)
+    samples = model.sample(16, sampler=sampler, seed=3)
+    assert samples.shape == (16, 2)
+    path = model.save(tmp_path / "kinetic.lcss")
+    again = lcss.ScoreModel.load(path, distribution=Distribution(1))
+    np.testing.assert_array_equal(again.sample(16, sampler=sampler, seed=3), samples)
+    assert again.sde.measured.keys() == model.sde.measured.keys() != set()
+    latents = model.encode(x[:4])
+    assert latents.shape == (4, 4)
+    np.testing.assert_allclose(model.decode(latents), x[:4], atol=0.05)
+
+
 def test_a_damaged_file_is_refused_by_name(fitted, tmp_path):
     model, _, _ = fitted
     path = model.save(tmp_path / "moons.lcss")
