@@ -93,6 +93,12 @@ def interpolate(sde: Any, first: Array, second: Array, fractions: Numbers) -> Ar
         raise UsageError(
             f"Latents to interpolate must be alike; got {first.shape} and {second.shape}."
         )
+    if sde.has_velocity:
+        raise UsageError(
+            "interpolate expects a prior of independent, equal coordinates; a state of "
+            f"{type(sde).__name__} holds a velocity beside the data. Mix positions and velocities "
+            "as that prior asks for, and decode them."
+        )
     normal = _NormalCoordinates(sde, first.shape[1:])
     starts, ends = normal.forward(first), normal.forward(second)
     # The tables' rounding error is added back, so that both ends are exactly the latents given.
@@ -215,7 +221,7 @@ class Latents:
     def _run(self, way: Callable, x: Array) -> Array:
         x, runner, parts = np.asarray(x, np.float32), self._runners[way], []
         shape = tuple(self._state.shape)
-        shape = shape if way is encode else self._state.state_shape
+        shape = shape if way is encode else tuple(self._state.sde.state_shape(shape))
         if x.shape[1:] != shape:
             raise UsageError(f"Expected examples or latents of shape {shape}; got {x.shape[1:]}.")
         for part in runner.parts(len(x)):

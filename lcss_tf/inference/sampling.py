@@ -167,7 +167,9 @@ class Sampling:
         samples do not depend on the replicas. Not under XLA, which knows no Gamma draws.
         """
         sde = self._state.sde
-        return sde.broadcast_prior_sample((self.batch_size, *self._state.state_shape), seed)
+        return sde.broadcast_prior_sample(
+            (self.batch_size, *sde.state_shape(self._state.shape)), seed
+        )
 
     def _labels(self, count: int, label: int | None, given: dict | None) -> Array | None:
         """The classes of the samples; None for a network without."""

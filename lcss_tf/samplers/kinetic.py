@@ -16,7 +16,8 @@ class SymmetricSplitting(Sampler):
     """The reverse of `KineticSDE` by half a drift, the rest, half a drift; one NFE a step.
 
     In the clock τ = ∫β backwards: dx = −u dτ and du = [∇U − Γu + 2Γ(S_u + u)] dτ + √(2Γ) dw. The
-    part −Γu dτ + √(2Γ) dw is exact, the rest of du a kick, S_u at the middle of the step.
+    part −Γu dτ + √(2Γ) dw is exact, the rest of du a kick, S_u at the middle of the step. The kick
+    depends on u and is explicit, so the weak order is 1.
     """
 
     def check(self, sde: Any) -> None:

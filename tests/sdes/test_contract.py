@@ -11,6 +11,7 @@ import lcss_tf
 from lcss_tf import random
 from lcss_tf.commands._gin import import_user_module
 from lcss_tf.sdes import SDE, noise
+from tests.siblings import siblings
 
 # The example's SDE, which has no closed form, keeps the contract too.
 import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
@@ -18,7 +19,7 @@ import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
 SHAPE = (4096, 3)
 
 
-@pytest.fixture(params=sorted(set(lcss_tf.SDES) - {"KineticSDE"}))  # see test_kinetic
+@pytest.fixture(params=siblings(set(lcss_tf.SDES) - {"KineticSDE"}))  # see test_kinetic
 def sde(request):
     return lcss_tf.SDES[request.param]()
 

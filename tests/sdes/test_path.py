@@ -78,8 +78,8 @@ class Linear(Coupled):
         return -0.5 * (1 + 9 * column(t)) * x
 
 
-KINDS = [Coupled, Diagonal, MovingMatrix]
-SIBLINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in (Scalar, Matrix)]
+KINDS = [Coupled, MovingMatrix]
+SIBLINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in (Scalar, Diagonal, Matrix)]
 START = np.float32([0.9, -1.2, 0.3])
 
 
@@ -113,6 +113,7 @@ def test_the_identity(kind):
         assert 0.3 < size < 5, "in units of the noise"
 
 
+@pytest.mark.slow
 def test_the_weight_and_the_plain_sample_are_of_one_path():
     for sde in (Coupled(), MovingMatrix()):
         x0, t = random.normal(1, (64, D)), tf.linspace(0.01, 1.0, 64)
@@ -167,6 +168,7 @@ def test_weights_are_finite_far_in_the_tails():
         assert np.isfinite(w).all()
 
 
+@pytest.mark.slow
 def test_a_schedule_without_data_costs_little():
     """The prior's schedule against the data's, by the rms of w: at most a fifth more."""
     x0 = 1.3 + 0.1 * random.normal(1, (4_000, D))
@@ -183,6 +185,7 @@ def test_a_schedule_without_data_costs_little():
         assert sizes[1] < 1.44 * sizes[0]
 
 
+@pytest.mark.slow
 def test_a_schedule_measured_while_a_graph_is_traced_is_the_same():
     inside, outside = Coupled(), Coupled()
     x0, t = random.normal(1, (4, D)), tf.ones(4)
@@ -257,7 +260,7 @@ class Turning(SDE):
 # Reverse time -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [*KINDS, Scalar, Matrix], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", [*KINDS, Scalar, Diagonal, Matrix], ids=lambda k: k.__name__)
 def test_the_reverse_drift_of_any_noise(kind):
     """f − ∇·(GGᵀ) − GGᵀ s, the divergence by the whole Jacobian of GGᵀ."""
     sde, x, t = kind(), random.normal(1, (5, D)), tf.linspace(0.1, 1.0, 5)
