@@ -13,8 +13,8 @@ from lcss_tf.commands._gin import import_user_module
 from lcss_tf.sdes import SDE, noise
 from tests.siblings import siblings
 
-# The example's SDE, which has no closed form, keeps the contract too.
-import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
+# An author's SDE, which has no closed form, keeps the contract too.
+import_user_module(str(Path(__file__).parent / "logistic.py"))
 
 SHAPE = (4096, 3)
 
