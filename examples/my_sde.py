@@ -5,8 +5,8 @@
 
 dx = −½β(t) (x + ω tanh(|x|²/2) R x) dt + √β(t) dw, R a quarter turn: while noise spreads the points
 of the plane, a swirl carries them round the origin, the faster the further out. The drift couples
-the coordinates, is not linear, and derives from no potential. It has no transition kernel in closed form, so
-denoising score matching cannot train on it.
+the coordinates, is not linear, and derives from no potential. There is no transition kernel in
+closed form, so denoising score matching cannot train on it.
 
 The swirl runs along circles, with one speed on each: it moves a standard normal distribution
 into itself. So that is the prior, whatever ω.

@@ -7,7 +7,7 @@ import pytest
 # Affine SDEs are all tested by tests/sdes/test_affine.py; VPSDE and VESDE stand for them elsewhere.
 # GeneralizedNormalSDE and PearsonSDE stand for those whose prior is not Gaussian.
 _ALIKE = {
-    *("SubVPSDE", "CosineVPSDE", "FlowMatchingSDE", "EDMSDE", "MirafzaliSDE"),
+    *("SubVPSDE", "CosineVPSDE", "FlowMatchingSDE", "EDMSDE", "MirafzaliSDE", "LogisticSDE"),
     *("double well", "underdamped", "pearson"),  # a quartic potential, and the power-4 SDE
 }
 

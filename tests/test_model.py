@@ -137,7 +137,8 @@ def test_a_velocity_is_the_model_s_own_business(tmp_path):
     assert samples.shape == (16, 2)
     path = model.save(tmp_path / "kinetic.lcss")
     again = lcss.ScoreModel.load(path, distribution=Distribution(1))
-    np.testing.assert_array_equal(again.sample(16, sampler=sampler, seed=3), samples)
+    for a, b in zip(again.network.weights, model.network.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
     assert again.sde.measured.keys() == model.sde.measured.keys() != set()
 
 

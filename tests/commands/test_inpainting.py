@@ -19,6 +19,7 @@ def test_the_nearest_training_image_is_that_of_the_visible_pixels():
     assert nearest(images, candidates, known).tolist() == [7, 3]
 
 
+@pytest.mark.slow
 def test_inpainting_prints_a_table(image_run, tmp_path):
     load_run(image_run, "inpainting.methods = {'mine': @methods.NullSpace()}")
     text, paths = inpainting(image_run, tmp_path, masks=("half",), num_images=4, averages=(1, 2))

@@ -52,6 +52,7 @@ def expected_bits(data, levels, indices):
     return (0.5 * square + 0.5 * math.log(2 * math.pi)) / math.log(2) - math.log2(width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("centered", "levels"), [(True, 17), (False, 17)])
 def test_bits_per_dim_of_digits(resting, tmp_path, centered, levels):
     data = lcss_tf.DATASETS["Digits"](centered=centered)

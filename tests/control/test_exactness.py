@@ -25,7 +25,7 @@ SAMPLERS = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n == "EulerMaruyama" else ()) for n in SAMPLERS],
+    [pytest.param(n, marks=() if n == "DPMSolverPP" else pytest.mark.slow) for n in SAMPLERS],
 )
 @pytest.mark.parametrize("noise_std", [0.0, 0.3])
 @pytest.mark.parametrize("method", [NullSpace, PseudoinverseGuidance])

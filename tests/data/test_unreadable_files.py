@@ -75,6 +75,7 @@ def test_no_permission_to_read(make, tmp_path):
         use()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["vanishes", "is cut"])
 @pytest.mark.parametrize("make", ALL[:-1], ids=lambda make: make.__name__)  # tables: in memory
 def test_a_file_that_is_lost_in_mid_epoch(make, what, tmp_path, monkeypatch):

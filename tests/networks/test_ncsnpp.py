@@ -59,12 +59,15 @@ def test_any_rank_channels_and_sides_with_finite_gradients(shape, options):
 
 @pytest.mark.parametrize(
     ("progressive_output", "progressive_input", "resblock", "fir"),
-    itertools.product(
-        ["none", "output_skip", "residual"],
-        ["none", "input_skip", "residual"],
-        ["biggan", "ddpm"],
-        [False, True],
-    ),
+    [
+        pytest.param(*options, marks=pytest.mark.slow if "ddpm" in options else ())
+        for options in itertools.product(
+            ["none", "output_skip", "residual"],
+            ["none", "input_skip", "residual"],
+            ["biggan", "ddpm"],
+            [False, True],
+        )
+    ],
 )
 def test_every_configuration_runs(progressive_output, progressive_input, resblock, fir):
     network = NCSNpp(

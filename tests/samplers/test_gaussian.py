@@ -71,7 +71,14 @@ def exact_score(sde):
 
 # On the other affine SDEs one of each kind; tests/samplers/test_orders.py covers the rest exactly.
 ON_ALL = ("ancestral", "corrected", "dpm_solver", "edm_churn", "ode", "stochastic_heun")
-VARIANTS = ("annealed", "ddim_eta_half", "dpm_solver_sde", "edm_churn", "euler_maruyama_quadratic")
+VARIANTS = (
+    *("reverse_diffusion", "ddim", "ddim_eta_one", "dormand_prince", "stochastic_heun"),
+    "annealed",
+    "ddim_eta_half",
+    "dpm_solver_sde",
+    "edm_churn",
+    "euler_maruyama_quadratic",
+)
 CASES = [
     pytest.param(kind, "VPSDE", marks=pytest.mark.slow if kind in VARIANTS else ())
     for kind in sorted(SAMPLERS)

@@ -35,7 +35,11 @@ def test_power_2_is_vp():
     assert float(tf.reduce_mean(noise**4)) == pytest.approx(3, abs=0.15)
 
 
-@pytest.mark.parametrize("power", [1.5, 2.0, 3.0, 4.0, 6.0])
+def slow(*values):
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("power", [1.5, *slow(2.0, 3.0, 4.0), 6.0])
 def test_the_generalised_normal_prior_is_stationary(power):
     """From the prior, x_t has the prior's law: quantiles."""
     sde = lcss_tf.SDES["GeneralizedNormalSDE"](power=power)
@@ -84,7 +88,7 @@ def test_the_student_prior_is_stationary():
     np.testing.assert_allclose(after, before, atol=0.05, rtol=0.03)
 
 
-@pytest.mark.parametrize("tail", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize("tail", [0.2, *slow(0.1, 0.4)])
 @pytest.mark.parametrize("start", [-0.5, 3.0])
 def test_moments_of_the_transition(tail, start):
     """Mean and variance of simulated x_t are those of the closed form."""

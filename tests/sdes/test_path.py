@@ -207,7 +207,10 @@ def test_the_schedule_is_no_worse_than_the_last_step_alone():
     assert tf.reduce_mean(w**2) < 0.3 * tf.reduce_mean(alone**2)
 
 
-@pytest.mark.parametrize("name", ["coupled_rotating", "coupled_swirl_moons"])
+@pytest.mark.parametrize(
+    "name",
+    ["coupled_rotating", pytest.param("coupled_swirl_moons", marks=pytest.mark.slow)],
+)
 def test_the_fokker_planck_score_of_a_coupled_sde(name):
     """E[w h(x_t)] = −E[∇log p_t h] for several h, and x_t's own distribution, against a grid's."""
     archive = np.load(FIXTURES / f"{name}.npz")

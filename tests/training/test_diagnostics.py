@@ -23,7 +23,7 @@ def measure(state, loss, num_draws=64, num_buckets=3):
 @pytest.mark.parametrize(
     "loss",
     [
-        DSMLoss(),
+        pytest.param(DSMLoss(), marks=pytest.mark.slow),
         pytest.param(LCSSLoss("path"), marks=pytest.mark.slow),
         pytest.param(LCSSLoss("transition"), marks=pytest.mark.slow),
         pytest.param(LCSSLoss("gaussian", "control_variate", radius=0.02), marks=pytest.mark.slow),
