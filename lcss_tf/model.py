@@ -32,6 +32,7 @@ from lcss_tf.training.checkpoints import (
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
+from lcss_tf.training.progress import say
 from lcss_tf.training.state import TrainState
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 
@@ -150,7 +151,7 @@ class ScoreModel:
             validation is not None,
         )
         if chosen:
-            print(f"{self.summary()}")
+            say(self.summary())
         self.stop_training = False
         if run.workdir is None:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are

@@ -27,6 +27,7 @@ from lcss_tf.training import loop, memory
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.optimizers import default_optimizer
 from lcss_tf.training.prior_check import report_prior
+from lcss_tf.training.progress import say
 
 FLAGS = flags.FlagValues()
 _cli.gin_flags(FLAGS)
@@ -97,7 +98,7 @@ def train(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto"
     model.fit(**arguments, workdir=workdir, callbacks=callbacks, trainer=trainer)
     if model.distribution.is_chief:
         newest = Checkpoints(workdir).paths()[-1]
-        print(f"Trained {workdir} to step {model.step:,}. Newest checkpoint: {newest}")
+        say(f"Trained {workdir} to step {model.step:,}. Newest checkpoint: {newest}")
     return model
 
 

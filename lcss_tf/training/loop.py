@@ -19,7 +19,14 @@ from lcss_tf.training import memory
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.interruption import Interrupted, StopRequest, within
 from lcss_tf.training.prior_check import report_prior
-from lcss_tf.training.progress import Clock, Meter, NonFiniteError, ProgressBar, Tolerance
+from lcss_tf.training.progress import (
+    Clock,
+    Meter,
+    NonFiniteError,
+    ProgressBar,
+    Tolerance,
+    say,
+)
 from lcss_tf.training.state import TrainState
 from lcss_tf.training.step import TrainStep
 from lcss_tf.training.summaries import Summaries
@@ -155,7 +162,7 @@ class Trainer:
         tolerance = Tolerance()
         restored = self._prepare(run, chief)
         if state.step >= run.steps:
-            print(f"Trained already: step {state.step:,} of {run.steps:,} in {run.workdir}.")
+            say(f"Trained already: step {state.step:,} of {run.steps:,} in {run.workdir}.")
             return History.from_workdir(run.workdir) if run.workdir else History({})
         # Everything is built, and checked, before the first step.
         step = self.make_step(state, run.loss, run.batch_size, run.seed)
@@ -200,7 +207,7 @@ class Trainer:
             measure(run)
         state.share(state.distribution)  # all workers begin with what the chief has
         if path is not None:
-            print(f"Resuming from {path} at step {state.step:,}.")
+            say(f"Resuming from {path} at step {state.step:,}.")
         return path is not None
 
 

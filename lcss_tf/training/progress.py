@@ -21,6 +21,12 @@ class NonFiniteError(NotFiniteError):
     """Too many steps in a row had a non-finite loss or gradient."""
 
 
+def say(text: str) -> None:
+    """Prints a line for people; nobody may be reading any more, which ends nothing."""
+    with contextlib.suppress(Exception):
+        print(text, flush=True)
+
+
 class Tolerance:
     """Runs what only shows or reports; whatever it raises must not end a training.
 
@@ -245,4 +251,4 @@ def _is_live() -> bool:
     return bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 
-__all__ = ["Clock", "Meter", "NonFiniteError", "ProgressBar", "Tolerance", "bucket_name"]
+__all__ = ["Clock", "Meter", "NonFiniteError", "ProgressBar", "Tolerance", "bucket_name", "say"]

@@ -9,7 +9,7 @@ import tensorflow as tf
 import lcss_tf
 from lcss_tf import random
 from lcss_tf.control import check_guidance, guided_score
-from lcss_tf.score import NoPreconditioning, ScoreModel
+from lcss_tf.score import NoPreconditioning, Score
 
 LABELS = tf.constant([0, 2, 1, 2], tf.int32)
 
@@ -24,7 +24,7 @@ def network(num_classes=3):
 
 
 def score_fn_for(made, calls=None):
-    model = ScoreModel(lcss_tf.SDES["VPSDE"](), NoPreconditioning())
+    model = Score(lcss_tf.SDES["VPSDE"](), NoPreconditioning())
 
     def make(labels):
         if calls is not None:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import random, xla
-from lcss_tf.training.footprint import peak_bytes
+from lcss_tf.training.memory import peak_bytes
 
 OPTIONS = {
     "num_features": 8,

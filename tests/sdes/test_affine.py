@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf.samplers.base import Reverse
-from lcss_tf.samplers.stochastic import (
+from lcss_tf.samplers import (
     AncestralPredictor,
     EulerMaruyamaPredictor,
     ReverseDiffusionPredictor,
 )
+from lcss_tf.samplers.base import Reverse
 from tests.conftest import relative_error
 
 TOLERANCE = 1e-5

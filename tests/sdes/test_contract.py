@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf import config, random
+from lcss_tf import random
+from lcss_tf.commands._gin import import_user_module
 from lcss_tf.sdes.path import simulate
 
 # The example's SDE, which has no closed form, keeps the contract too.
-config.import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
+import_user_module(str(Path(__file__).parents[2] / "examples" / "my_sde.py"))
 
 SHAPE = (4096, 3)
 
