@@ -31,7 +31,7 @@ class Recorded:
             recording = _recording(vars(cls)["__init__"], cls.shared_options)
             cls.__init__ = recording  # type: ignore[method-assign]  # the wrapped constructor
 
-    def apply_shared_options(self, **options: Any) -> dict[str, Any]:
+    def apply_shared_options(self, *_: Any, **options: Any) -> dict[str, Any]:
         """Takes the values of the shared options, None where not given; returns those in use."""
         return options
 

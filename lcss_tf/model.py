@@ -165,7 +165,8 @@ class ScoreModel:
             return False
         labels = data.labels("train") if hasattr(data, "labels") else None
         num_classes = None if labels is None else int(np.max(labels)) + 1
-        self.network = networks.default_network(data.shape, num_classes, self.sde.label_embedding)
+        shape = self.sde.state_shape(data.shape)
+        self.network = networks.default_network(shape, num_classes, self.sde.label_embedding)
         return True
 
     def build(self, shape: Sequence[int], seed: int = 0) -> TrainState:
@@ -178,7 +179,7 @@ class ScoreModel:
         """
         if self.network is None:
             self.network = networks.default_network(
-                tuple(shape), embedding=self.sde.label_embedding
+                self.sde.state_shape(shape), embedding=self.sde.label_embedding
             )
         if self._state is None:
             score = Score(self.sde, self.preconditioning)

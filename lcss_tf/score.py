@@ -57,6 +57,10 @@ class Moments(Preconditioning):
       where x_t is narrower, c_out = √(1 − r + 0.01)/s with r = s²/(variance of the prior). x_t
       need not come to the prior at the rate of its noise, hence the 0.01.
 
+    - **States with a velocity** (`has_velocity`): the score of u alone, its S_0 that of a Gaussian
+      with the state's own mean and covariance, −(u − E[u|x])/v, v = Var[u|x]. F sees x and
+      u − E[u|x], standardised.
+
     Where the noise grows with x (`has_latent`), F sees γ(0) ψ(x) in place of x, in which the noise
     does not, and c_out is divided by γ(x)/γ(0); ψ = `to_latent`, γ = `latent_slope`.
 
@@ -70,17 +74,36 @@ class Moments(Preconditioning):
         if sde.has_marginal:
             mean, variance = tf.nn.moments(tf.cast(x0, tf.float32), list(range(len(x0.shape))))
             self.measured = {"mean": mean.numpy(), "variance": variance.numpy()}
+        elif sde.has_velocity:
+            self.measured = velocity_moments_along_path(sde, x0, seed)
         else:
+            sde.expect(x0.shape[1:])
             times, mean, variance = moments_along_path(sde, x0, seed)
             self.measured = {"times": times, "mean": mean, "variance": variance}
 
     def __call__(self, network: Network, sde: Any, x: Tensor, t: Tensor) -> Tensor:
+        if sde.has_velocity:
+            return self._velocity_score(network, sde, x, t)
         m_t, v_t = (like(moment, x) for moment in self.moments(sde, t))
         s = like(sde.noise_scale(t), x)
         slope = _relative_slope(sde, x)
         c_in, c_out = tf.math.rsqrt(v_t), like(self._c(sde, t), x) / (s * slope)
         output = network(c_in * (_latent_input(sde, x) - m_t), sde.noise_label(t))
         return self.reference_score(sde, x, t) + c_out * output
+
+    def _velocity_score(self, network: Network, sde: Any, state: Tensor, t: Tensor) -> Tensor:
+        names = ("mean_x", "mean_u", "xx", "xu", "uu")
+        m_x, m_u, xx, xu, uu = (
+            like(_at_time(sde, t, self._required()[name]), state) for name in names
+        )
+        x, u = tf.split(state, 2, axis=-1)
+        v_t = uu - xu**2 / xx
+        s = like(sde.noise_scale(t), u)
+        residual = u - m_u - xu / xx * (x - m_x)
+        inputs = tf.concat([(x - m_x) * tf.math.rsqrt(xx), residual * tf.math.rsqrt(v_t)], -1)
+        _, output = tf.split(network(inputs, sde.noise_label(t)), 2, axis=-1)
+        c_out = tf.sqrt(tf.maximum(1 - s**2 / v_t, 0.0) + 0.01) / s
+        return tf.concat([tf.zeros_like(x), c_out * output - residual / v_t], -1)
 
     def moments(self, sde: Any, t: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (m_t, v_t), each [B], of one dimension of x_t."""
@@ -177,6 +200,7 @@ class Score:
         takes_copies = stochastic or getattr(network, "takes_copies", False)
 
         def score_fn(x: Tensor, t: Tensor) -> Tensor:
+            self.sde.expect(x.shape[1:])
             options = {"seed": seed} if stochastic else {}
             if takes_copies and batch is not None:
                 options["copies"] = x.shape[0] // batch
@@ -186,7 +210,7 @@ class Score:
             def call(inputs: Tensor, cond: Tensor) -> Tensor:
                 return tf.cast(network(inputs, cond, **options), tf.float32)
 
-            return self.preconditioning(call, self.sde, x, t)
+            return self.sde.noisy(self.preconditioning(call, self.sde, x, t))
 
         return score_fn
 
@@ -202,7 +226,7 @@ def moments_along_path(
     """
     times = sde.T * (np.arange(num_steps + 1) / num_steps) ** 2
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(x0: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         def step(i: Tensor, x: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
             mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape))))
@@ -223,6 +247,30 @@ def moments_along_path(
 
     means, variances = run(tf.cast(x0, tf.float32), tf.constant(times, tf.float32))
     return np.asarray(times, np.float32), means.numpy(), variances.numpy()
+
+
+def velocity_moments_along_path(sde: Any, x0: Tensor, seed: Seed) -> dict[str, Array]:
+    """As `moments_along_path`, of states (x, u): means, variances and covariance by name."""
+    sde.expect(sde.state_shape(x0.shape[1:]))
+    state = sde.to_state(tf.cast(x0, tf.float32), seed)
+    times = np.asarray(sde.T * (np.arange(_PATH_STEPS + 1) / _PATH_STEPS) ** 2, np.float32)
+    ones = tf.ones([state.shape[0]])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def advance(state, s, t, seed):
+        x, u = tf.split(state, 2, axis=-1)
+        m_x, m_u = tf.reduce_mean(x), tf.reduce_mean(u)
+        pairs = ((x - m_x) ** 2, (x - m_x) * (u - m_u), (u - m_u) ** 2)
+        return (m_x, m_u, *map(tf.reduce_mean, pairs)), sde.simulation_step(state, s, t, seed)
+
+    rows = []
+    for i, (s, t) in enumerate(zip(times, [*times[1:], times[-1] + 1e-3], strict=True)):
+        row, state = advance(state, s * ones, t * ones, random.seed_for(seed, "moments", i))
+        rows.append(row)
+    columns = zip(
+        ("mean_x", "mean_u", "xx", "xu", "uu"), np.asarray(rows, np.float32).T, strict=True
+    )
+    return {"times": times, **dict(columns)}
 
 
 def _at_time(sde: Any, t: Tensor, table: Array) -> Tensor:
@@ -253,4 +301,5 @@ __all__ = [
     "Preconditioning",
     "Score",
     "moments_along_path",
+    "velocity_moments_along_path",
 ]

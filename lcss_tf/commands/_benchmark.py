@@ -211,7 +211,7 @@ def forward_case(run: Run, mode: Any, count_flops: Callable) -> Case:
     """The network alone, on a batch."""
     network, sde = run.state.network, run.state.sde
     mode = xla.mode(mode, getattr(network, "pieces_on_cpu", False))
-    x = random.normal(0, (run.batch_size, *run.state.shape))
+    x = random.normal(0, (run.batch_size, *run.state.state_shape))
     cond = sde.noise_label(tf.fill([run.batch_size], tf.constant(0.5 * sde.T)))
     flops = count_flops(network, x, cond)
 

@@ -238,7 +238,7 @@ class _Budgets(Periodic):
             self._trained.stop_training = True
 
     def _recorded(self, step: int) -> dict[str, Any]:
-        path = self.self._directory / _PROGRESS
+        path = self._directory / _PROGRESS
         record = (files.read_json(path) or {}).get(str(step))
         if record is None:
             raise UsageError(

@@ -6,6 +6,7 @@ the rest.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -452,7 +453,7 @@ def route(num_steps: int, num_travels: int, jump_length: int) -> Array:
     return np.array(visited)
 
 
-def forward(sde: SDE, x: Tensor, s: Tensor, t: Tensor, seed: Seed) -> Tensor:
+def forward(sde: Any, x: Tensor, s: Tensor, t: Tensor, seed: Seed) -> Tensor:
     """x_t given x_s [B, ...], s < t [B]: exact for an affine SDE, else simulated."""
     if sde.has_marginal:
         mean, std = sde.local_kernel(x, s, t)

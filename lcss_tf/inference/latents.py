@@ -41,7 +41,7 @@ def encode(
     Returns:
       (x_T, failure), the failure as in `Samples`; x_T is NaN where the ODE was not solved.
     """
-    return _solved(score_fn, sde, x, solver, (_start(sde, t_min), sde.T))
+    return _solved(score_fn, sde, sde.to_state(x, 0), solver, (_start(sde, t_min), sde.T))
 
 
 def decode(
@@ -52,7 +52,8 @@ def decode(
     t_min: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(Examples x [B, ...], failure) of latents x_T [B, ...]: the inverse of `encode`."""
-    return _solved(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
+    state, failure = _solved(score_fn, sde, x_T, solver, (sde.T, _start(sde, t_min)))
+    return sde.from_state(state), failure
 
 
 def _start(sde, t_min):
@@ -91,6 +92,12 @@ def interpolate(sde: Any, first: Array, second: Array, fractions: Numbers) -> Ar
     if first.shape != second.shape:
         raise UsageError(
             f"Latents to interpolate must be alike; got {first.shape} and {second.shape}."
+        )
+    if sde.has_velocity:
+        raise UsageError(
+            "interpolate expects a prior of independent, equal coordinates; a state of "
+            f"{type(sde).__name__} holds a velocity beside the data. Mix positions and velocities "
+            "as that prior asks for, and decode them."
         )
     normal = _NormalCoordinates(sde, first.shape[1:])
     starts, ends = normal.forward(first), normal.forward(second)
@@ -213,10 +220,10 @@ class Latents:
 
     def _run(self, way: Callable, x: Array) -> Array:
         x, runner, parts = np.asarray(x, np.float32), self._runners[way], []
-        if x.shape[1:] != tuple(self._state.shape):
-            raise UsageError(
-                f"Expected examples of shape {tuple(self._state.shape)}; got {x.shape[1:]}."
-            )
+        shape = tuple(self._state.shape)
+        shape = shape if way is encode else tuple(self._state.sde.state_shape(shape))
+        if x.shape[1:] != shape:
+            raise UsageError(f"Expected examples or latents of shape {shape}; got {x.shape[1:]}.")
         for part in runner.parts(len(x)):
             carried, failures = runner({"x": x[part]}, 0, part.start)
             bad = int((~np.isfinite(carried.reshape(len(carried), -1))).any(axis=1).sum())

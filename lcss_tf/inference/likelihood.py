@@ -95,18 +95,23 @@ class Likelihood:
     def __call__(self, score_fn: ScoreFn, sde: Any, x: Tensor, seed: Seed) -> LogLikelihood:
         """The `LogLikelihood` of x [B, ...]; the probes are drawn from `seed`.
 
+        Where the SDE's state holds more than the data, the value is log p(x, u) − log q(u | x) for
+        one u drawn from q: on average a lower bound of log p_0(x).
+
         With ``random.at_row(seed, row)`` an example's probe depends on its index in the whole
         data set, not on its batch.
         """
-        if self.divergence == "exact":
-            return self.with_probes(score_fn, sde, x, None)
-        draw, seeds = DIRECTIONS[self.divergence], random.split(seed, self.num_probes)
-        return self.with_probes(score_fn, sde, x, [draw(s, shape_of(x)) for s in seeds])
+        state, probes = sde.to_state(x, seed), None
+        if self.divergence != "exact":
+            draw, seeds = DIRECTIONS[self.divergence], random.split(seed, self.num_probes)
+            probes = [draw(s, shape_of(state)) for s in seeds]
+        found = self.with_probes(score_fn, sde, state, probes)
+        return found._replace(log_prob=found.log_prob - sde.added_log_prob(state))
 
     def with_probes(
         self, score_fn: ScoreFn, sde: Any, x: Tensor, probes: list[Tensor] | None
     ) -> LogLikelihood:
-        """The `LogLikelihood` of x [B, ...] by given probes, a list of [B, ...]."""
+        """The `LogLikelihood` of states x [B, ...] by given probes, a list of [B, ...]."""
         self.check(sde, x.shape[1:])
         flow = probability_flow(score_fn, sde)
         rate = _exact(flow) if self.divergence == "exact" else _hutchinson(flow, probes)

@@ -142,10 +142,12 @@ class Sampling:
             seed,
             trajectory_steps,
         )
+        sde = self._state.sde
         states: Any = samples.trajectory if trajectory_steps else samples.x[None][:0]
+        states = sde.from_state(states)
         states = tf.transpose(states, [1, 0, *range(2, len(states.shape))])
         nfe = tf.cast(samples.nfe, tf.float32)
-        return samples.x, samples.failure[None], nfe[None], states
+        return sde.from_state(samples.x), samples.failure[None], nfe[None], states
 
     def _score_fn(self, labels: Any) -> ScoreFn:
         score, network = self._state.score, self._state.average
@@ -164,7 +166,10 @@ class Sampling:
         Authors of SDEs draw the prior as they like, so the whole batch is drawn at once, and the
         samples do not depend on the replicas. Not under XLA, which knows no Gamma draws.
         """
-        return self._state.sde.broadcast_prior_sample((self.batch_size, *self._state.shape), seed)
+        sde = self._state.sde
+        return sde.broadcast_prior_sample(
+            (self.batch_size, *sde.state_shape(self._state.shape)), seed
+        )
 
     def _labels(self, count: int, label: int | None, given: dict | None) -> Array | None:
         """The classes of the samples; None for a network without."""

@@ -55,7 +55,7 @@ def noise_scale(sde: Any, t: Tensor) -> Tensor:
 @WEIGHTINGS.register
 def likelihood(sde: Any, t: Tensor) -> Tensor:
     """λ = g(0, t)² [B]: the weighted loss bounds the negative log-likelihood (Song et al. 2021)."""
-    return tf.reshape(sde.diffusion(tf.zeros_like(t)[:, None], t), [-1]) ** 2
+    return sde.noise_rate(t)
 
 
 # The contract -------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Loss:
     ) -> Tensor:
         """Times in [t_min, T], [batch]."""
         u = self._draw_times(seed, batch, batch if global_batch is None else global_batch)
-        return sde.t_min + (sde.T - sde.t_min) * u
+        return sde.training_time(u)
 
     def scale(self, sde: Any, t: Tensor, shape: Shape) -> Tensor:
         """What J is multiplied by, [B]: λ(t), and 2/D for the reduction "mean"."""

@@ -28,15 +28,18 @@ _ESTIMATORS = ("plain", "control_variate", "antithetic")
 
 
 class Plan(NamedTuple):
-    """How the smoothed trace and the norm are estimated; see `LCSSLoss`. None: the default."""
+    """How the smoothed trace and the norm are estimated: the arguments of `LCSSLoss`.
 
-    smoothing: str | None
-    estimator: str | None
-    norm_at: str | None
-    radius: float | None
+    None stands for a default until `LCSSLoss.plan` has chosen.
+    """
+
+    smoothing: Any
+    estimator: Any
+    norm_at: Any
+    radius: Any
     directions: str
     num_directions: int
-    cap: float | None
+    cap: Any
 
 
 @LOSSES.register
@@ -48,15 +51,15 @@ class LCSSLoss(Loss):
         estimator="plain" and norm_at="center" this is LCSS as the identity gives it:
         ½‖S(x)‖² + S(x')·z/σ. Its minimiser is ∇p_σ/p, p_σ = p_t ∗ N(0, σ²I), so σ must stay
         well below the noise in x_t. It asks nothing of the SDE but samples.
-      "transition": the SDE's own last step (this project's): x' = mean + σz ~ p_t, the norm
-        taken at x'. The minimiser is the score itself at every radius, up to the error of
-        `sde.local_kernel`, which `cap` bounds; one evaluation is enough for "plain".
-      "path": all noise on the way from x_0 to x_t (this project's); for an AffineSDE or an
-        ElementwiseSDE. The minimiser is the exact score of the simulated x_t, by one
-        evaluation, and no radius is to be chosen. On an affine SDE this is denoising
-        score matching, as is "transition" at radius 1.
-      None: the SDE's own choice, `sde.smoothing`: "path" where it exists,
-        else "gaussian" with the control variate.
+      "transition": the last step of the SDE's own path (local denoising, Singhal et al. 2024):
+        x' = mean + σz ~ p_t, the norm taken at x'. The minimiser is the score itself at every
+        radius, up to the error of one step, which `cap` bounds; one evaluation is enough for
+        "plain".
+      "path": all noise on the way from x_0 to x_t; see `lcss_tf.sdes.path`, also for what is known
+        and by whom. The minimiser is the exact score of the simulated x_t, by one evaluation, and
+        no radius is to be chosen. On an affine SDE this is denoising score matching, as is
+        "transition" at radius 1.
+      None: the SDE's own choice, `sde.smoothing`: "path", unless its author says otherwise.
 
     estimator, for gaussian and transition smoothing:
       "plain":           S(x')·z/σ
@@ -76,7 +79,7 @@ class LCSSLoss(Loss):
         ball), or "rademacher" (exact as σ → 0).
       num_directions: z drawn per example.
       cap: for transition smoothing: largest σ², in units of the prior's variance; by default
-        `sde.kernel_cap`, up to which its local kernel is trusted.
+        `sde.kernel_cap`.
       **options: of `Loss`.
 
     Raises:
@@ -106,6 +109,22 @@ class LCSSLoss(Loss):
         if sde.smoothing == "gaussian" and asked.estimator is None:
             asked = asked._replace(estimator="control_variate")
         return completed(asked._replace(smoothing=sde.smoothing))
+
+    def describe(self, sde: Any) -> str:
+        """Which smoothing the loss uses on the SDE, and why: a sentence."""
+        plan, name = self.plan(sde), type(sde).__name__
+        why = "as asked for" if self._asked.smoothing else f"the choice of {name}"
+        if plan.smoothing != "path":
+            return (
+                f"LCSSLoss: {plan.smoothing} smoothing ({plan.estimator}, radius {plan.radius:g}), "
+                f"{why}."
+            )
+        how = (
+            "in closed form, as denoising score matching"
+            if sde.has_marginal
+            else f"by {sde.simulation_steps} simulated steps"
+        )
+        return f"LCSSLoss: path smoothing {how}, one network evaluation a step; {why}."
 
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE contradicts itself, or lacks the weights it would need."""
@@ -144,7 +163,7 @@ class LCSSLoss(Loss):
         # Differences of nearby scores lose bits: score_fn returns float32, whatever the
         # network computes in, and everything below stays in float32.
         scores = in_one_pass(score_fn, points, t)
-        at_x = scores.pop() if at_center else None
+        at_x: Any = scores.pop() if at_center else None
         stacked = tf.stack(scores)
         # The weight's mean is 0, so a constant may be subtracted from the score.
         difference = stacked - at_x if plan.estimator == "control_variate" else stacked

@@ -14,6 +14,7 @@ from lcss_tf.samplers.affine import (
     EDMHeun,
 )
 from lcss_tf.samplers.base import Reverse, Sampler, Samples, Step
+from lcss_tf.samplers.kinetic import SymmetricSplitting
 from lcss_tf.samplers.ode import (
     DormandPrince,
     DormandPrinceSolver,
@@ -70,6 +71,7 @@ __all__ = [
     "Schedule",
     "Step",
     "StochasticHeun",
+    "SymmetricSplitting",
     "UniformSchedule",
     "probability_flow",
 ]

@@ -162,8 +162,14 @@ class Sampler:
         Raises:
           UsageError: the SDE lacks something, or trajectory_steps > num_steps.
         """
-        x_T = sde.broadcast_prior_sample(shape, random.fold_in(seed, "prior"))
-        return self.sample_from(score_fn, sde, x_T, random.fold_in(seed, "steps"), trajectory_steps)
+        state_shape = (shape[0], *sde.state_shape(shape[1:]))
+        x_T = sde.broadcast_prior_sample(state_shape, random.fold_in(seed, "prior"))
+        samples = self.sample_from(
+            score_fn, sde, x_T, random.fold_in(seed, "steps"), trajectory_steps
+        )
+        states = samples.trajectory
+        states = None if states is None else sde.from_state(states)
+        return samples._replace(x=sde.from_state(samples.x), trajectory=states)
 
     def sample_from(
         self, score_fn: ScoreFn, sde: SDE, x_T: Tensor, seed: Seed, trajectory_steps: int = 0

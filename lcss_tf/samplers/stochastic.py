@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.ops import like, shape_of, square_and_divergence, sum_over_data
+from lcss_tf.ops import like, shape_of, sum_over_data
 from lcss_tf.registry import CORRECTORS, PREDICTORS, SAMPLERS
 from lcss_tf.samplers.base import Reverse, Sampler, Step
 from lcss_tf.samplers.schedules import PowerSchedule
-from lcss_tf.sdes import SDE
+from lcss_tf.sdes import SDE, noise
 from lcss_tf.typing import Array, Seed, Tensor
 
 
@@ -51,7 +51,7 @@ class EulerMaruyamaPredictor(Predictor):
     def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Step:
         h = like(t - s, x)
         mean = x - reverse.sde.reverse_drift(x, t, reverse.score_fn(x, t)) * h
-        return Step(mean + reverse.sde.diffusion(x, t) * h**0.5 * z, mean)
+        return Step(mean + noise.apply(reverse.sde.diffusion(x, t), h**0.5 * z), mean)
 
 
 @PREDICTORS.register
@@ -63,12 +63,11 @@ class ReverseDiffusionPredictor(Predictor):
 
     def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Step:
         f, G = reverse.sde.discretize(x, t, reverse.num_steps)
-        noise = lambda x: reverse.sde.discretize(x, t, reverse.num_steps)[1]
-        square, divergence = square_and_divergence(noise, x)
-        mean = x - (f - square * reverse.score_fn(x, t))
+        _, divergence = reverse.sde.noise_divergence(x, t)
+        mean = x - (f - noise.apply_covariance(G, reverse.score_fn(x, t)))
         if divergence is not None:
-            mean += divergence
-        return Step(mean + G * z, mean)
+            mean += divergence * (reverse.sde.T / reverse.num_steps)
+        return Step(mean + noise.apply(G, z), mean)
 
 
 class Corrector:
@@ -218,13 +217,19 @@ class StochasticHeun(Sampler):
         h = like(t - s, x)
         root = tf.sqrt(h)
         a, b = self._drift(reverse, x, t), reverse.sde.diffusion(x, t)
+        if noise.is_matrix(b, x):
+            raise UsageError(
+                f"{type(self).__name__} takes noise that acts on each coordinate by itself; the "
+                f"diffusion of {type(reverse.sde).__name__} is a matrix. Use EulerMaruyama, or "
+                "ProbabilityFlowODE."
+            )
         mean = x + a * h
         a_after = self._drift(reverse, mean + b * root * z, s)
         above = reverse.sde.diffusion(mean + b * root, s)
         below = reverse.sde.diffusion(mean - b * root, s)
-        noise = 0.25 * (above + below + 2.0 * b) * root * z
-        noise += 0.25 * (above - below) * root * (z**2 - 1.0)
-        return Step(x + 0.5 * (a + a_after) * h + noise, mean)
+        random_part = 0.25 * (above + below + 2.0 * b) * root * z
+        random_part += 0.25 * (above - below) * root * (z**2 - 1.0)
+        return Step(x + 0.5 * (a + a_after) * h + random_part, mean)
 
     @staticmethod
     def _drift(reverse, x, t):

@@ -18,13 +18,13 @@ from lcss_tf.sdes.path import GaussianKernel
 from lcss_tf.typing import Seed, Shape, Tensor
 
 _HALVINGS = 40  # float32 knows no finer times, but very near 0
+_RHO = 7.0  # of EDM's times
 
 
 class AffineSDE(SDE):
     """x_t = alpha_t x_0 + sigma_t z. Subclasses define `marginal` beside the four of `SDE`."""
 
     has_marginal = True
-    smoothing = "path"
     kernel_cap = float("inf")  # the local kernel is exact
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,6 +68,11 @@ class AffineSDE(SDE):
     def noise_scale(self, t: Tensor) -> Tensor:
         """sigma_t [B]."""
         return self.marginal(t)[1]
+
+    def simulation_step(self, x: Tensor, s: Tensor, t: Tensor, seed: Seed) -> Tensor:
+        """x_t from x_s, exactly."""
+        mean, std = self.local_kernel(x, s, t)
+        return mean + std * random.normal(seed, shape_of(x))
 
     def local_kernel(self, x_s: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, std) of x_t given x_s, exact: (α_t/α_s) x_s and √(σ_t² − (α_t/α_s)² σ_s²)."""
@@ -270,8 +275,8 @@ class VESDE(AffineSDE):
         table = np.exp(np.linspace(math.log(self.sigma_min), math.log(self.sigma_max), num_steps))
         index = tf.cast(t * ((num_steps - 1) / self.T), tf.int32)
         index = tf.clip_by_value(index, 0, num_steps - 1)
-        sigma_i = tf.gather(np.float32(table), index)
-        return sigma_i, tf.gather(np.float32(np.append(0.0, table)), index)
+        sigma_i = tf.gather(np.asarray(table, np.float32), index)
+        return sigma_i, tf.gather(np.asarray(np.append(0.0, table), np.float32), index)
 
     def discretize(self, x: Tensor, t: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
         """f = 0, G = √(σ_i² − σ_{i−1}²)."""
@@ -294,4 +299,137 @@ class VESDE(AffineSDE):
         return gaussian_log_prob(x, self.sigma_max)
 
 
-__all__ = ["AffineSDE", "LinearBeta", "SubVPSDE", "VESDE", "VPFamily", "VPSDE", "linear_beta"]
+@SDES.register
+class CosineVPSDE(AffineSDE):
+    """α_t = cos(c t), σ_t = sin(c t): the cosine schedule (Nichol and Dhariwal 2021).
+
+    dx = −½ β x dt + √β dw with β = 2c tan(c t).
+
+    Args:
+      final_alpha: α_T = cos c, the share of the data that is left at T = 1.
+
+    Raises:
+      UsageError: unless 0 < final_alpha < 1.
+    """
+
+    def __init__(self, final_alpha: float = 0.01) -> None:
+        if not 0 < final_alpha < 1:
+            raise UsageError(f"CosineVPSDE expects 0 < final_alpha < 1; got {final_alpha}.")
+        self._rate = math.acos(final_alpha)
+
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return tf.cos(self._rate * t), tf.sin(self._rate * t)
+
+    def beta(self, t: Tensor) -> Tensor:
+        """β(t) = 2c tan(c t), [B]."""
+        return 2 * self._rate * tf.tan(self._rate * t)
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        return -0.5 * like(self.beta(t), x) * x
+
+    def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
+        return like(tf.sqrt(self.beta(t)), x)
+
+    def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
+        return gaussian_sample(shape, seed)
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        return gaussian_log_prob(x)
+
+
+@SDES.register
+class FlowMatchingSDE(AffineSDE):
+    """α_t = 1 − t, σ_t = t: the linear interpolation of flow matching (Lipman et al. 2023).
+
+    dx = −x/(1 − t) dt + √(2t/(1 − t)) dw. The probability-flow ODE is rectified flow's (Liu et al.
+    2023), the score a linear function of its velocity: v = −(x + t ∇log p_t)/(1 − t). At t = 1 the
+    SDE is singular, so it ends shortly before.
+
+    Args:
+      final_alpha: α_T = 1 − T.
+
+    Raises:
+      UsageError: unless 0 < final_alpha < 1.
+    """
+
+    def __init__(self, final_alpha: float = 0.001) -> None:
+        if not 0 < final_alpha < 1:
+            raise UsageError(f"FlowMatchingSDE expects 0 < final_alpha < 1; got {final_alpha}.")
+        self.T = 1.0 - final_alpha
+
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return 1.0 - t, tf.identity(t)
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        return -x / like(1.0 - t, x)
+
+    def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
+        return like(tf.sqrt(2 * t / (1.0 - t)), x)
+
+    def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
+        return gaussian_sample(shape, seed, self.T)
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        return gaussian_log_prob(x, self.T)
+
+
+@SDES.register
+class EDMSDE(AffineSDE):
+    """dx = √(2t) dw: α_t = 1, σ_t = t, the time of Karras et al. (2022).
+
+    Training times are dense where σ is small: σ = (σ_min^{1/ρ} + u (σ_max^{1/ρ} − σ_min^{1/ρ}))^ρ
+    for u uniform in [0, 1], ρ = 7.
+
+    Args:
+      sigma_min: `t_min`.
+      sigma_max: T; about the largest distance between two examples.
+
+    Raises:
+      UsageError: unless 0 < sigma_min < sigma_max.
+    """
+
+    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
+        if not 0 < sigma_min < sigma_max:
+            raise UsageError(
+                "EDMSDE expects 0 < sigma_min < sigma_max; got "
+                f"sigma_min={sigma_min}, sigma_max={sigma_max}."
+            )
+        self.t_min = self.sampling_t_min = float(sigma_min)
+        self.T = float(sigma_max)
+
+    def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return tf.ones_like(t), tf.identity(t)
+
+    def training_time(self, u: Tensor) -> Tensor:
+        low, high = self.t_min ** (1 / _RHO), self.T ** (1 / _RHO)
+        return tf.minimum((low + u * (high - low)) ** _RHO, self.T)
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        return tf.zeros_like(x)
+
+    def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
+        return like(tf.sqrt(2.0 * t), x)
+
+    def noise_label(self, t: Tensor) -> Tensor:
+        """1 + 998 log(t/t_min)/log(T/t_min): the range of DDPM's labels, even in log σ."""
+        return 1.0 + 998.0 * tf.math.log(t / self.t_min) / math.log(self.T / self.t_min)
+
+    def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
+        return gaussian_sample(shape, seed, self.T)
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        return gaussian_log_prob(x, self.T)
+
+
+__all__ = [
+    "EDMSDE",
+    "AffineSDE",
+    "CosineVPSDE",
+    "FlowMatchingSDE",
+    "LinearBeta",
+    "SubVPSDE",
+    "VESDE",
+    "VPFamily",
+    "VPSDE",
+    "linear_beta",
+]

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.ops import like, shape_of, sum_over_data
+from lcss_tf.ops import like, sum_over_data
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.affine import linear_beta
 from lcss_tf.sdes.elementwise import ElementwiseSDE
@@ -39,9 +39,6 @@ class GeneralizedNormalSDE(ElementwiseSDE):
             raise UsageError(f"GeneralizedNormalSDE expects power > 1; got {power}.")
         self.power = float(power)
         self.beta = linear_beta(beta_min, beta_max, self)
-        # The path's weight takes the second derivative of the flow, about |x|^{p−3} near 0:
-        # without a finite variance for p < 2.5, and without bound below 3.
-        self.smoothing = "path" if power == 2 or power >= 3 else "gaussian"
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         return -0.5 * like(self.beta(t), x) * tf.sign(x) * tf.abs(x) ** (self.power - 1)
@@ -55,34 +52,16 @@ class GeneralizedNormalSDE(ElementwiseSDE):
         return tf.exp(log_a), tf.sqrt(-tf.math.expm1(2 * log_a))
 
     def flow(self, y: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        """y (E + (1 − E)|y|^q)^{−1/q}, q = p − 2, E = exp(−½ q ∫β); y itself at q = 0."""
+        """y b^{−1/q}, b = E + (1 − E)|y|^q, q = p − 2, E = exp(−½ q ∫β); y itself at q = 0."""
         q = self.power - 2
         if q == 0:
             return y
-        _, base, _ = self._bernoulli(y, s, t)
-        # For q < 0 the flow reaches 0 in finite time, and stays.
-        if q < 0:
-            return tf.where(base > 0, y * tf.maximum(base, 1e-30) ** (-1 / q), tf.zeros_like(y))
-        return y * base ** (-1 / q)
-
-    def flow_with_derivatives(self, y: Tensor, s: Tensor, t: Tensor) -> list[Tensor]:
-        """With b = E + (1 − E)|y|^q: F = y b^{−1/q}, F' = E F/(y b), F'' as below."""
-        q = self.power - 2
-        if q < 1:  # where the second derivative is without bound
-            return super().flow_with_derivatives(y, s, t)
-        E, base, powered = self._bernoulli(y, s, t)
-        shrink = base ** (-1 / q)
-        slope = E * shrink / base
-        # sign(y)|y|^{q−1} = |y|^q/y, safe at 0 where q = 1 gives the sign of 0.
-        lever = tf.math.divide_no_nan(powered, y)
-        return [y * shrink, slope, -(1 + q) * (1 - E) * lever * slope / base]
-
-    def _bernoulli(self, y: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(E, E + (1 − E)|y|^q, |y|^q)."""
-        q = self.power - 2
         half = like(0.5 * q * self.beta.integral(s, t), y)
-        E, powered = tf.exp(-half), tf.abs(y) ** q
-        return E, E - tf.math.expm1(-half) * powered, powered
+        # |y|^q has no derivative at 0 for q < 1.
+        powered = (tf.abs(y) if q >= 1 else tf.maximum(tf.abs(y), 1e-9)) ** q
+        base = tf.exp(-half) - tf.math.expm1(-half) * powered
+        # For q < 0 the flow reaches 0 in finite time, and stays.
+        return y * tf.where(base > 0, tf.maximum(base, 1e-30) ** (-1 / q), tf.zeros_like(y))
 
     def prior_std(self) -> float:
         """√(p^{2/p} Γ(3/p)/Γ(1/p))."""
@@ -90,15 +69,10 @@ class GeneralizedNormalSDE(ElementwiseSDE):
         return math.sqrt(p ** (2 / p) * math.gamma(3 / p) / math.gamma(1 / p))
 
     def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
-        """|x|^p/p ~ Gamma(1/p, 1), with a random sign."""
-        p = self.power
-        magnitude = tf.random.stateless_gamma(shape, random.fold_in(seed, "size"), 1 / p)
-        return random.rademacher(random.fold_in(seed, "sign"), shape) * (p * magnitude) ** (1 / p)
+        return generalized_normal_sample(shape, seed, self.power)
 
     def prior_log_prob(self, x: Tensor) -> Tensor:
-        p = self.power
-        log_normaliser = math.log(2) + (1 / p - 1) * math.log(p) + math.lgamma(1 / p)
-        return sum_over_data(-(tf.abs(x) ** p) / p) - log_normaliser * math.prod(shape_of(x)[1:])
+        return generalized_normal_log_prob(x, self.power)
 
 
 @SDES.register
@@ -177,18 +151,105 @@ class PearsonSDE(ElementwiseSDE):
         return self.scale * math.sqrt(self.tail / (1 - self.tail))
 
     def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
-        """A normal over the root of a chi-square."""
-        nu = self.degrees_of_freedom
-        chi_square = 2 * tf.random.stateless_gamma(shape, random.fold_in(seed, "tail"), nu / 2)
-        return self.scale * random.normal(random.fold_in(seed, "size"), shape) / tf.sqrt(chi_square)
+        return student_sample(shape, seed, self.degrees_of_freedom, self.scale)
 
     def prior_log_prob(self, x: Tensor) -> Tensor:
-        nu = self.degrees_of_freedom
-        log_normaliser = (
-            math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(math.pi)
-        ) - math.log(self.scale)
-        log_density = log_normaliser - 0.5 * (nu + 1) * tf.math.log1p((x / self.scale) ** 2)
-        return sum_over_data(log_density)
+        return student_log_prob(x, self.degrees_of_freedom, self.scale)
 
 
-__all__ = ["GeneralizedNormalSDE", "PearsonSDE"]
+@SDES.register
+class MirafzaliSDE(ElementwiseSDE):
+    """dX = −k β(t) (X − a)/(1 + (X − a)²) dt + σ √β(t) dw (Mirafzali et al. 2025).
+
+    A bounded pull towards a. Its stationary density is ∝ (1 + (x − a)²)^(−k/σ²): Student's t with
+    ν = 2k/σ² − 1 degrees of freedom. At k = σ = 1, the paper's choice, that is Cauchy's
+    distribution, which has no variance; a variance needs k/σ² > 3/2. Far from a the pull fades, so
+    that the stationary distribution is reached slowly.
+
+    Args:
+      strength: k > 0.
+      center: a.
+      noise: σ > 0.
+      beta_min, beta_max: β(0) and β(T), T = 1.
+
+    Raises:
+      UsageError: k/σ² <= 3/2, where the prior has no variance to measure noise by, or another
+        number out of its range.
+    """
+
+    simulation_spacing = 0.5
+
+    def __init__(
+        self,
+        strength: float = 3.0,
+        center: float = 0.0,
+        noise: float = 1.0,
+        beta_min: float = 0.1,
+        beta_max: float = 20.0,
+    ) -> None:
+        if noise <= 0 or strength <= 1.5 * noise**2:
+            raise UsageError(
+                "MirafzaliSDE expects noise > 0 and strength/noise² > 3/2; got strength="
+                f"{strength} and noise={noise}. Its prior, Student's t with 2 strength/noise² − 1 "
+                "degrees of freedom, has a variance above 2 of them only (at strength = noise = 1 "
+                "it is Cauchy's distribution). Raise strength, or lower noise."
+            )
+        self.strength, self.center, self.noise = float(strength), float(center), float(noise)
+        self.degrees_of_freedom = 2 * self.strength / self.noise**2 - 1
+        self.beta = linear_beta(beta_min, beta_max, self)
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        y = x - self.center
+        return -self.strength * like(self.beta(t), x) * y / (1 + y**2)
+
+    def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
+        return like(self.noise * tf.sqrt(self.beta(t)), x)
+
+    def prior_std(self) -> float:
+        """√(1/(ν − 2))."""
+        return math.sqrt(1 / (self.degrees_of_freedom - 2))
+
+    def prior_sample(self, shape: Shape, seed: Seed) -> Tensor:
+        return self.center + student_sample(shape, seed, self.degrees_of_freedom)
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        return student_log_prob(x - self.center, self.degrees_of_freedom)
+
+
+def generalized_normal_sample(shape: Shape, seed: Seed, power: float) -> Tensor:
+    """x ∝ exp(−Σ|x_i|^p/p): |x|^p/p ~ Gamma(1/p, 1), with a random sign."""
+    if power == 2:
+        return random.normal(seed, shape)  # XLA has no gamma distribution
+    magnitude = tf.random.stateless_gamma(shape, random.fold_in(seed, "size"), 1 / power)
+    sign = random.rademacher(random.fold_in(seed, "sign"), shape)
+    return sign * (power * magnitude) ** (1 / power)
+
+
+def generalized_normal_log_prob(x: Tensor, power: float) -> Tensor:
+    """log of the product of densities ∝ exp(−|x|^p/p), [B]."""
+    log_normaliser = math.log(2) + (1 / power - 1) * math.log(power) + math.lgamma(1 / power)
+    return sum_over_data(-(tf.abs(x) ** power) / power - log_normaliser)
+
+
+def student_sample(shape: Shape, seed: Seed, nu: float, scale: float = 1.0) -> Tensor:
+    """scale · T/√ν, T of Student's distribution with ν degrees of freedom."""
+    chi_square = 2 * tf.random.stateless_gamma(shape, random.fold_in(seed, "tail"), nu / 2)
+    return scale * random.normal(random.fold_in(seed, "size"), shape) / tf.sqrt(chi_square)
+
+
+def student_log_prob(x: Tensor, nu: float, scale: float = 1.0) -> Tensor:
+    """log of the product of densities ∝ (1 + (x/scale)²)^(−(ν + 1)/2), [B]."""
+    log_normaliser = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(math.pi)
+    log_density = -0.5 * (nu + 1) * tf.math.log1p((x / scale) ** 2)
+    return sum_over_data(log_normaliser - math.log(scale) + log_density)
+
+
+__all__ = [
+    "GeneralizedNormalSDE",
+    "MirafzaliSDE",
+    "PearsonSDE",
+    "generalized_normal_log_prob",
+    "generalized_normal_sample",
+    "student_log_prob",
+    "student_sample",
+]

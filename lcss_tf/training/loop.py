@@ -1,6 +1,7 @@
 """The training loop: steps, checkpoints, figures, and callbacks with a rhythm of their own."""
 
 import contextlib
+import logging as python_logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,7 +155,7 @@ class Trainer:
         check(run)
         chief = run.state.distribution.is_chief
         lock = only_process(run.workdir) if run.workdir and chief else contextlib.nullcontext()
-        with lock:
+        with lock, _logging_that_raises_nothing():
             return self._train(run, callbacks, model)
 
     def _train(self, run: Run, callbacks: Sequence[Any], model: Any) -> History:
@@ -231,6 +232,16 @@ def measure(run: Run) -> None:
     examples = run.data.some_examples(count, "train", run.seed)
     run.state.sde.prepare(examples)
     run.state.score.preconditioning.prepare(run.state.sde, examples, run.seed)
+
+
+@contextlib.contextmanager
+def _logging_that_raises_nothing() -> Iterator[None]:
+    """A log that can no longer be written to must not end a training."""
+    before, python_logging.raiseExceptions = python_logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        python_logging.raiseExceptions = before
 
 
 class _Loop:

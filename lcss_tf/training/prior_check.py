@@ -100,7 +100,7 @@ def check_prior(
     Returns:
       A `PriorCheck`.
     """
-    count, chunk = _sizes(math.prod(data.shape), num_examples)
+    count, chunk = _sizes(math.prod(sde.state_shape(data.shape)), num_examples)
     x_T = np.concatenate(list(_simulated(sde, data, seed, count, chunk)))
     priors = [
         sde.broadcast_prior_sample(x_T.shape, random.seed_for(seed, "prior check", "prior", i))

@@ -27,7 +27,7 @@ class TrainState:
       score: the `Score`: the SDE and the preconditioning that make a score of the network.
       network: called as network(x, cond). It is trained in place. If it has no weights yet, they
         are created under the distribution's scope, and drawn from `seed`.
-      shape: of one example.
+      shape: of one example; the network sees the state of the SDE, `state_shape`.
       distribution: the `Distribution`.
       ema_decay: d of the average θ̄ ← d θ̄ + (1 − d) θ, see `EMA`.
       seed: of the initial weights.
@@ -54,14 +54,15 @@ class TrainState:
         self._in_scope = True
         self.description: dict = {}
         self.step = 0
+        self.sde.expect(self.state_shape)
         self.nonfinite_steps = 0
         with distribution.scope(), _seeded(seed):
-            self.average = _twin(network, self.shape)
+            self.average = _twin(network, self.state_shape)
             if getattr(network, "built", False):
                 _check_scope(network, distribution)
                 _assign(self.average, network)
             else:
-                build(network, self.shape)
+                build(network, self.state_shape)
                 _assign(network, self.average)
         self.ema = EMA(self.network, self.average, ema_decay)
 
@@ -69,6 +70,11 @@ class TrainState:
     def sde(self) -> Any:
         """The forward SDE."""
         return self.score.sde
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Of one state, which the network sees: the example's, or with a velocity."""
+        return self.sde.state_shape(self.shape)
 
     @property
     def num_classes(self) -> int | None:

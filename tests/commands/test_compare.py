@@ -159,6 +159,7 @@ def test_the_command_trains_what_is_not_finished(workdir, monkeypatch, capfd):
 FAST = ("Comparison.seconds = 0.0", "Comparison.times = (0.5,)", "Comparison.metric = None")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_equals_one_never_stopped(tmp_path, monkeypatch):
     """Its budget of steps ends between two looks at the clock, and is met exactly all the same.
 

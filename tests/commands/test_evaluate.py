@@ -198,6 +198,7 @@ class _Counted:
         return self._draw(*arguments, **options)
 
 
+@pytest.mark.slow
 def test_only_statistics(run, capsys):
     bindings = [ONE, *MEASURE]
     assert lcss("evaluate", f"--workdir={run}", "--stats_only", bindings=bindings) == 0

@@ -65,6 +65,7 @@ def batches(bindings, count, start_step=0):
     return np.stack([distribution.first(next(iterator)).numpy() for _ in range(count)])
 
 
+@pytest.mark.slow
 def test_the_three_give_identical_batches(sources):
     folder = batches(sources["folder"], 4)
     assert folder.shape == (4, 2, 1024, 1024, 3)

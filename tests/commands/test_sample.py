@@ -46,6 +46,7 @@ def test_latents_decode_to_what_was_encoded(image_run, tmp_path):
     assert Image.open(paths[1]).size
 
 
+@pytest.mark.slow
 def test_a_way_between_examples_ends_at_them(image_run, tmp_path):
     out = tmp_path / "way"
     paths = perform(image_run, "interpolate", inputs=("test:3",), num_samples=5, out=out)

@@ -55,6 +55,7 @@ def test_random_access_in_any_order_and_with_repeats(folder):
     assert np.array_equal(dataset.info().unscale(some), whole[[7, 0, 7]])
 
 
+@pytest.mark.slow
 def test_mirrored_while_decoding_and_from_memory_are_the_same(folder):
     batches = index_batches(9, 64, seed=2).take(1)
     read, held = (

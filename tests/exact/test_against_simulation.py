@@ -9,6 +9,7 @@ import lcss_tf
 from lcss_tf import random
 from lcss_tf.exact import ExactMixture
 from lcss_tf.samplers import EulerMaruyama, ProbabilityFlowODE
+from tests.siblings import siblings
 
 COUNT = 50_000
 GRID = np.linspace(-14, 14, 8_001)
@@ -18,7 +19,7 @@ CASES = {
 }
 
 
-@pytest.fixture(params=sorted(CASES), scope="module")
+@pytest.fixture(params=siblings(CASES), scope="module")
 def case(request):
     """(sde, data) in one dimension: three clusters."""
     name, options, dataset = CASES[request.param]

@@ -9,6 +9,7 @@ import lcss_tf
 from lcss_tf import random
 from lcss_tf.inference.latents import decode, encode, interpolate
 from lcss_tf.samplers import DormandPrinceSolver
+from tests.siblings import siblings
 
 
 @pytest.mark.parametrize("kind", ["VPSDE", "VESDE"])
@@ -55,7 +56,7 @@ def test_what_fails_is_nan_and_says_so():
     assert failure[0] == 1
 
 
-@pytest.mark.parametrize("kind", sorted(lcss_tf.SDES))
+@pytest.mark.parametrize("kind", siblings(set(lcss_tf.SDES) - {"KineticSDE", "MatrixOUSDE"}))
 def test_the_middle_is_distributed_as_the_prior(kind):
     """For independent latents, whatever the prior; the ends are the latents themselves."""
     sde = lcss_tf.SDES[kind]()
@@ -67,6 +68,14 @@ def test_the_middle_is_distributed_as_the_prior(kind):
     reference = sde.prior_sample((500, 40), random.as_seed(3)).numpy().ravel()
     for middle in path[1:3]:
         assert stats.ks_2samp(middle.ravel(), reference).statistic < 1.63 * np.sqrt(2 / 20_000)
+
+
+@pytest.mark.parametrize("kind", ["KineticSDE", "MatrixOUSDE"])
+def test_coordinates_that_are_not_alike_are_refused(kind):
+    sde = lcss_tf.SDES[kind]()
+    a, b = (sde.prior_sample((5, 4), random.as_seed(seed)) for seed in (1, 2))
+    with pytest.raises(ValueError, match=f"independent, equal coordinates.*{kind}"):
+        interpolate(sde, a, b, [0.5])
 
 
 def test_on_a_gaussian_prior_it_is_slerp():

@@ -217,23 +217,25 @@ def _random_network(dimension=5, width=16):
 
 
 def test_the_smoothing_is_the_sdes_choice():
-    """Path where the SDE gives weights, else Gaussian smoothing with the control variate."""
+    """Path smoothing, unless the author of the SDE says otherwise."""
 
-    class Rotating(lcss_tf.SDE):
-        pass
+    class Learnt(lcss_tf.SDE):
+        smoothing = "gaussian"
 
-    assert LCSSLoss().plan(lcss_tf.SDES["VPSDE"]()).smoothing == "path"
-    assert LCSSLoss().plan(lcss_tf.SDES["PearsonSDE"]()).smoothing == "path"
-    plan = LCSSLoss().plan(Rotating())
+    for name in lcss_tf.SDES:
+        assert LCSSLoss().plan(lcss_tf.SDES[name]()).smoothing == "path"
+    assert LCSSLoss().plan(lcss_tf.SDE()).smoothing == "path"
+    assert "path smoothing by 50" in LCSSLoss().describe(lcss_tf.SDE())
+    assert "closed form" in LCSSLoss().describe(lcss_tf.SDES["VPSDE"]())
+    assert "gaussian smoothing (control_variate, radius 0.1), the choice of Learnt" in (
+        LCSSLoss().describe(Learnt())
+    )
+    plan = LCSSLoss().plan(Learnt())
     assert (plan.smoothing, plan.estimator, plan.norm_at) == (
         "gaussian",
         "control_variate",
         "center",
     )
-    with pytest.raises(ValueError, match="Rotating is neither"):
-        LCSSLoss("path").check(Rotating())
-    with pytest.raises(ValueError, match="no weights of finite variance"):
-        LCSSLoss("path").check(lcss_tf.SDES["GeneralizedNormalSDE"](power=1.5))
 
 
 @pytest.mark.parametrize("name", ["VPSDE", "SubVPSDE", "VESDE"])

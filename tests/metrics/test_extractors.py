@@ -108,6 +108,7 @@ def test_another_graph_is_named(graph):
         Inception()(IMAGES)
 
 
+@pytest.mark.slow
 def test_the_digits_classifier_knows_held_out_digits_and_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("LCSS_TF_CACHE", str(tmp_path))
     data = Digits()

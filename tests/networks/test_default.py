@@ -9,9 +9,14 @@ from lcss_tf import random
 from lcss_tf.networks import MLP, NCSNpp, default_network
 
 SHAPES = [(2,), (64,), (8, 8, 1), (28, 28, 1), (32, 32, 3), (7, 7, 1), (100, 2), (8, 8, 8, 1)]
+FEW = [(2,), (8, 8, 1), (100, 2), (8, 8, 8, 1)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [s if s in FEW else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES],
+    ids=str,
+)
 def test_it_takes_examples_of_the_shape(shape):
     network = default_network(shape, num_classes=3)
     network.build((None, *shape))

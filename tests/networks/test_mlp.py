@@ -20,7 +20,7 @@ def test_begins_at_zero(embedding):
 
 @pytest.mark.parametrize(
     ("embedding", "labels"),
-    [("positional", (0.0, 999.0)), ("fourier", (0.01, 1348.0))],
+    [("positional", (0.0, 999.0)), pytest.param("fourier", (0.01, 1348.0), marks=pytest.mark.slow)],
 )
 def test_fits_a_function_of_both_arguments(embedding, labels):
     keras.utils.set_random_seed(0)

@@ -251,6 +251,7 @@ def test_slurm_starts_it(tmp_path):
     assert meta(tmp_path / "run")["step"] == 40
 
 
+@pytest.mark.slow
 def test_launch_files_name_what_is_there():
     """The launch files name commands, flags and variables that exist."""
     text = {p.name: p.read_text() for p in (ROOT / "launch").iterdir()}

@@ -143,6 +143,7 @@ def test_slots_are_named_by_the_weights_they_belong_to(name, tmp_path):
         np.testing.assert_array_equal(value, np.full(value.shape, i))
 
 
+@pytest.mark.slow
 def test_a_network_built_before_is_trained_in_place_from_its_weights():
     network = Unnamed()
     network.build((None, 2))
