@@ -16,6 +16,9 @@ OPTIONS = (
     "--gin_bindings=Checkpoints.every=20",
     "--gin_bindings=Checkpoints.keep=3",
     "--gin_bindings=MLP.width=1024",
+    # By default the warm-up is a share of the steps, which are others at the end of the test.
+    "--gin_bindings=fit.optimizer=@Adam()",
+    "--gin_bindings=Adam.learning_rate=2e-4",
 )
 
 
