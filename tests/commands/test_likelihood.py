@@ -124,7 +124,7 @@ def test_one_replica_equals_two_whatever_the_batch(resting, tmp_path):
         results.append(json.loads((folder / "likelihood.json").read_text())["log_prob"])
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
     model = resting(data, 2)
-    with pytest.raises(ValueError, match=r"likelihood.batch_size = 7 is not divisible"):
+    with pytest.raises(ValueError, match=r"batch_size = 7 is not divisible"):
         held_out_likelihood(model, tmp_path, batch_size=7)
 
 

@@ -64,7 +64,7 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert loose["steps"] is None
     assert 8 <= loose["nfe"] < tight["nfe"] < 500
     assert tight["distance"] < 1.5 * result["real"]
-    found = f"{tight['evaluations']:,.0f} | {tight['distance']:.3g} |"
+    found = f"{tight['nfe']:,.0f} | {tight['distance']:.3g} |"
     assert f"| adaptive, tolerance 0.001 | {found}" in text
     # Again: nothing is measured twice, but under another configuration all is.
     result["rows"][0]["distance"] = 7.0
@@ -121,12 +121,14 @@ def test_twenty_evaluations_give_the_samples_of_the_flow_itself():
 def test_a_run_is_measured_through_the_command(plane_run, tmp_path, capsys):
     shutil.copytree(plane_run, tmp_path / "run")
     bindings = [
-        ONE, "NFESweep.budgets = (24,)", "reference/EulerMaruyama.num_steps = 50",
+        ONE, "NFESweep.budgets = (44,)", "reference/EulerMaruyama.num_steps = 50",
         "SlicedWasserstein.num_samples = 64", "NFESweep.metric = @metrics.SlicedWasserstein()",
     ]  # fmt: skip
     assert lcss("quality", f"--workdir={tmp_path / 'run'}", bindings=bindings) == 0
     result = json.loads((tmp_path / "run" / "quality" / "quality.json").read_text())
+    # 44 NFE are 22 steps of the predictor-corrector, which needs more than beta_max = 20.
     assert len(result["rows"]) == 1 + 13 + 4
+    assert not result["refused"]
     assert "| DPM-Solver++ (2M) |" in capsys.readouterr().out
 
 
