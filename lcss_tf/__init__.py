@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         register_sde,
         register_weighting,
     )
-    from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE
+    from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE, KineticSDE
 
 # Importing these fills the registries.
 _PARTS = ("sdes", "score", "networks", "losses", "samplers", "control", "data", "metrics")
@@ -77,6 +77,7 @@ _HOMES = {
     "SDE": "sdes",
     "AffineSDE": "sdes",
     "ElementwiseSDE": "sdes",
+    "KineticSDE": "sdes",
     "UsageError": "errors",
 }
 
@@ -98,6 +99,7 @@ __all__ = [
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
+    "KineticSDE",
     "ScoreModel",
     "__version__",
     "register_corrector",

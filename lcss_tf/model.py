@@ -338,14 +338,14 @@ class ScoreModel:
             small = int(np.prod(self.state.shape)) <= _EXACT_UP_TO
             divergence = "exact" if small else "rademacher"
         probes = num_probes or (1 if divergence == "exact" else _PROBES)
-        key = ("log_prob", divergence, probes, rtol, atol, batch_size)
+        key = ("log_prob", divergence, probes, rtol, atol, batch_size, id(self.info))
         make = lambda: LikelihoodRunner(
             self.state,
             Likelihood(divergence, probes, DormandPrinceSolver(rtol, atol)),
             self.info,
             batch_size,
         )
-        result = self._cached(key, make)(self.normalise(x), seed)
+        result = self._cached(key, make, self.info)(self.normalise(x), seed)
         return result.nats, result.error
 
     def encode(self, x: Any, batch_size: int = 64) -> Array:

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import random
 from lcss_tf.arguments import Recorded
 from lcss_tf.errors import UsageError
 from lcss_tf.ops import like
 from lcss_tf.registry import PRECONDITIONINGS
+from lcss_tf.sdes.path import at_time, table_times
 from lcss_tf.typing import Array, Network, ScoreFn, Seed, Tensor
 
 _PATH_STEPS = 256  # of the path along which moments are measured
+_JOINT_MOMENTS = ("mean_x", "mean_u", "xx", "xu", "uu")
 
 
 class Preconditioning(Recorded):
@@ -77,9 +78,8 @@ class Moments(Preconditioning):
         elif sde.has_velocity:
             self.measured = velocity_moments_along_path(sde, x0, seed)
         else:
-            sde.expect(x0.shape[1:])
-            times, mean, variance = moments_along_path(sde, x0, seed)
-            self.measured = {"times": times, "mean": mean, "variance": variance}
+            mean, variance = moments_along_path(sde, x0, seed)
+            self.measured = {"mean": mean, "variance": variance}
 
     def __call__(self, network: Network, sde: Any, x: Tensor, t: Tensor) -> Tensor:
         if sde.has_velocity:
@@ -92,9 +92,9 @@ class Moments(Preconditioning):
         return self.reference_score(sde, x, t) + c_out * output
 
     def _velocity_score(self, network: Network, sde: Any, state: Tensor, t: Tensor) -> Tensor:
-        names = ("mean_x", "mean_u", "xx", "xu", "uu")
+        measured = self._required()
         m_x, m_u, xx, xu, uu = (
-            like(_at_time(sde, t, self._required()[name]), state) for name in names
+            like(at_time(measured[name], sde, t), state) for name in _JOINT_MOMENTS
         )
         x, u = tf.split(state, 2, axis=-1)
         v_t = uu - xu**2 / xx
@@ -111,7 +111,7 @@ class Moments(Preconditioning):
         if sde.has_marginal:
             alpha_t, sigma_t = sde.marginal(t)
             return alpha_t * measured["mean"], alpha_t**2 * measured["variance"] + sigma_t**2
-        return tuple(_at_time(sde, t, measured[name]) for name in ("mean", "variance"))
+        return tuple(at_time(measured[name], sde, t) for name in ("mean", "variance"))
 
     def reference_score(self, sde: Any, x: Tensor, t: Tensor) -> Tensor:
         """S_0, the score that the network corrects, of the shape of x.
@@ -217,69 +217,32 @@ class Score:
 
 def moments_along_path(
     sde: Any, x0: Tensor, seed: Seed, num_steps: int = _PATH_STEPS
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Mean and variance of x_t over examples and dimensions, by one simulation.
 
     Returns:
-      times [num_steps + 1], t_i = T (i/num_steps)², dense near 0 where the
-      variance moves fastest; means and variances of the same shape.
+      Means and variances, float32 [num_steps + 1], at `lcss_tf.sdes.path.table_times`.
     """
-    times = sde.T * (np.arange(num_steps + 1) / num_steps) ** 2
-
-    @tf.function(jit_compile=True, autograph=False)
-    def run(x0: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        def step(i: Tensor, x: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
-            mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape))))
-            means = tf.tensor_scatter_nd_update(means, [[i]], [mean])
-            variances = tf.tensor_scatter_nd_update(variances, [[i]], [variance])
-            now, after = times[i], times[tf.minimum(i + 1, num_steps)]
-            ones = tf.ones([x.shape[0]])
-            x = sde.simulation_step(x, now * ones, after * ones, random.fold_in(seed, i))
-            return i + 1, x, means, variances
-
-        table = tf.zeros([num_steps + 1])
-        return tf.while_loop(
-            lambda i, *_: i <= num_steps,
-            step,
-            (tf.constant(0), x0, table, table),
-            maximum_iterations=num_steps + 1,
-        )[2:]
-
-    means, variances = run(tf.cast(x0, tf.float32), tf.constant(times, tf.float32))
-    return np.asarray(times, np.float32), means.numpy(), variances.numpy()
+    states = sde.states_along_path(tf.cast(x0, tf.float32), table_times(sde, num_steps), seed)
+    rows = [(tf.reduce_mean(x), tf.math.reduce_variance(x)) for x in states]
+    means, variances = np.asarray(rows, np.float32).T
+    return means, variances
 
 
 def velocity_moments_along_path(sde: Any, x0: Tensor, seed: Seed) -> dict[str, Array]:
     """As `moments_along_path`, of states (x, u): means, variances and covariance by name."""
-    sde.expect(sde.state_shape(x0.shape[1:]))
     state = sde.to_state(tf.cast(x0, tf.float32), seed)
-    times = np.asarray(sde.T * (np.arange(_PATH_STEPS + 1) / _PATH_STEPS) ** 2, np.float32)
-    ones = tf.ones([state.shape[0]])
-
-    @tf.function(jit_compile=True, autograph=False)
-    def advance(state, s, t, seed):
-        x, u = tf.split(state, 2, axis=-1)
-        m_x, m_u = tf.reduce_mean(x), tf.reduce_mean(u)
-        pairs = ((x - m_x) ** 2, (x - m_x) * (u - m_u), (u - m_u) ** 2)
-        return (m_x, m_u, *map(tf.reduce_mean, pairs)), sde.simulation_step(state, s, t, seed)
-
-    rows = []
-    for i, (s, t) in enumerate(zip(times, [*times[1:], times[-1] + 1e-3], strict=True)):
-        row, state = advance(state, s * ones, t * ones, random.seed_for(seed, "moments", i))
-        rows.append(row)
-    columns = zip(
-        ("mean_x", "mean_u", "xx", "xu", "uu"), np.asarray(rows, np.float32).T, strict=True
-    )
-    return {"times": times, **dict(columns)}
+    rows = [
+        _joint_moments(*tf.split(state, 2, axis=-1))
+        for state in sde.states_along_path(state, table_times(sde, _PATH_STEPS), seed)
+    ]
+    return dict(zip(_JOINT_MOMENTS, np.asarray(rows, np.float32).T, strict=True))
 
 
-def _at_time(sde: Any, t: Tensor, table: Array) -> Tensor:
-    """Linear interpolation at t [B] of a table [n] over the times of `moments_along_path`."""
-    last = tf.shape(table)[0] - 1
-    u = tf.sqrt(t / sde.T) * tf.cast(last, tf.float32)
-    left = tf.clip_by_value(tf.cast(u, tf.int32), 0, last - 1)
-    weight = u - tf.cast(left, tf.float32)
-    return (1 - weight) * tf.gather(table, left) + weight * tf.gather(table, left + 1)
+def _joint_moments(x: Tensor, u: Tensor) -> list[Tensor]:
+    m_x, m_u = tf.reduce_mean(x), tf.reduce_mean(u)
+    pairs = (x - m_x) ** 2, (x - m_x) * (u - m_u), (u - m_u) ** 2
+    return [m_x, m_u, *map(tf.reduce_mean, pairs)]
 
 
 def _latent_input(sde: Any, x: Tensor) -> Tensor:

@@ -48,6 +48,9 @@ class LossLike(Protocol):
     def check(self, sde: Any) -> None:
         """Raises UsageError if the loss cannot train on the SDE."""
 
+    def describe(self, sde: Any) -> str:
+        """What the loss does on this SDE: a sentence for people."""
+
     def per_example(self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> Tensor:
         """The loss of each example before weighting, [B]."""
 

@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf as lcss
+from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
+from lcss_tf.samplers import DormandPrinceSolver
 from lcss_tf.training import Distribution, Trainer
 from tests.training.helpers import no_prior_check
 
@@ -80,6 +82,39 @@ def test_hutchinson_s_error_covers_the_exact_value(fitted):
     estimate, error = model.log_prob(x[:16], divergence="rademacher", num_probes=16)
     assert (error > 0).any()
     assert np.abs(estimate - exact).max() < 5 * error.max() + 1e-3
+
+
+def test_log_prob_is_in_the_units_of_the_data_of_the_last_fit():
+    """The same weights, and data ten times as wide: nats differ by d ln 10."""
+    x, model = two_clusters(64, center=0.0, scale=1.0), small_model()
+    options = {"steps": 1, "batch_size": 16, "trainer": no_prior_check()}
+    model.fit(x, **options)
+    model.log_prob(x[:4], rtol=1e-3, atol=1e-3)
+    model.fit(10 * x, **options)
+    nats, _ = model.log_prob(10 * x[:4], rtol=1e-3, atol=1e-3)
+    fresh = LikelihoodRunner(
+        model.state, Likelihood("exact", 1, DormandPrinceSolver(1e-3, 1e-3)), model.info
+    )
+    np.testing.assert_allclose(nats, fresh(model.normalise(10 * x[:4])).nats, rtol=1e-6)
+
+
+def test_an_sde_is_fitted_to_the_data_whatever_the_preconditioning(capsys):
+    sde = lcss.sdes.MixtureSDE(num_components=2)
+    model = lcss.ScoreModel(
+        lcss.networks.MLP(width=16, depth=1, embedding_features=8), sde, "noise",
+        distribution=Distribution(1),
+    )  # fmt: skip
+    x = two_clusters(64, center=0.0)
+    model.fit(x, steps=1, batch_size=16, trainer=no_prior_check())
+    means = np.sort(np.asarray(sde.measured["mixture_means"])[:, 0])
+    normalised = np.asarray(model.normalise(x))
+    clusters = np.sort([normalised[x[:, 0] * s > 0, 0].mean() for s in (-1, 1)])
+    np.testing.assert_allclose(means, clusters, atol=0.1)
+    said = capsys.readouterr()
+    assert "path smoothing by 50 simulated steps" in said.out + said.err
+    measured = dict(sde.measured)
+    model.fit(5 * x, steps=1, batch_size=16, trainer=no_prior_check())
+    assert all(sde.measured[name] is measured[name] for name in measured), "as the weights are"
 
 
 def test_encode_and_decode_are_inverse(fitted):

@@ -24,7 +24,7 @@ from lcss_tf.errors import UsageError
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.model import ScoreModel
 from lcss_tf.training import loop, memory
-from lcss_tf.training.checkpoints import Checkpoints
+from lcss_tf.training.checkpoints import Checkpoints, step_of
 from lcss_tf.training.optimizers import default_optimizer
 from lcss_tf.training.prior_check import report_prior
 from lcss_tf.training.progress import say
@@ -223,7 +223,7 @@ def _compare(source: Path, workdir: Path) -> float | None:
             (_relative(old[key], new[key]) for key in old.files if key.startswith("network/")),
             default=0.0,
         )
-    step = int(common[-1].removeprefix("step_").removesuffix(".npz"))
+    step = step_of(now[common[-1]])
     if largest == 0:
         print(f"At step {step:,} the weights equal those of {source} to the bit.")
     else:

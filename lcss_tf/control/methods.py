@@ -48,7 +48,7 @@ class Controlled(Sampler):
       UsageError: a negative noise_std.
     """
 
-    def __init__(self, sampler: Sampler, problem: InverseProblem):
+    def __init__(self, sampler: Sampler, problem: InverseProblem) -> None:
         if problem.noise_std < 0:
             raise UsageError(f"noise_std must be at least 0; got {problem.noise_std}.")
         super().__init__(sampler.num_steps, sampler.t_end, sampler.denoise, sampler.schedule)
@@ -189,7 +189,7 @@ class NullSpace(Method):
       UsageError: data_std <= 0.
     """
 
-    def __init__(self, data_std: float = 0.5):
+    def __init__(self, data_std: float = 0.5) -> None:
         if data_std <= 0:
             raise UsageError(f"{type(self).__name__}.data_std must be > 0; got {data_std}.")
         self.data_std = data_std
@@ -201,7 +201,7 @@ class NullSpace(Method):
 class _DenoisingControl(Controlled):
     """Base of those that need the denoised estimate x̂_0."""
 
-    def __init__(self, sampler: Sampler, problem: InverseProblem, method: NullSpace):
+    def __init__(self, sampler: Sampler, problem: InverseProblem, method: NullSpace) -> None:
         super().__init__(sampler, problem)
         self.method = method
 
@@ -298,7 +298,7 @@ class TweedieGuidance(NullSpace):
       UsageError: iterations < 1 or a negative damping.
     """
 
-    def __init__(self, data_std: float = 0.5, iterations: int = 4, damping: float = 0.1):
+    def __init__(self, data_std: float = 0.5, iterations: int = 4, damping: float = 0.1) -> None:
         super().__init__(data_std)
         if iterations < 1 or damping < 0:
             raise UsageError(
@@ -390,7 +390,9 @@ class TimeTravel(Method):
       UsageError: num_travels or jump_length below 1.
     """
 
-    def __init__(self, method: Method | None = None, num_travels: int = 4, jump_length: int = 4):
+    def __init__(
+        self, method: Method | None = None, num_travels: int = 4, jump_length: int = 4
+    ) -> None:
         if num_travels < 1 or jump_length < 1:
             raise UsageError(
                 "TimeTravel expects num_travels >= 1 and jump_length >= 1; got "
@@ -410,7 +412,7 @@ class _TimeTravelSampler(Controlled):
 
     def __init__(
         self, sampler: Sampler, problem: InverseProblem, num_travels: int, jump_length: int
-    ):
+    ) -> None:
         super().__init__(sampler, problem)
         self._route = route(sampler.num_steps, num_travels, jump_length)
         self.num_steps = len(self._route) - 1

@@ -99,7 +99,7 @@ class Mask(LinearOperator):
 
     selects = True
 
-    def __init__(self, mask: str | os.PathLike | Array = "half"):
+    def __init__(self, mask: str | os.PathLike | Array = "half") -> None:
         self.mask = mask
         self._made: dict[tuple[int, ...], Array] = {}
 
@@ -140,7 +140,7 @@ class Greyscale(LinearOperator):
       UsageError: not three weights, or none but zeros.
     """
 
-    def __init__(self, weights: Sequence[float] = _LUMA):
+    def __init__(self, weights: Sequence[float] = _LUMA) -> None:
         self.weights = np.array(weights, np.float32)
         if self.weights.shape != (3,) or not self.weights.any():
             raise UsageError(f"Greyscale.weights are three numbers, not all 0; got {weights}.")
@@ -177,7 +177,7 @@ class AveragePooling(LinearOperator):
       UsageError: a factor below 2.
     """
 
-    def __init__(self, factor: int = 2):
+    def __init__(self, factor: int = 2) -> None:
         if factor < 2 or factor != int(factor):
             raise UsageError(
                 f"AveragePooling.factor must be a whole number of at least 2; got {factor}."

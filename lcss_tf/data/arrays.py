@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from lcss_tf.data.base import (
-    Dataset,
+    OpenedDataset,
     check_both_splits,
     check_policy,
     check_test_every,
@@ -202,7 +202,7 @@ class Store:
         return (path, why) if why else None
 
 
-class StoredArrays(Dataset):
+class StoredArrays(OpenedDataset):
     """The base of numbers in files: a subclass defines `segments`, and where it must `splits`.
 
     On first use one pass over the data looks for NaN and infinity, and measures the mean and the
@@ -305,27 +305,6 @@ class StoredArrays(Dataset):
                 f"at {first.path}."
             )
         return Scaling.standardising([moments.mean], [moments.std])
-
-    @property
-    def scaling(self) -> Scaling:  # type: ignore[override]  # an attribute where nothing is measured
-        """Known once the data are; see `Dataset`."""
-        self._open()
-        return self._scaling
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; reads the data once from end to end."""
-        super().require(split)
-        self._open()
-
-    def size(self, split: str = "train") -> int:
-        """The number of examples of a split."""
-        super().require(split)
-        return len(self._open()[split])
-
-    def labels(self, split: str = "train") -> Array | None:
-        """The classes of a split, int64 [size], or None."""
-        self._open()
-        return self._labels[split]
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""

@@ -332,6 +332,40 @@ class Dataset:
         )
 
 
+class OpenedDataset(Dataset):
+    """The base of data that are read and measured on first use: a subclass defines `_open`.
+
+    `_open` returns what holds each split, {split: examples}, and sets `_scaling` and `_labels`.
+    """
+
+    _scaling: Scaling
+    _labels: dict[str, Array | None]
+
+    def _open(self) -> Mapping[str, Sized]:
+        raise NotImplementedError
+
+    @property
+    def scaling(self) -> Scaling:  # type: ignore[override]  # an attribute where nothing is measured
+        """Known once the data are; see `Dataset`."""
+        self._open()
+        return self._scaling
+
+    def require(self, split: str = "train") -> None:
+        """See `Dataset.require`; reads the data once from end to end."""
+        super().require(split)
+        self._open()
+
+    def size(self, split: str = "train") -> int:
+        """The number of examples of a split."""
+        super().require(split)
+        return len(self._open()[split])
+
+    def labels(self, split: str = "train") -> Array | None:
+        """The classes of a split, int64 [size], or None."""
+        self._open()
+        return self._labels[split]
+
+
 def gather_on_host(held: Tensor, indices: Tensor) -> Tensor:
     """held[indices] on the CPU, where `held` lies; works in graphs.
 

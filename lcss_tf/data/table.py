@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from lcss_tf.data.base import (
-    Dataset,
+    OpenedDataset,
     check_both_splits,
     check_policy,
     check_test_every,
@@ -27,7 +27,7 @@ _MAX_NAMED = 5  # bad rows named in a message
 
 
 @DATASETS.register
-class Table(Dataset):
+class Table(OpenedDataset):
     """The rows of a CSV file with a line of column names, as vectors of mean 0 and variance 1.
 
     Mean and standard deviation are those of the training rows; `scaling` keeps them, so samples
@@ -83,7 +83,7 @@ class Table(Dataset):
             check_both_splits(splits, f"The rows of {self.path}")
             train = values[splits["train"]]
             self._scaling = Scaling.standardising(train.mean(axis=0), self._stds(train))
-            self._labels = {name: labels[k] for name, k in splits.items()}
+            self._labels = {n: labels[k] if self._label else None for n, k in splits.items()}
             with tf.init_scope(), tf.device("CPU:0"):
                 scaled = self._scaling.scale(values)
                 self._opened = {name: tf.gather(scaled, k) for name, k in splits.items()}
@@ -162,27 +162,6 @@ class Table(Dataset):
                 'Table.on_bad_example = "skip" to leave these rows out.'
             )
         logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
-
-    @property
-    def scaling(self) -> Scaling:  # type: ignore[override]  # an attribute where nothing is measured
-        """Known once the table is read; see `Dataset`."""
-        self._open()
-        return self._scaling
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; reads the table."""
-        super().require(split)
-        self._open()
-
-    def size(self, split: str = "train") -> int:
-        """The number of rows of a split."""
-        super().require(split)
-        return int(self._open()[split].shape[0])
-
-    def labels(self, split: str = "train") -> Array | None:
-        """The classes of a split, int64 [size], or None."""
-        self._open()
-        return self._labels[split] if self._label else None
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The rows at `indices`, standardised; see `Dataset.examples`."""

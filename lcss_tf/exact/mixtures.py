@@ -130,7 +130,7 @@ class _Mixed:
 class _Solved:
     """q_t(x_d | μ_kd) by the Fokker–Planck equation, from every distinct coordinate of a mean."""
 
-    def __init__(self, data, sde, times, accuracy):
+    def __init__(self, data, sde, times, accuracy) -> None:
         _check_elementwise(sde, data.means.shape[1], times)
         starts, index = np.unique(np.round(data.means, 12), return_inverse=True)
         self._index = index.reshape(data.means.shape)
@@ -148,7 +148,7 @@ class _Solved:
 class _Smoothed:
     """q_t(x_d | μ_kd) from one solution of the heat equation, in the time (σ/α)²."""
 
-    def __init__(self, data, sde, times, accuracy):
+    def __init__(self, data, sde, times, accuracy) -> None:
         self._means = data.means
         self._alpha, sigma = np.transpose(_marginal(sde, times))
         heat_times = (sigma / self._alpha) ** 2
@@ -184,7 +184,7 @@ class _Heat:
 class _Splines:
     """Quintic splines in u of a solution's log p; beyond the grid it is linear in u."""
 
-    def __init__(self, sde, log_density, times, grid, time_step):
+    def __init__(self, sde, log_density, times, grid, time_step) -> None:
         distinct, self._which = np.unique(times, return_inverse=True)
         solution = solve(sde, log_density, distinct, grid, time_step)
         self._grid, u = grid, grid.points()

@@ -131,7 +131,7 @@ class _NormalCoordinates:
     own tail, so that z is right far out too.
     """
 
-    def __init__(self, sde, shape):
+    def __init__(self, sde, shape) -> None:
         width = float(sde.prior_std())
         u = np.linspace(-np.arcsinh(_EXTENT), np.arcsinh(_EXTENT), _POINTS)
         x = width * np.sinh(u)

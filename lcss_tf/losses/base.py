@@ -108,6 +108,10 @@ class Loss:
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE lacks something that this loss needs."""
 
+    def describe(self, sde: Any) -> str:
+        """What the loss does on this SDE, where there is a choice: a sentence for people."""
+        return f"{type(self).__name__} on {type(sde).__name__}."
+
     def terms(
         self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
     ) -> dict[str, Tensor]:

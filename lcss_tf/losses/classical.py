@@ -91,8 +91,48 @@ class ISMLoss(Loss):
         return {"norm": 0.5 * sum_over_data(score**2), "trace": trace(score_fn, x, t, axes)}
 
 
+class SlicedLoss(Loss):
+    """Base of the losses that estimate the trace by slices v with E vvᵀ = I.
+
+    Args:
+      variance_reduced: the norm as a whole, not by the slices.
+      directions: v "rademacher", "gaussian", or on the "sphere" of radius √d.
+      num_directions: slices per example.
+      **options: of `Loss`.
+
+    Raises:
+      UsageError: an unknown option.
+    """
+
+    def __init__(
+        self, variance_reduced: bool, directions: str, num_directions: int, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        check_directions(type(self).__name__, directions, num_directions)
+        self.variance_reduced = variance_reduced
+        self.directions, self.num_directions = directions, num_directions
+
+    def draw(self, sde: Any, x0: Tensor, t: Tensor, seed: Seed) -> tuple[Tensor, list[Tensor]]:
+        """x_t [B, ...], and the slices, each of its shape."""
+        x = xla.call(sde.sample_xt, x0, t, random.fold_in(seed, "path"))
+        seeds = random.split(random.fold_in(seed, "direction"), self.num_directions)
+        return x, [DIRECTIONS[self.directions](s, shape_of(x)) for s in seeds]
+
+    def terms(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
+    ) -> dict[str, Tensor]:
+        x, slices = self.draw(sde, x0, t, seed)
+        return self.terms_for_slices(score_fn, x, t, slices)
+
+    def terms_for_slices(
+        self, score_fn: ScoreFn, x: Tensor, t: Tensor, slices: list[Tensor], *steps: Tensor
+    ) -> dict[str, Tensor]:
+        """norm and trace, each [B], at x [B, ...] for a list of slices [B, ...]."""
+        raise NotImplementedError(f"{type(self).__name__} must define terms_for_slices(...).")
+
+
 @LOSSES.register
-class SSMLoss(Loss):
+class SSMLoss(SlicedLoss):
     """J = ½‖S‖² + vᵀ∇(vᵀS), averaged over slices v with E vvᵀ = I.
 
     Without `variance_reduced` the norm is estimated by the same slices, ½(vᵀS)². Works on
@@ -118,18 +158,7 @@ class SSMLoss(Loss):
         num_directions: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        check_directions(type(self).__name__, directions, num_directions)
-        self.variance_reduced = variance_reduced
-        self.directions, self.num_directions = directions, num_directions
-
-    def terms(
-        self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
-    ) -> dict[str, Tensor]:
-        x = xla.call(sde.sample_xt, x0, t, random.fold_in(seed, "path"))
-        seeds = random.split(random.fold_in(seed, "direction"), self.num_directions)
-        slices = [DIRECTIONS[self.directions](s, shape_of(x0)) for s in seeds]
-        return self.terms_for_slices(score_fn, x, t, slices)
+        super().__init__(variance_reduced, directions, num_directions, **options)
 
     def terms_for_slices(
         self, score_fn: ScoreFn, x: Tensor, t: Tensor, slices: list[Tensor]
@@ -147,7 +176,7 @@ class SSMLoss(Loss):
 
 
 @LOSSES.register
-class FDSSMLoss(Loss):
+class FDSSMLoss(SlicedLoss):
     """J = ⅛‖S₊ + S₋‖² + (S₊ − S₋)·v/(2h), S± = S(x ± h v), with E vvᵀ = I.
 
     h = radius · noise_scale(t). In the paper's letters v has length ε: with v on the sphere
@@ -175,20 +204,16 @@ class FDSSMLoss(Loss):
         num_directions: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        check_directions(type(self).__name__, directions, num_directions)
+        super().__init__(variance_reduced, directions, num_directions, **options)
         if radius <= 0:
             raise UsageError(f"FDSSMLoss expects radius > 0; got {radius}.")
-        self.variance_reduced, self.radius = variance_reduced, radius
-        self.directions, self.num_directions = directions, num_directions
+        self.radius = radius
 
     def terms(
         self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
     ) -> dict[str, Tensor]:
-        x = xla.call(sde.sample_xt, x0, t, random.fold_in(seed, "path"))
-        seeds = random.split(random.fold_in(seed, "direction"), self.num_directions)
-        slices = [DIRECTIONS[self.directions](s, shape_of(x0)) for s in seeds]
-        h = like(self.radius * sde.noise_scale(t), x0)
+        x, slices = self.draw(sde, x0, t, seed)
+        h = like(self.radius * sde.noise_scale(t), x)
         return self.terms_for_slices(score_fn, x, t, slices, h)
 
     def terms_for_slices(

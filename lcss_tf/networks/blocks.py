@@ -57,7 +57,7 @@ class ResidualBlock(Block):
         skip_rescale: bool = True,
         init_scale: float = 0.0,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(
             features=features,
@@ -111,7 +111,7 @@ class DDPMResidualBlock(ResidualBlock):
 
     shortcut_scale = 0.1
 
-    def __init__(self, features: int | None = None, **kwargs: Any):
+    def __init__(self, features: int | None = None, **kwargs: Any) -> None:
         super().__init__(features, **kwargs)
         if self.resample != "none":
             raise UsageError(
@@ -131,7 +131,9 @@ class AttentionBlock(Block):
       init_scale: initialisation scale of W_o.
     """
 
-    def __init__(self, *, skip_rescale: bool = True, init_scale: float = 0.0, **kwargs: Any):
+    def __init__(
+        self, *, skip_rescale: bool = True, init_scale: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(skip_rescale=skip_rescale, init_scale=init_scale)
 
@@ -163,7 +165,7 @@ class Combine(Block):
       method: ``"sum"`` or ``"cat"``.
     """
 
-    def __init__(self, method: str = "sum", **kwargs: Any):
+    def __init__(self, method: str = "sum", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.keep(method=one_of("combine", method, ("sum", "cat")))
 
@@ -184,7 +186,7 @@ class OutputHead(Block):
       scale: initialisation scale of the convolution.
     """
 
-    def __init__(self, features: int, *, scale: float = 1.0, **kwargs: Any):
+    def __init__(self, features: int, *, scale: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.keep(features=features, scale=scale)
 

@@ -58,7 +58,7 @@ class Block(keras.layers.Layer):
     convolutions and dense layers cast for themselves.
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self._hyperparameters: dict[str, Any] = {}
 
@@ -99,7 +99,7 @@ class Dense(keras.layers.Layer):
       scale: of the initialisation, see `fan_average`. Biases start at 0.
     """
 
-    def __init__(self, features: int, scale: float = 1.0, **kwargs: Any):
+    def __init__(self, features: int, scale: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.features = features
         self.scale = scale
@@ -145,7 +145,7 @@ class Conv(keras.layers.Layer):
         padding: str = "same",
         scale: float = 1.0,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.features = features
         self.kernel_size = kernel_size
@@ -199,7 +199,7 @@ class GaussianFourier(keras.layers.Layer):
       scale: standard deviation of W.
     """
 
-    def __init__(self, frequencies: int, *, scale: float = 16.0, **kwargs: Any):
+    def __init__(self, frequencies: int, *, scale: float = 16.0, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.frequencies = frequencies
         self.scale = scale
@@ -263,7 +263,7 @@ class NoiseEmbedding(Block):
         kind: str = "positional",
         fourier_scale: float = 16.0,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.keep(
             features=features,
@@ -316,7 +316,7 @@ class ClassEmbedding(keras.layers.Layer):
       UsageError: num_classes < 1.
     """
 
-    def __init__(self, num_classes: int, units: int, **kwargs: Any):
+    def __init__(self, num_classes: int, units: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **{**kwargs, "dtype": "float32"})
         if num_classes < 1:
             raise UsageError(f"num_classes must be at least 1, or None; got {num_classes}.")

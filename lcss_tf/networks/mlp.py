@@ -56,7 +56,7 @@ class MLP(keras.Model):
         fourier_scale: float = 1.0,
         num_classes: int | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self._hyperparameters = {
             "width": width,

@@ -75,7 +75,7 @@ class _Level(Block):
         pyramid: str,
         block: Mapping[str, Any],
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(
             features=features,
@@ -150,7 +150,9 @@ class DownLevel(_Level):
     direction = "down"
     pyramids = ("none", "input_skip", "residual")
 
-    def __init__(self, features: int, num_blocks: int, *, combine: str = "sum", **kwargs: Any):
+    def __init__(
+        self, features: int, num_blocks: int, *, combine: str = "sum", **kwargs: Any
+    ) -> None:
         super().__init__(features, num_blocks, **kwargs)
         self.keep(**self._hyperparameters, combine=one_of("combine", combine, ("sum", "cat")))
 
@@ -238,7 +240,7 @@ class UpLevel(_Level):
     direction = "up"
     pyramids = ("none", "output_skip", "residual")
 
-    def __init__(self, features: int, num_blocks: int, *, out_channels: int, **kwargs: Any):
+    def __init__(self, features: int, num_blocks: int, *, out_channels: int, **kwargs: Any) -> None:
         super().__init__(features, num_blocks, **kwargs)
         self.keep(**self._hyperparameters, out_channels=out_channels)
 
@@ -381,7 +383,7 @@ class NCSNpp(keras.Model):
         rematerialise: bool = False,
         num_classes: int | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         if not 0.0 <= dropout < 1.0:
             raise UsageError(f"dropout is a rate in [0, 1); got {dropout}.")

@@ -38,7 +38,7 @@ class GroupNorm(keras.layers.Layer):
       epsilon: ε; NCSN++ uses 1e-6 (Keras' own default is 1e-3).
     """
 
-    def __init__(self, *, silu: bool = False, epsilon: float = 1e-6, **kwargs: Any):
+    def __init__(self, *, silu: bool = False, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.silu = silu
         self.epsilon = epsilon

@@ -198,7 +198,7 @@ class _Resample(Block):
         *,
         fir_kernel: Sequence[float] | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.keep(features=features, fir_kernel=fir_kernel and tuple(fir_kernel))
 

@@ -112,7 +112,7 @@ class ByBeam(Prepared, skip_registration=True):  # type: ignore[call-arg]
 class _Convert:
     """What a Beam worker does with (index, label): a list of no or one (index, example)."""
 
-    def __init__(self, source, split, rejects, labelled):
+    def __init__(self, source, split, rejects, labelled) -> None:
         self._source, self._split = source, split
         self._rejects, self._labelled = rejects, labelled
 

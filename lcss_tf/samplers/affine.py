@@ -49,7 +49,7 @@ class AffineSampler(Sampler):
         t_end: float | None = None,
         denoise: bool = True,
         schedule: Schedule | None = None,
-    ):
+    ) -> None:
         super().__init__(num_steps, t_end, denoise, schedule)
 
     def check(self, sde: SDE) -> None:
@@ -113,7 +113,7 @@ class DDIM(AffineSampler):
 
     default_schedule = PowerSchedule(2.0)
 
-    def __init__(self, eta: float = 0.0, **options: Any):
+    def __init__(self, eta: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
         if not 0 <= eta <= 1:
             raise UsageError(f"DDIM expects 0 <= eta <= 1; got {eta}.")
@@ -168,7 +168,7 @@ class DPMSolverPP(AffineSampler):
         stochastic: bool = False,
         first_order_end: bool | None = None,
         **options: Any,
-    ):
+    ) -> None:
         super().__init__(**options)
         if order not in (1, 2):
             raise UsageError(f"DPMSolverPP.order must be 1 or 2; got {order}.")
@@ -238,7 +238,7 @@ class EDMHeun(AffineSampler):
         s_max: float = math.inf,
         s_noise: float = 1.0,
         **options: Any,
-    ):
+    ) -> None:
         super().__init__(**options)
         if s_churn < 0 or not 0 <= s_min < s_max or s_noise <= 0:
             raise UsageError(
@@ -308,7 +308,7 @@ class Ancestral(PredictorCorrector):
       **options: of `Sampler`, except the schedule.
     """
 
-    def __init__(self, **options: Any):
+    def __init__(self, **options: Any) -> None:
         super().__init__(AncestralPredictor(), **options)
 
 

@@ -75,7 +75,7 @@ class Sampler:
         t_end: float | None = None,
         denoise: bool = True,
         schedule: Schedule | None = None,
-    ):
+    ) -> None:
         if num_steps < 1:
             raise UsageError(f"{type(self).__name__} expects num_steps >= 1; got {num_steps}.")
         self.num_steps = num_steps

@@ -8,7 +8,8 @@ from lcss_tf import random
 from lcss_tf.errors import UsageError
 from lcss_tf.ops import like, shape_of
 from lcss_tf.registry import SAMPLERS
-from lcss_tf.samplers.base import Sampler, Step
+from lcss_tf.samplers.base import Reverse, Sampler, Step
+from lcss_tf.typing import Seed, Tensor
 
 
 @SAMPLERS.register
@@ -28,8 +29,9 @@ class SymmetricSplitting(Sampler):
                 "Use EulerMaruyama."
             )
 
-    def step(self, reverse, x, t, s, seed) -> Step:
-        sde, middle = reverse.sde, 0.5 * (s + t)
+    def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, seed: Seed) -> Step:
+        sde: Any = reverse.sde
+        middle = 0.5 * (s + t)
         position, velocity = tf.split(x, 2, axis=-1)
         clock = sde.beta.integral(s, t)
         h = like(clock, position)

@@ -69,7 +69,7 @@ class DormandPrince(Sampler):
 
     def __init__(
         self, rtol: float = 1e-5, atol: float = 1e-5, control: str = "sample", **options: Any
-    ):
+    ) -> None:
         super().__init__(**options)
         self.solver = DormandPrinceSolver(rtol, atol, control, self.num_steps)
 
@@ -199,7 +199,7 @@ class DormandPrinceSolver:
         atol: float = 1e-5,
         control: str = "sample",
         max_steps: int = 1_000,
-    ):
+    ) -> None:
         if not (rtol > 0 and atol > 0):
             raise UsageError(
                 f"An adaptive solver expects tolerances above 0; got rtol = {rtol} and atol = "

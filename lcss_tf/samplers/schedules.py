@@ -39,7 +39,7 @@ class PowerSchedule(Schedule):
       UsageError: power <= 0.
     """
 
-    def __init__(self, power: float = 2.0):
+    def __init__(self, power: float = 2.0) -> None:
         if power <= 0:
             raise UsageError(f"PowerSchedule expects power > 0; got {power}.")
         self.power = power
@@ -94,7 +94,7 @@ class RhoSchedule(_NoiseSchedule):
       UsageError: rho <= 0.
     """
 
-    def __init__(self, rho: float = 7.0):
+    def __init__(self, rho: float = 7.0) -> None:
         if rho <= 0:
             raise UsageError(f"RhoSchedule expects rho > 0; got {rho}.")
         self.rho = rho

@@ -81,7 +81,7 @@ class Corrector:
       UsageError: unless snr > 0 and num_steps >= 1.
     """
 
-    def __init__(self, snr: float = 0.16, num_steps: int = 1):
+    def __init__(self, snr: float = 0.16, num_steps: int = 1) -> None:
         if snr <= 0 or num_steps < 1:
             raise UsageError(
                 f"{type(self).__name__} expects snr > 0 and num_steps >= 1; got snr={snr}, "
@@ -136,7 +136,7 @@ class Langevin(Corrector):
       UsageError: other norms; or as `Corrector`.
     """
 
-    def __init__(self, snr: float = 0.16, num_steps: int = 1, norms: str = "batch"):
+    def __init__(self, snr: float = 0.16, num_steps: int = 1, norms: str = "batch") -> None:
         super().__init__(snr, num_steps)
         if norms not in ("batch", "sample"):
             raise UsageError(f"Langevin.norms must be 'batch' or 'sample'; got {norms!r}.")
@@ -165,7 +165,7 @@ class NoCorrector(Corrector):
 
     nfe = 0
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(num_steps=1)
 
     def check(self, sde: SDE, num_steps: int) -> None:
@@ -209,6 +209,18 @@ class StochasticHeun(Sampler):
     def nfe_per_step(self) -> int:
         return 2
 
+    def check(self, sde: SDE) -> None:
+        super().check(sde)
+        if sde.noise_is_matrix():
+            raise self._refusal(sde)
+
+    def _refusal(self, sde: SDE) -> UsageError:
+        return UsageError(
+            f"{type(self).__name__} takes noise that acts on each coordinate by itself; the "
+            f"diffusion of {type(sde).__name__} is a matrix. Use EulerMaruyama, or "
+            "ProbabilityFlowODE."
+        )
+
     def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, seed: Seed) -> Step:
         return self.step_with(reverse, x, t, s, random.normal(seed, shape_of(x)))
 
@@ -218,11 +230,7 @@ class StochasticHeun(Sampler):
         root = tf.sqrt(h)
         a, b = self._drift(reverse, x, t), reverse.sde.diffusion(x, t)
         if noise.is_matrix(b, x):
-            raise UsageError(
-                f"{type(self).__name__} takes noise that acts on each coordinate by itself; the "
-                f"diffusion of {type(reverse.sde).__name__} is a matrix. Use EulerMaruyama, or "
-                "ProbabilityFlowODE."
-            )
+            raise self._refusal(reverse.sde)
         mean = x + a * h
         a_after = self._drift(reverse, mean + b * root * z, s)
         above = reverse.sde.diffusion(mean + b * root, s)
@@ -257,7 +265,7 @@ class PredictorCorrector(Sampler):
         predictor: Predictor | None = None,
         corrector: Corrector | None = None,
         **options: Any,
-    ):
+    ) -> None:
         super().__init__(**options)
         self.predictor = predictor or ReverseDiffusionPredictor()
         self.corrector = corrector or NoCorrector()
@@ -299,7 +307,7 @@ class ReverseDiffusion(PredictorCorrector):
       **options: of `Sampler`, except the schedule.
     """
 
-    def __init__(self, **options: Any):
+    def __init__(self, **options: Any) -> None:
         super().__init__(ReverseDiffusionPredictor(), **options)
 
 

@@ -7,6 +7,7 @@ x_t, the path's weights, the noise scale and the reverse drift then come from he
 where there is no closed form. Nobody asks an SDE for its type.
 """
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -130,44 +131,51 @@ class SDE(Recorded):
             return  # its weights have a closed form
         most = max(2, _SCHEDULE_NUMBERS // math.prod(self.example_shape))
         x0 = tf.cast(x0[:most], tf.float32)
-        self.measured = path.measure_schedule(
-            self, lambda times: self._states_along_path(x0, times, seed), seed
-        )
+        states = functools.partial(self.states_along_path, x0, seed=seed)
+        self.measured = self.measure_schedule(states, seed)
         self._warn_of_long_steps()
 
     def _warn_of_long_steps(self) -> None:
         """Warns if a step is too long for the drift: h ‖J‖ > 1 for the typical eigenvalue of J."""
         tables = self.schedule()
         rate = np.sqrt(tables["slope"] ** 2 + tables["slope_variance"])
-        longest = self._longest_step(self.simulation_steps, tables["time"], rate)
+        if not np.isfinite(rate).all():
+            raise NotFiniteError(
+                f"{type(self).__name__}: the derivative of the drift is not finite at t = "
+                f"{tables['time'][np.argmin(np.isfinite(rate))]:.3g}, at x_t simulated from the "
+                "data. Look at its drift for x far from 0."
+            )
+        grid = path.Grid(0.0, self.T, self.simulation_steps, self.simulation_spacing)
+        ends = grid.time(tf.range(self.simulation_steps + 1.0)).numpy()
+        middles = 0.5 * (ends[1:] + ends[:-1])
+        longest = float(np.max(np.diff(ends) * np.interp(middles, tables["time"], rate)))
         if longest <= _LONG_STEP:
             return
-        enough = self.simulation_steps
-        while self._longest_step(enough, tables["time"], rate) > _LONG_STEP / 2:
-            enough = math.ceil(1.5 * enough)
+        enough = math.ceil(self.simulation_steps * longest / (_LONG_STEP / 2))
         warnings.warn(
             f"{type(self).__name__}: simulation_steps = {self.simulation_steps} are too few for "
             f"its drift: over one step it changes x by a factor of about {longest:.1f}, where 1 is "
             "the most. x_t is then inaccurate and the weights of path smoothing are noisy. About "
-            f"{enough} steps would do; a simulation_spacing that gives the steps at large t more "
+            f"{enough:,} steps would do; a simulation_spacing that gives the steps at large t more "
             "of them may do with fewer.",
             stacklevel=3,
         )
 
-    def _longest_step(self, steps: int, times: Array, rate: Array) -> float:
-        grid = path.Grid(0.0, self.T, steps, self.simulation_spacing)
-        ends = np.array([float(grid.time(tf.constant(float(k)))) for k in range(steps + 1)])
-        return float(np.max(np.diff(ends) * np.interp(0.5 * (ends[1:] + ends[:-1]), times, rate)))
+    def states_along_path(self, x0: Tensor, times: Array, seed: Seed) -> Iterator[Tensor]:
+        """The states x_t at rising times [n], from those x0 at the first of them; eager only.
 
-    def _states_along_path(self, x0: Tensor, times: Array, seed: Seed) -> Iterator[Tensor]:
+        Raises:
+          NotFiniteError: a state is not finite; says at which time.
+        """
+        self.expect(x0.shape[1:])
         step = tf.function(self.simulation_step, jit_compile=True, autograph=False)
         ones, x = tf.ones([x0.shape[0]]), x0
         for i, (s, t) in enumerate(zip(times, [*times[1:], None], strict=True)):
-            yield self.to_latent(x)
+            yield x
             if t is None:
                 return
             x = step(x, s * ones, t * ones, random.seed_for(seed, "prepare", i))
-            if not np.isfinite(x).all():
+            if not tf.reduce_all(tf.math.is_finite(x)):
                 raise NotFiniteError(
                     f"{type(self).__name__}: x_t simulated from the data is not finite at t = "
                     f"{t:.3g}, step {i + 1} of {len(times) - 1}. Look at its drift and diffusion "
@@ -281,9 +289,20 @@ class SDE(Recorded):
         def measure():
             count = max(2, _SCHEDULE_NUMBERS // math.prod(self.example_shape))
             x = self.broadcast_prior_sample((count, *self.example_shape), random.as_seed(0))
-            return path.measure_schedule(self, lambda times: [self.to_latent(x)] * len(times), 0)
+            return self.measure_schedule(lambda times: [x] * len(times), 0)
 
         return self._once("schedule", measure)
+
+    def measure_schedule(self, states: Callable[[Array], Any], seed: Seed) -> dict[str, Array]:
+        """The tables of `schedule` from states [B, ...] at given times [n]."""
+        return path.measure_schedule(self, states, seed)
+
+    def noise_is_matrix(self) -> bool:
+        """Whether `diffusion` returns matrices; False while the shape of the data is unknown."""
+        if "example_shape" not in vars(self):
+            return False
+        x = self._origin(1)
+        return noise.is_matrix(self.diffusion(x, tf.fill([1], 0.5 * self.T)), x)
 
     def check_weights(self) -> None:
         """Raises UsageError if there is no `sample_with_weight`.

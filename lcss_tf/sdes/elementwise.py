@@ -4,9 +4,8 @@
 
 All work is done in the *latent* coordinate y = ψ(x) in which the noise depends on t alone
 (Lamperti's transform; the identity where g does so already). There a step is split
-(Strang): the exact linear Gaussian part, and a deterministic flow, whose derivatives are
-those of one variable. So x_t costs a few dozen elementwise operations, and so does the
-derivative of x_t by all the noise that made it, which `sample_with_weight` needs.
+(Strang): the exact linear Gaussian part, and a deterministic flow of one variable. So x_t costs
+a few dozen elementwise operations, and the weight of its path a derivative of each flow.
 """
 
 import math

@@ -26,14 +26,16 @@ weight one Hessian–vector product a step.
 state given x_0 is Gaussian, and w = z/ℓ, ℓ the standard deviation of u given x.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
-from lcss_tf.errors import NotFiniteError, UsageError
+from lcss_tf.errors import UsageError
 from lcss_tf.ops import gaussian_log_prob, like, shape_of, sum_over_data
 from lcss_tf.registry import SDES
 from lcss_tf.sdes import path
@@ -159,9 +161,8 @@ class KineticSDE(SDE):
         self.expect(self.state_shape(x0.shape[1:]))
         most = max(2, 2**14 // math.prod(self.example_shape))
         state = self.to_state(tf.cast(x0[:most], tf.float32), seed)
-        self.measured = self._curvature(
-            lambda times: self._states_along_path(state, times, seed), seed
-        )
+        states = functools.partial(self.states_along_path, state, seed=seed)
+        self.measured = self.measure_schedule(states, seed)
 
     def check_weights(self) -> None:
         """Raises UsageError if the potential's derivatives are not finite at the prior."""
@@ -295,22 +296,11 @@ class KineticSDE(SDE):
         return kinetic_ratios(h, np.float64(self.friction), mean, variance, P)
 
     def _mean_curvature(self, tables: dict, t: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(path.table(tables, self, name, t) for name in ("slope", "slope_variance"))
+        return tuple(path.at_time(tables[k], self, t) for k in ("slope", "slope_variance"))
 
-    def schedule(self) -> Mapping[str, Array]:
-        """The curvature of U by time: measured on the data, or else at the prior."""
-        if "slope" in self.measured:
-            return self.measured
-
-        def measure():
-            count = max(2, 2**14 // math.prod(self.example_shape))
-            x = self.broadcast_prior_sample((count, *self.example_shape), random.as_seed(0))
-            return self._curvature(lambda times: [x] * len(times), 0)
-
-        return self._once("schedule", measure)
-
-    def _curvature(self, states, seed: Seed) -> dict[str, Array]:
-        times = path.schedule_times(self)
+    def measure_schedule(self, states: Callable[[Array], Any], seed: Seed) -> dict[str, Array]:
+        """The mean and the variance of U's curvature over dimensions, by time."""
+        times = path.table_times(self)
 
         @tf.function(autograph=False)
         def moments(state, seed):
@@ -331,35 +321,16 @@ class KineticSDE(SDE):
             "slope_variance": np.asarray(variance, np.float32),
         }
 
-    def _states_along_path(self, x0: Tensor, times: Array, seed: Seed) -> Iterator[Tensor]:
-        step = tf.function(self.simulation_step, jit_compile=True, autograph=False)
-        ones, state = tf.ones([x0.shape[0]]), x0
-        for i, (s, t) in enumerate(zip(times, [*times[1:], None], strict=True)):
-            yield state
-            if t is not None:
-                state = step(state, s * ones, t * ones, random.seed_for(seed, "prepare", i))
-                if not np.isfinite(state).all():
-                    raise NotFiniteError(
-                        f"{type(self).__name__}: the state simulated from the data is not finite "
-                        f"at t = {t:.3g}, step {i + 1}. Look at its potential for x far from 0."
-                    )
-
     # Scales -------------------------------------------------------------------------------
 
     def noise_scale(self, t: Tensor) -> Tensor:
         """s(t) [B]: the standard deviation of u given x, of the linearised process from one x_0."""
         if self.is_critical:
             return self.kernel(t)[-1]
-        times, scales = self._once("noise", self._scale_table)
-        last = len(times) - 1
-        t = tf.convert_to_tensor(t, tf.float32)
-        left = tf.clip_by_value(tf.cast(tf.sqrt(t / self.T) * last, tf.int32), 0, last - 1)
-        (t0, t1), (s0, s1) = ([tf.gather(v, left + k) for k in (0, 1)] for v in (times, scales))
-        return s0 + (t - t0) / (t1 - t0) * (s1 - s0)
+        return path.at_time(self._once("noise", self._scale_table), self, t)
 
-    def _scale_table(self) -> tuple[Array, Array]:
-        tables = self.schedule()
-        times = self.T * (np.arange(_TABLE_STEPS + 1) / _TABLE_STEPS) ** 2
+    def _scale_table(self) -> Array:
+        tables, times = self.schedule(), path.table_times(self, _TABLE_STEPS)
         mean = np.interp(times, tables["time"], tables["slope"]).astype(float)
         P: tuple
         P, scales = (np.float64(0), np.float64(0), np.float64(self.velocity_std**2)), [0.0]
@@ -371,14 +342,14 @@ class KineticSDE(SDE):
                     for v in kinetic_ratios(h, np.float64(self.friction), m, np.float64(0), P)[1]
                 )
             scales.append(math.sqrt(max(P[2] - P[1] ** 2 / P[0], 0.0)))
-        return np.asarray(times, np.float32), np.asarray(scales, np.float32)
+        return np.asarray(scales, np.float32)
 
     def noise_rate(self, t: Tensor) -> Tensor:
         """2Γβ(t), [B]."""
         return 2 * self.friction * self.beta(tf.convert_to_tensor(t, tf.float32))
 
 
-def kinetic_ratios(h, friction: float, mean, variance, P: tuple) -> tuple:
+def kinetic_ratios(h: Any, friction: float, mean: Any, variance: Any, P: tuple) -> tuple:
     """((r_x, r_u), P') of one step; see the module. All float64.
 
     Args:

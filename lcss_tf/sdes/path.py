@@ -186,33 +186,32 @@ def _step(schedule: Mapping[str, Array], sde: Any, flown: tuple, noised: tuple) 
     """The `_Step` of a flow and a noise, each over times (s, t)."""
     factor, variance, change = _noise(schedule, sde, *noised)
     h, middle = flown[1] - flown[0], 0.5 * (flown[0] + flown[1])
-    slope = factor * tf.exp(h * table(schedule, sde, "slope", middle))
-    spread = h**2 * table(schedule, sde, "slope_variance", middle)
+    slope = factor * tf.exp(h * at_time(schedule["slope"], sde, middle))
+    spread = h**2 * at_time(schedule["slope_variance"], sde, middle)
     return _Step(slope, slope**2 * spread + variance * change, variance)
 
 
 def _noise(schedule: Mapping[str, Array], sde: Any, s: Tensor, t: Tensor) -> tuple:
     """(a, σ², 2κ) of the noise over [s, t], each [B]."""
     middle, known = 0.5 * (s + t), sde.known_noise(s, t)
-    change = table(schedule, sde, "noise_change", middle)
+    change = at_time(schedule["noise_change"], sde, middle)
     if known is not None:
         return known[0], known[1] ** 2, change
-    return tf.ones_like(t), (t - s) * table(schedule, sde, "noise", middle), change
+    return tf.ones_like(t), (t - s) * at_time(schedule["noise"], sde, middle), change
 
 
-def table(schedule: Mapping[str, Array], sde: Any, name: str, t: Tensor) -> Tensor:
-    """A table of `measure_schedule` at t [B], linear between its times."""
-    last = len(schedule["time"]) - 1
-    left = tf.clip_by_value(tf.cast(tf.sqrt(t / sde.T) * last, tf.int32), 0, last - 1)
-    (t0, t1), (low, high) = (
-        [tf.gather(schedule[key], left + i) for i in (0, 1)] for key in ("time", name)
-    )
-    return low + (t - t0) / (t1 - t0) * (high - low)
+def table_times(sde: Any, num_steps: int = _SCHEDULE_STEPS) -> Array:
+    """The times T (i/n)² of a table, float32 [n + 1]: dense near 0 where x_t changes fastest."""
+    return np.asarray(sde.T * (np.arange(num_steps + 1) / num_steps) ** 2, np.float32)
 
 
-def schedule_times(sde: Any) -> Array:
-    """T (i/n)² float32, dense near 0 where x_t changes fastest."""
-    return np.asarray(sde.T * (np.arange(_SCHEDULE_STEPS + 1) / _SCHEDULE_STEPS) ** 2, np.float32)
+def at_time(values: Array, sde: Any, t: Tensor) -> Tensor:
+    """A table [n + 1] over `table_times` at t [B], linear in √t between its times."""
+    last = len(values) - 1
+    u = last * tf.sqrt(tf.convert_to_tensor(t, tf.float32) / sde.T)
+    left = tf.clip_by_value(tf.cast(u, tf.int32), 0, last - 1)
+    low, high = (tf.gather(values, left + i) for i in (0, 1))
+    return low + (u - tf.cast(left, tf.float32)) * (high - low)
 
 
 def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> dict[str, Array]:
@@ -220,7 +219,7 @@ def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> di
 
     Args:
       sde: the SDE.
-      states: times [n] -> an iterable of n states y [B, ...] at these times.
+      states: times [n] -> an iterable of n states x [B, ...] at these times.
       seed: of the probes.
 
     Returns:
@@ -228,7 +227,7 @@ def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> di
       m₂ − m₁² of the Jacobian J of `state_drift`, m₁ = E tr J/d and m₂ = E‖J‖²/d by
       Hutchinson's estimate, both weighted by 1/g²; "noise", 1/E g⁻²; "noise_change", 2κ.
     """
-    times = schedule_times(sde)
+    times = table_times(sde)
 
     @tf.function(autograph=False)
     def moments(y, t, seed):
@@ -249,8 +248,8 @@ def measure_schedule(sde: Any, states: Callable[[Array], Any], seed: Seed) -> di
         return mean(zeta**2), mean(zeta * product), mean(product**2), mean(change**2)
 
     rows = [
-        moments(y, tf.constant(t), random.seed_for(seed, "schedule", i))
-        for i, (t, y) in enumerate(zip(times, states(times), strict=True))
+        moments(sde.to_latent(x), tf.constant(t), random.seed_for(seed, "schedule", i))
+        for i, (t, x) in enumerate(zip(times, states(times), strict=True))
     ]
     inverse, first, second, change = np.asarray(rows, np.float64).T
     slope = first / inverse
@@ -273,10 +272,10 @@ __all__ = [
     "Grid",
     "LatentKernel",
     "add_noise",
+    "at_time",
     "loop",
     "measure_schedule",
     "sample",
     "sample_with_weight",
-    "schedule_times",
-    "table",
+    "table_times",
 ]

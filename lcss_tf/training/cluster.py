@@ -134,7 +134,7 @@ def _from_slurm(environment):
     return Cluster(tuple(workers), int(rank))
 
 
-def hosts_of(nodelist):
+def hosts_of(nodelist: str) -> list[str]:
     """Slurm's list of hosts written out: ``n[08-10],m5`` is n08, n09, n10, m5.
 
     Raises:

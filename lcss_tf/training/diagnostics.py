@@ -1,7 +1,8 @@
 """How noisy and how biased a loss's gradient is, by time."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,8 @@ import tensorflow as tf
 from lcss_tf import random
 from lcss_tf.errors import UsageError
 from lcss_tf.losses import ISMLoss
+from lcss_tf.score import Score
+from lcss_tf.typing import Network, Seed, Tensor
 
 
 class BucketDiagnostics(NamedTuple):
@@ -28,7 +31,7 @@ class BucketDiagnostics(NamedTuple):
     bias_error: np.ndarray | None
     exact_norm: np.ndarray | None
 
-    def figures(self):
+    def figures(self) -> dict[str, list[float]]:
         """{name: list of floats} of what was measured."""
         return {
             name: [float(v) for v in values]
@@ -52,7 +55,15 @@ class GradientDiagnostics:
       ValueError: num_draws < 2, or another number below 1.
     """
 
-    def __init__(self, score, loss, num_draws=32, batch_size=64, num_buckets=5, exact_up_to=64):
+    def __init__(
+        self,
+        score: Score,
+        loss: Any,
+        num_draws: int = 32,
+        batch_size: int = 64,
+        num_buckets: int = 5,
+        exact_up_to: int = 64,
+    ) -> None:
         if num_draws < 2 or batch_size < 1 or num_buckets < 1:
             raise UsageError(
                 "GradientDiagnostics expects num_draws >= 2, batch_size >= 1 and num_buckets >= 1; "
@@ -63,9 +74,9 @@ class GradientDiagnostics:
         self._num_draws, self._num_buckets = num_draws, num_buckets
         self._exact_up_to = exact_up_to
         self._exact = ISMLoss(loss.weighting, reduction=loss.reduction)
-        self._compiled = {}
+        self._compiled: dict[tuple, Callable] = {}
 
-    def measure(self, network, x0, seed):
+    def measure(self, network: Network, x0: Tensor, seed: Seed) -> BucketDiagnostics:
         """`BucketDiagnostics` at the weights of `network`, on examples x0 [B, ...]."""
         sde = self._score.sde
         edges = np.linspace(sde.t_min, sde.T, self._num_buckets + 1)
@@ -80,7 +91,7 @@ class GradientDiagnostics:
         buckets = [(float(low), float(high)) for low, high in zip(edges, edges[1:], strict=False)]
         return BucketDiagnostics(buckets, *(columns if exact else [columns[0], None, None, None]))
 
-    def scalars(self, network, x0, seed):
+    def scalars(self, network: Network, x0: Tensor, seed: Seed) -> dict[str, float]:
         """The figures by TensorBoard tag: ``gradient_variance_by_t/0.0-0.2``."""
         measured = self.measure(network, x0, seed)
         return {
@@ -139,7 +150,7 @@ class GradientDiagnostics:
 class _Running:
     """Mean and total variance of vectors as they come (Welford)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._count, self._squares, self.mean = 0, 0.0, 0.0
 
     def add(self, vector):

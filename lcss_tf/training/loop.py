@@ -180,6 +180,8 @@ class Trainer:
             run.checkpoints.keep_beside(run.records)
         if chief and not restored and self.check_prior is not None:
             self.check_prior(state.sde, run.data, run.seed, run.summaries)
+        if hasattr(run.loss, "describe"):
+            say(run.loss.describe(state.sde))
         batches = training_batches(
             run.data, state.distribution, run.batch_size, run.seed, state.step, state.num_classes
         )
@@ -204,7 +206,7 @@ class Trainer:
                     check_same_model(run.workdir, state.description)
                 run.checkpoints.prepare(state)
                 path = run.checkpoints.restore(state)
-        if path is None and state.score.preconditioning.measured is None:
+        if path is None:
             measure(run)
         state.share(state.distribution)  # all workers begin with what the chief has
         if path is not None:
@@ -227,11 +229,17 @@ def check(run: Run) -> None:
 
 
 def measure(run: Run) -> None:
-    """Measures on the training data what the preconditioning and the SDE need to know."""
+    """Measures on the training data what the SDE and the preconditioning do not know yet."""
+    sde, preconditioning = run.state.sde, run.state.score.preconditioning
+    knows_path = sde.has_marginal or sde.measured
+    if knows_path and preconditioning.measured is not None:
+        return
     count = max(16, min(1024, _MEASURED_NUMBERS // int(np.prod(run.data.shape))))
     examples = run.data.some_examples(count, "train", run.seed)
-    run.state.sde.prepare(examples)
-    run.state.score.preconditioning.prepare(run.state.sde, examples, run.seed)
+    if not knows_path:
+        sde.prepare(examples, run.seed)
+    if preconditioning.measured is None:
+        preconditioning.prepare(sde, examples, run.seed)
 
 
 @contextlib.contextmanager

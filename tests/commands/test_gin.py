@@ -218,6 +218,9 @@ def test_a_file_binds_what_any_command_reads():
     keys += ["Comparison.seconds = 1.0", "Benchmark.rounds = 1", "InputBenchmark.count = 4"]
     keys += ["inpainting.seed = 1", "posterior.method = @methods.NullSpace()"]
     load(SMALL, *keys)
+    for key, value in (line.split(" = ") for line in keys[:-1]):
+        assert gin.query_parameter(key) == float(value)
+    assert type(_gin.posterior()["method"]).__name__ == "NullSpace"
 
 
 def test_keras_optimisers_are_known_by_both_names():

@@ -35,6 +35,7 @@ def test_it_parses_and_its_references_are_known(path):
     text = gin.config_str()
     gin.clear_config()
     gin.parse_config(text)
+    assert gin.config_str() == text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The Stein weights of a path: any drift, any noise; the schedule; reverse drifts; bad input."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -327,11 +328,23 @@ def test_a_path_that_explodes_names_time_and_step():
 
 def test_steps_too_long_for_the_drift_are_said_with_the_number_that_would_do():
     x0 = random.normal(1, (512, D))
-    with pytest.warns(UserWarning, match=r"simulation_steps = 2 are too few .* About \d+ steps"):
+    few = r"simulation_steps = 2 are too few .* About [\d,]+ steps"
+    with pytest.warns(UserWarning, match=few) as caught:
         Coupled(simulation_steps=2).prepare(x0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Coupled(simulation_steps=40).prepare(x0)
+    enough = int(re.search(r"About ([\d,]+)", str(caught[0].message))[1].replace(",", ""))
+    for steps in (enough, 40):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Coupled(simulation_steps=steps).prepare(x0)
+
+
+def test_a_very_stiff_drift_is_said_at_once():
+    class Stiff(Coupled):
+        def drift(self, x, t):
+            return -1e7 * x
+
+    with pytest.warns(UserWarning, match=r"Stiff: .* About \d+,\d{3},\d{3}"):
+        Stiff().prepare(random.normal(1, (64, D)))
 
 
 def test_a_drift_without_a_derivative_is_refused():

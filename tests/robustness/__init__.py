@@ -1,0 +1,1 @@
+"""Inputs of every kind that people bring: made here, read here, held against the truth."""
