@@ -220,7 +220,7 @@ def test_every_epoch_is_a_permutation_and_the_same_again(data):
     assert np.array_equal(numbers(data, 10).ravel(), seen.ravel())
 
 
-@pytest.mark.parametrize("start_step", [1, 7])
+@pytest.mark.parametrize("start_step", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_resuming_goes_on_with_the_next_example(data, start_step):
     resumed = numbers(data, 10 - start_step, start_step=start_step)
     assert np.array_equal(resumed, numbers(data, 10)[start_step:])
