@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _gin
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
-from lcss_tf.exact import ExactMixture
+from lcss_tf.exact import exact_mixture
 from lcss_tf.inference import Sampling
 from lcss_tf.metrics import MetricSuite, References
 from lcss_tf.model import ScoreModel
@@ -407,7 +407,7 @@ class Evaluator:
 
 def _against_truth(data: Any, sde: Any, times: Sequence[float]) -> Callable:
     """score -> E‖S − s*‖²/E‖s*‖² at each time, at points drawn from p_t."""
-    exact = ExactMixture(data, sde, times)
+    exact = exact_mixture(data, sde, times)
     x0 = data.examples(np.arange(_POINTS), "test", _SEED)
     draw = tf.function(sde.sample_xt, jit_compile=True)
     points, truths = [], []
