@@ -180,7 +180,7 @@ BAD = {
     "text.png": (b"this is no image", "not an image"),
     "empty.png": (b"", "not an image.*empty"),
     "bomb.png": (bomb(), "10000000000 pixels.*decompression bomb"),
-    "tiff.png": (encoded(Image.fromarray(picture()), "TIFF"), "TIFF is not read; convert it"),
+    "eps.png": (encoded(Image.fromarray(picture()), "EPS"), "EPS is not read; convert it"),
 }
 
 
