@@ -80,8 +80,6 @@ def main(_: Sequence[str]) -> None:
         count = 64 if count is None else count
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
         paths = sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
-        for line in classes_drawn(model, label):
-            print(line)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
         paths = encode(model, out, read_examples(FLAGS.input, model.info, _data))
@@ -105,6 +103,9 @@ def main(_: Sequence[str]) -> None:
         paths = draw(given.observed, given.truth, 4 if count is None else count, FLAGS.seed)
     for path in paths:
         print(f"Wrote {path}")
+    if task == "sample":
+        for line in classes_drawn(model, label):
+            print(line)
 
 
 def _data() -> Any:

@@ -98,8 +98,8 @@ class Audio(StoredArrays):
         if (found_rate, samples.shape[1], samples.dtype) != (rate, channels, dtype):
             raise UsageError(
                 f"{shown(path)} has {samples.shape[1]} channels of {samples.dtype} at "
-                f"{found_rate} Hz, and {channels} of {dtype} at {rate} Hz are expected. Convert it: ffmpeg -i "
-                f"in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
+                f"{found_rate} Hz, and {channels} of {dtype} at {rate} Hz are expected. Convert "
+                f"it: ffmpeg -i in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
             )
         count = 1 + (len(samples) - window) // self._hop
         if count < 1:
@@ -142,8 +142,8 @@ def read_samples(path: str) -> tuple[int, np.memmap]:
     except (ValueError, EOFError, struct.error, UnboundLocalError) as error:
         raise UsageError(
             f"{shown(path)} cannot be read as a WAV file ({error}). If it is truncated, copy it "
-            "again; otherwise convert it to 8, 16 or 32-bit PCM or to floats: ffmpeg -i in.wav -c:a "
-            "pcm_s16le out.wav."
+            "again; otherwise convert it to 8, 16 or 32-bit PCM or to floats: ffmpeg -i in.wav "
+            "-c:a pcm_s16le out.wav."
         ) from error
     if not samples.size:
         raise UsageError(f"{shown(path)} holds no samples. It may be truncated: copy it again.")

@@ -40,8 +40,9 @@ class ImageFolder(EncodedImages):
     in natural order: "2" before "10".
 
     Files and folders that are hidden or a system's own (a name that begins with a dot,
-    ``__MACOSX``, ``Thumbs.db``, ``desktop.ini``) are no images. Images that cannot be read, by their ending, such
-    as HEIF and cameras' raw files, are no examples: they are bad, and ``on_bad_example`` decides.
+    ``__MACOSX``, ``Thumbs.db``, ``desktop.ini``) are no images. Images that cannot be read, by
+    their ending, such as HEIF and cameras' raw files, are no examples: they are bad, and
+    ``on_bad_example`` decides.
 
     Args:
       root: the folder, or the archive; it need not exist yet.
@@ -96,7 +97,7 @@ class ImageFolder(EncodedImages):
     def unread(self) -> list[tuple[str, str]]:
         """See `EncodedImages.unread`: by their endings."""
         self._open("test")
-        return [(self._shown(name), why) for name, why in self._choice.unread]
+        return [(self._shown(name), why) for name, why in sorted(self._choice.unread)]
 
     def left_out(self) -> dict[str, int]:
         """See `EncodedImages.left_out`."""

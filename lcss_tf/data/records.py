@@ -437,8 +437,8 @@ class TFDS(EncodedImages):
 
     def class_names(self) -> list[str]:
         """See `Dataset.class_names`: as the dataset's description gives them."""
-        label = self._builder().info.features.get("label")
-        return list(getattr(label, "names", None) or [])
+        features = self._builder().info.features
+        return list(getattr(features["label"], "names", None) or []) if "label" in features else []
 
     def labels(self, split: str = "train") -> Array | None:
         """The feature ``label`` of a split, int64 [size]; None if there is none."""
