@@ -36,7 +36,7 @@ def read_inputs(
     """The `Inputs` that `names` describe; noise is added to examples.
 
     Args:
-      names: "test" or "test:16", held-out examples spread over the split; or paths of PNG, JPEG,
+      names: "test" or "test:16", held-out examples spread over the split; or paths of image,
         .npy and .npz files, which hold examples in the data's own units, or observations of them
         (a small image for super-resolution, a grey one to be given colours).
       info: the `DataInfo` of the run.

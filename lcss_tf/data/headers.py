@@ -251,7 +251,9 @@ def _of_tiff(data: Tensor, tiff: Tensor, end: Tensor, alone: Tensor) -> Tensor:
         return tf.where(little, first + 256 * second, 256 * first + second)
 
     matching = shorts(0) == _ORIENTATION
-    plain = matching & (shorts(2) == _SHORT)
+    one = tf.where(little, fields[:, 4], fields[:, 7]) == 1
+    one &= tf.reduce_sum(fields[:, 4:8], axis=1) == 1
+    plain = matching & one & (shorts(2) == _SHORT)
     value = tf.reduce_sum(tf.where(plain, shorts(8), 0))
     times = tf.reduce_sum(tf.cast(matching, tf.int32))
     usual = inside & (times == 1) & (value >= 1) & (value <= 8)

@@ -165,6 +165,9 @@ def _exif():
         (group, "behind 200 other fields"): _with(plain, exif(5, fields=many)),
         (group, "a long number"): _with(plain, exif(6, form="I")),
         (group, "9, which there is not"): _with(plain, exif(9)),
+        (group, "two numbers in the field"): _with(
+            plain, exif(6).replace(b"\x01\x12\0\3\0\0\0\1", b"\x01\x12\0\3\0\0\0\2")
+        ),
         (group, "a directory beyond the end"): _with(
             plain, _segment(0xE1, b"Exif\0\0II*\0" + b"\xff" * 40)
         ),
