@@ -1,5 +1,6 @@
 """ZIP archives: members are found by their offset and unpacked inside TensorFlow's graph."""
 
+import contextlib
 import os
 import posixpath
 import re
@@ -18,7 +19,7 @@ from lcss_tf.typing import Tensor
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
 _GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # the header that makes a deflated member a gzip file
 _MAX_MEMBER = 2**30  # bytes of one unpacked member
-_ENCRYPTED = 1  # bit of the flags
+_ENCRYPTED, _UTF8 = 1, 0x800  # bits of the flags
 
 
 class Member(NamedTuple):
@@ -60,7 +61,13 @@ def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
 
 def _name(info: zipfile.ZipInfo) -> str:
     """The name of a member: ``./cats\\1.png`` is ``cats/1.png``."""
-    return posixpath.normpath(info.filename.replace("\\", "/"))
+    name = info.filename
+    if (
+        not info.flag_bits & _UTF8
+    ):  # then it should be DOS's letters, and is often UTF-8 all the same
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 def _member(path: str, info: zipfile.ZipInfo, file: BinaryIO) -> Member:

@@ -145,8 +145,8 @@ def _checked(image: Image.Image) -> ImageHeader:
         raise BadImageError(_not_read(name))
     if mode not in _MODES and not _is_deep(name, mode):
         raise BadImageError(
-            f"a {name} whose pixels are of the mode {mode!r}, without a known range from black to "
-            "white; convert it to 8 or 16 bits, grey or RGB"
+            f"a {name} whose pixels are of the mode {mode!r}: numbers without a known range, or "
+            "colours without a known conversion; convert it to 8 or 16 bits, grey or RGB"
         )
     return ImageHeader(name, size, mode)
 

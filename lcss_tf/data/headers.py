@@ -190,7 +190,7 @@ def _jpeg(data: Tensor, size: Tensor) -> Header:
         return ~walk.ended & ~walk.odd & (walk.at + 4 <= size)
 
     number, no = tf.constant(0), tf.constant(False)
-    start = _Walk(tf.constant(2), no, no, *[number] * 6, no)
+    start = _Walk(tf.constant(2), no, no, number, number, number, number, number, number, no)
     (walk,) = tf.while_loop(more, step, (start,), maximum_iterations=_MAX_PARTS)
     known = (
         walk.ended

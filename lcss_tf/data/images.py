@@ -184,6 +184,7 @@ class EncodedImages(ImageDataset):
     def file_of(self, index: int, split: str) -> str | None:
         """The path of the file that holds the example at an index, as it is; None: not known."""
         del index, split
+        return None
 
     def unread(self) -> list[tuple[str, str]]:
         """Pairs of the place of an image that is no example, since it cannot be read, and why."""

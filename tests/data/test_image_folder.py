@@ -489,3 +489,23 @@ def test_names_that_are_no_utf8_are_read_and_shown_escaped(strange, caplog):
     assert data.name == r"caf\xe9"
     with pytest.raises(ValueError, match=r"b\\xe4d\.png cannot be used: not an image"):
         ImageFolder(strange, 12, cache_mib=0).examples(tf.range(3, dtype=tf.int64))
+
+
+def test_names_in_archives_may_be_utf8_whatever_the_archive_says(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for i in range(3):
+            file.writestr(f"été/{i}.png", png(i))
+            file.writestr(f"猫/{i}.png", png(i))
+    flagged = (tmp_path / "x.zip").read_bytes()
+    silent = flagged
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = silent.find(start)
+        while place >= 0:
+            silent = silent[: place + flags + 1] + b"\0" + silent[place + flags + 2 :]
+            place = silent.find(start, place + 1)
+    (tmp_path / "silent.zip").write_bytes(silent)
+    for name in ("x.zip", "silent.zip"):
+        assert ImageFolder(tmp_path / name, 12).class_names() == ["été", "猫"]
+    (tmp_path / "wrong.zip").write_bytes(flagged.replace("été".encode(), b"\xe9t\xe9ab"))
+    with pytest.raises(ValueError, match="says that its names are UTF-8, and .* is not"):
+        ImageFolder(tmp_path / "wrong.zip", 12).require()

@@ -382,11 +382,37 @@ def _tiffs():
         (group, "a palette"): encoded(_few(), "TIFF"),
         (group, "CMYK"): encoded(_photo("CMYK"), "TIFF"),
         (group, "16 bits of grey"): encoded(Image.fromarray(deep), "TIFF"),
+        (group, "16 bits of grey, big-endian"): _deep_tiff(">", 1),
+        (group, "16 bits of RGB, little-endian"): _deep_tiff("<", 3),
+        (group, "16 bits of RGB, big-endian"): _deep_tiff(">", 3),
         (group, "several pages"): encoded(
             _photo(), "TIFF", save_all=True, append_images=[_photo("L")]
         ),
         (group, "orientation"): encoded(_photo(), "TIFF", exif=turned),
     }
+
+
+def _deep_tiff(endian, samples):
+    """A TIFF of 16 bits a sample, built by hand."""
+    pack = lambda form, *values: struct.pack(endian + form, *values)
+    width, height = 5, 4
+    data = _noise(height, 2 * width * samples).tobytes()
+    bits = pack("H", 16).ljust(4, b"\0") if samples == 1 else pack("I", 8 + len(data))
+    fields = [
+        (256, 3, 1, pack("H", width)),
+        (257, 3, 1, pack("H", height)),
+        (258, 3, samples, bits),
+        (259, 3, 1, pack("H", 1)),
+        (262, 3, 1, pack("H", 1 if samples == 1 else 2)),
+        (273, 4, 1, pack("I", 8)),
+        (277, 3, 1, pack("H", samples)),
+        (278, 3, 1, pack("H", height)),
+        (279, 4, 1, pack("I", len(data))),
+    ]
+    deep = pack("HHHH", 16, 16, 16, 0)
+    head = {">": b"MM", "<": b"II"}[endian] + pack("HI", 42, 8 + len(data) + len(deep))
+    entries = b"".join(pack("HHI", *field[:3]) + field[3].ljust(4, b"\0") for field in fields)
+    return head + data + deep + pack("H", len(fields)) + entries + bytes(4)
 
 
 def _others():
@@ -465,6 +491,7 @@ def _bad():
             encoded(Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)), "TIFF"),
             "'I'",
         ),
+        (group, "TIFF of CIELAB"): (encoded(_photo("LAB"), "TIFF"), "'LAB'.*convert it to 8 or 16"),
         (group, "text"): (b"no image at all, but a text", unknown),
         (group, "zeros"): (bytes(5_000), unknown),
         (group, "an empty file"): (b"", "empty"),
