@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lcss_tf as lcss
+from lcss_tf.commands import _report
 from lcss_tf.commands.sample import classes_drawn
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.training import Distribution, TrainStep
@@ -86,6 +87,8 @@ def test_a_run_keeps_the_names_of_its_classes(tmp_path):
     assert model.info.class_number("cat") == 2
     assert classes_drawn(model, 1) == ["Class 1: 10"]
     assert classes_drawn(model, None) == ["Classes, a column each: 0: 2, 1: 10, 2: cat"]
+    arguments = {"data": lcss.data.Digits(), "loss": None, "batch_size": 2, "steps": 1}
+    assert "classes (0: 2, 1: 10, 2: cat)" in _report._summary(model, arguments)
     # A folder that is added would shift the classes.
     (tmp_path / "set" / "5").mkdir()
     (tmp_path / "set" / "2" / "1.png").rename(tmp_path / "set" / "5" / "1.png")
