@@ -1,5 +1,6 @@
 """ScoreModel: an SDE, a network, and all that one does with them."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,8 @@ class ScoreModel:
         data.require("train")  # before a large network is built
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
+        if state.num_classes is not None:
+            self._info = dataclasses.replace(self.info, classes=tuple(data.class_names()))
         run = Run(
             state,
             data,
@@ -272,7 +275,7 @@ class ScoreModel:
         seed: int = 0,
         sampler: Any = None,
         batch_size: int = 256,
-        label: int | None = None,
+        label: int | str | None = None,
         guidance: float = 1.0,
         progress: bool = False,
     ) -> Array:
@@ -283,7 +286,8 @@ class ScoreModel:
           seed: sample i is a function of (seed, batch_size, i).
           sampler: an object of `SAMPLERS`; by default Euler–Maruyama with 1,000 steps.
           batch_size: samples drawn at a time.
-          label: the class of all; None: of a network with K classes, sample i is of class i mod K.
+          label: the class of all, its number or its name; None: of a network with K classes, sample
+            i is of class i mod K.
           guidance: classifier-free: 1 is none, more is stronger.
           progress: whether to show a bar.
 
@@ -292,7 +296,8 @@ class ScoreModel:
           NotFiniteError: a sample is not finite; says at which step that began.
         """
         draw = self.sampling(sampler, batch_size, guidance)
-        return self.denormalise(draw(num_samples, seed, label, progress=progress).x)
+        number = None if label is None else self.info.class_number(label)
+        return self.denormalise(draw(num_samples, seed, number, progress=progress).x)
 
     def sampling(
         self, sampler: Any = None, batch_size: int = 256, guidance: float = 1.0,
@@ -571,12 +576,15 @@ class Posterior:
         self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
         operator.check(self._y, model.state.shape)
 
-    def draw(self, num_samples: int = 1, seed: int = 0, label: int | None = None) -> Drawn:
+    def draw(self, num_samples: int = 1, seed: int = 0, label: int | str | None = None) -> Drawn:
         """As `sample`, normalised, with the NFE."""
-        return self._sampling(self._y, num_samples, seed, label, progress=False)
+        number = None if label is None else self._model.info.class_number(label)
+        return self._sampling(self._y, num_samples, seed, number, progress=False)
 
-    def sample(self, num_samples: int = 1, seed: int = 0, label: int | None = None) -> Array:
+    def sample(self, num_samples: int = 1, seed: int = 0, label: int | str | None = None) -> Array:
         """`num_samples` samples for each observation: [N, num_samples, ...] in the data's units.
+
+        `label` is the class of all, its number or its name; None: any class.
 
         Raises:
           UsageError: num_samples < 1, or no such class.

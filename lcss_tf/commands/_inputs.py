@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from lcss_tf import random
 from lcss_tf.data.base import DataInfo
+from lcss_tf.data.decoding import BadImageError, read_header, read_image
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
@@ -36,7 +36,7 @@ def read_inputs(
     """The `Inputs` that `names` describe; noise is added to examples.
 
     Args:
-      names: "test" or "test:16", held-out examples spread over the split; or paths of PNG, JPEG,
+      names: "test" or "test:16", held-out examples spread over the split; or paths of image,
         .npy and .npz files, which hold examples in the data's own units, or observations of them
         (a small image for super-resolution, a grey one to be given colours).
       info: the `DataInfo` of the run.
@@ -121,12 +121,17 @@ def _array(name: str) -> Array:
 def _image(name: str, shape: tuple[int, ...], small: tuple[int, ...]) -> Array:
     if len(shape) != 3:
         raise UsageError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
-    image = Image.open(name)
-    size = (image.height, image.width)
-    # A grey image is an observation where such is observed; else channels follow the data.
-    fitting = [s for s in (shape, small) if s[:2] == size and _MODES.get(s[2]) == image.mode]
-    channels = fitting[0][2] if fitting else shape[2]
-    if channels not in _MODES:
-        raise UsageError(f"{name}: no image file has the {channels} channels of {shape}.")
-    values = np.asarray(image.convert(_MODES[channels]))
-    return values.reshape(*size, channels)
+    if shape[2] not in _MODES:
+        raise UsageError(f"{name}: no image file has the {shape[2]} channels of {shape}.")
+    content = Path(name).read_bytes()
+    try:
+        mode = read_header(content).mode
+        # A grey image is an observation where such is observed; else channels follow the data.
+        for candidate in (shape, small):
+            if _MODES.get(candidate[2]) == mode:
+                values = read_image(content, candidate[2])
+                if values.shape == candidate:
+                    return values
+        return read_image(content, shape[2])
+    except BadImageError as error:
+        raise UsageError(f"{name} cannot be used: {error}.") from error

@@ -15,6 +15,7 @@ from lcss_tf.reports import data_uri, write_html
 
 _REAL = 64  # images in a grid
 _POINTS = 1_024  # vectors in a scatter plot
+_CLASSES = 20  # whose names are listed
 _LOSS = "loss_by_t/"
 
 
@@ -73,6 +74,10 @@ def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
         "batch": arguments["batch_size"],
         "trained steps": f"{model.step:,} of {arguments['steps']:,}",
     }
+    classes = model.info.classes
+    if classes:
+        named = ", ".join(model.info.class_title(k) for k in range(min(len(classes), _CLASSES)))
+        parts["classes"] = f"({named}{' …' if len(classes) > _CLASSES else ''})"
     return ", ".join(f"{key} {value}" for key, value in parts.items())
 
 

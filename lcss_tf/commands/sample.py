@@ -26,6 +26,7 @@ from lcss_tf.typing import Array
 
 TRAJECTORY_STEPS = 32  # states beside the samples
 _HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
+_MOST_NAMED = 20  # classes whose names are printed
 _GAP = 10  # pixels between what is given and what is drawn
 
 FLAGS = flags.FlagValues()
@@ -40,9 +41,10 @@ flags.DEFINE_string(
     "out", None, "Where to write; <workdir>/samples/... by default.", flag_values=FLAGS
 )
 flags.DEFINE_integer("seed", 0, "Seed of the samples.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "label", None, "The class of all samples, of a network with classes.", flag_values=FLAGS
-)
+flags.DEFINE_string(
+    "label", None, "The class of all samples, of a network with classes: its name or number.",
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_float(
     "guidance", None, "Classifier-free: 1 is none, more is stronger.", flag_values=FLAGS
 )
@@ -71,12 +73,13 @@ def main(_: Sequence[str]) -> None:
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
     count, task = FLAGS.num_samples, FLAGS.task
+    label = None if FLAGS.label is None else model.info.class_number(FLAGS.label)
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
     if task == "sample":
         count = 64 if count is None else count
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
-        paths = sample(model, out, count, FLAGS.seed, FLAGS.label, FLAGS.trajectory)
+        paths = sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
         paths = encode(model, out, read_examples(FLAGS.input, model.info, _data))
@@ -95,11 +98,14 @@ def main(_: Sequence[str]) -> None:
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
         given = read_inputs(FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed)
         draw = functools.partial(
-            posterior, model, out, operator, noise_std=FLAGS.noise_std, label=FLAGS.label
+            posterior, model, out, operator, noise_std=FLAGS.noise_std, label=label
         )
         paths = draw(given.observed, given.truth, 4 if count is None else count, FLAGS.seed)
     for path in paths:
         print(f"Wrote {path}")
+    if task == "sample":
+        for line in classes_drawn(model, label):
+            print(line)
 
 
 def _data() -> Any:
@@ -136,14 +142,32 @@ def sample(
     drawn = draw(num_samples, seed, label, steps)
     samples = info.unscale(drawn.x)
     path = out.with_name(out.name + ".npz")
-    written = [files.write_arrays(path, {"samples": samples, "step": state.step, "seed": seed})]
+    arrays = {"samples": samples, "step": state.step, "seed": seed}
     turns = state.num_classes if label is None else None
-    written += _picture(out, samples, info, columns=turns)
+    shown_classes: Sequence[int] = [] if label is None else [label]
+    if turns is not None:
+        shown_classes = range(turns)
+    if shown_classes:
+        arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
+    written = [files.write_arrays(path, arrays)]
+    titles = [info.class_title(k) for k in shown_classes]
+    written += _picture(out, samples, info, columns=turns, titles=titles)
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
         log_density = getattr(_data(), "log_density", None)
         written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
     return written
+
+
+def classes_drawn(model: ScoreModel, label: int | None) -> list[str]:
+    """A line that names the samples' classes: "Class 3: cat"; none of a network without classes."""
+    info, count = model.info, model.state.num_classes
+    if count is None:
+        return []
+    if label is not None:
+        return [f"Class {info.class_title(label)}"]
+    named = ", ".join(info.class_title(k) for k in range(min(count, _MOST_NAMED)))
+    return [f"Classes, a column each: {named}{' …' if count > _MOST_NAMED else ''}"]
 
 
 def encode(model: ScoreModel, out: Path, x: Array) -> list[Path]:
@@ -267,11 +291,22 @@ def _written(out: Path, arrays: dict, pictures: Array, info: Any, columns: int) 
     return written + (_picture(out, pictures, info, columns) if info.kind == "image" else [])
 
 
-def _picture(out: Path, samples: Array, info: Any, columns: int | None = None) -> list[Path]:
-    """Writes the picture that says most of the samples; [its path], or [] where there is none."""
+def _picture(
+    out: Path,
+    samples: Array,
+    info: Any,
+    columns: int | None = None,
+    titles: Sequence[str] = (),
+) -> list[Path]:
+    """Writes the picture that says most of the samples; [its path], or [] where there is none.
+
+    `titles` stand above a grid of images, one for each column, or one for all.
+    """
     picture = plots.main_view(samples, info, columns=columns)
     if picture is None:
         return []
+    if info.kind == "image" and titles:
+        picture = plots.titled(picture, titles[: len(samples)])
     return [plots.write_png(out.with_name(out.name + ".png"), picture)]
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from lcss_tf.data.decoding import BadImageError, read_image
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import OPERATORS
 from lcss_tf.typing import Array, OperatorLike, Shape, Tensor
@@ -269,7 +269,10 @@ def _read(path: str) -> Array:
         )
     if Path(path).suffix == ".npy":
         return np.load(path, allow_pickle=False)
-    levels = np.asarray(Image.open(path).convert("L"))
+    try:
+        levels = read_image(Path(path).read_bytes(), 1)[..., 0]
+    except BadImageError as error:
+        raise UsageError(f"The mask {path} cannot be used: {error}.") from error
     grey = np.setdiff1d(levels, [0, 255])
     if grey.size:
         raise UsageError(

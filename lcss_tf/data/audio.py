@@ -10,7 +10,7 @@ from absl import logging
 from scipy.io import wavfile
 
 from lcss_tf.data.arrays import Segment, StoredArrays
-from lcss_tf.data.files import permission, walk
+from lcss_tf.data.files import permission, shown, walk
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array
@@ -55,14 +55,14 @@ class Audio(StoredArrays):
                 f"{window}, {hop} and {channels}."
             )
         self.root = os.path.abspath(os.path.expanduser(root))
-        name = os.path.basename(self.root)
+        name = shown(os.path.basename(self.root))
         super().__init__(name, (window, channels), "signal", None, test_every, on_bad_example)
         self._hop = hop
         self.sample_rate = sample_rate
 
     def segments(self) -> list[Segment]:
         """See `StoredArrays.segments`: one for each file."""
-        paths = [p for p in walk(self.root, "Audio.root") if p.lower().endswith(".wav")]
+        paths = [p for p in walk(self.root, "Audio.root").paths if p.lower().endswith(".wav")]
         if not paths:
             raise FileNotFoundError(
                 f"The folder {self.root} holds no WAV file. Set Audio.root to a folder of them "
@@ -97,14 +97,14 @@ class Audio(StoredArrays):
         dtype = segments[0].array.dtype if segments else samples.dtype
         if (found_rate, samples.shape[1], samples.dtype) != (rate, channels, dtype):
             raise UsageError(
-                f"{path} has {samples.shape[1]} channels of {samples.dtype} at {found_rate} Hz, "
-                f"and {channels} of {dtype} at {rate} Hz are expected. Convert it: ffmpeg -i "
-                f"in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
+                f"{shown(path)} has {samples.shape[1]} channels of {samples.dtype} at "
+                f"{found_rate} Hz, and {channels} of {dtype} at {rate} Hz are expected. Convert "
+                f"it: ffmpeg -i in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
             )
         count = 1 + (len(samples) - window) // self._hop
         if count < 1:
             raise UsageError(
-                f"{path} holds {len(samples)} samples, and a window takes {window}. Lower "
+                f"{shown(path)} holds {len(samples)} samples, and a window takes {window}. Lower "
                 "Audio.window."
             )
         views = np.lib.stride_tricks.sliding_window_view(samples, window, axis=0)
@@ -141,12 +141,12 @@ def read_samples(path: str) -> tuple[int, np.memmap]:
     # SciPy leaves some truncated headers to struct, and to a name that was never bound.
     except (ValueError, EOFError, struct.error, UnboundLocalError) as error:
         raise UsageError(
-            f"{path} cannot be read as a WAV file ({error}). If it is truncated, copy it again; "
-            "otherwise convert it to 8, 16 or 32-bit PCM or to floats: ffmpeg -i in.wav -c:a "
-            "pcm_s16le out.wav."
+            f"{shown(path)} cannot be read as a WAV file ({error}). If it is truncated, copy it "
+            "again; otherwise convert it to 8, 16 or 32-bit PCM or to floats: ffmpeg -i in.wav "
+            "-c:a pcm_s16le out.wav."
         ) from error
     if not samples.size:
-        raise UsageError(f"{path} holds no samples. It may be truncated: copy it again.")
+        raise UsageError(f"{shown(path)} holds no samples. It may be truncated: copy it again.")
     return rate, samples if samples.ndim == 2 else samples[:, None]
 
 

@@ -20,6 +20,7 @@ POLICIES = ("error", "skip")  # what to do about a bad example
 # volume or a short video (D, H, W, C), a row of a table (columns,).
 RANKS = {"image": 3, "vector": None, "signal": 2, "volume": 4, "table": 1}
 KINDS = tuple(RANKS)
+_MOST_NAMED = 20  # classes that a message lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,8 @@ class DataInfo:
       columns: the names of a table's columns, or of a signal's channels; may be empty.
       raw_shape: of one raw example where it has no channel axis, such as (28, 28) of grey images
         and () of single numbers; None: the same as `shape`.
+      classes: the names of the classes that a network was told, the k-th being that of label k;
+        empty where there are none, or they have no names.
 
     Raises:
       UsageError: another kind, or a shape of the wrong rank, such as an image that is not
@@ -47,8 +50,10 @@ class DataInfo:
     scaling: Scaling
     columns: tuple[str, ...] = ()
     raw_shape: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         object.__setattr__(self, "columns", tuple(self.columns))
         if self.raw_shape is not None:
@@ -103,9 +108,39 @@ class DataInfo:
             return raw
         return raw[..., None]
 
+    def class_number(self, label: int | str) -> int:
+        """The number of a class.
+
+        Args:
+          label: a class's name, or its number, as a text too. Where both could be meant, as of
+            folders called 1, 2 and 3, a text is the name.
+
+        Raises:
+          UsageError: a text that is neither.
+        """
+        if label in self.classes:
+            return self.classes.index(str(label))
+        try:
+            return int(label)
+        except ValueError:
+            named = ", ".join(self.classes[:_MOST_NAMED]) or "none"
+            more = " …" if len(self.classes) > _MOST_NAMED else ""
+            raise UsageError(
+                f"{label!r} is no class of {self.name}. Ask for a number from 0 on, or for one of "
+                f"the names: {named}{more}."
+            ) from None
+
+    def class_title(self, number: int) -> str:
+        """A class for people: "3: cat", or "3" where it has no name."""
+        name = self.classes[number] if 0 <= number < len(self.classes) else ""
+        return f"{number}: {name}" if name and name != str(number) else str(number)
+
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON that `from_dict` reads."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        if not self.classes:
+            del fields["classes"]  # as descriptions were before classes had names
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "DataInfo":
@@ -194,6 +229,10 @@ class Dataset:
         """The classes of a split, int64 [size], or None if there are none."""
         del split
         return None
+
+    def class_names(self) -> list[str]:
+        """The names of the classes, the k-th being that of label k; empty if they have none."""
+        return []
 
     def augmented(
         self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0

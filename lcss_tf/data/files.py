@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -13,11 +15,28 @@ MISSING = "it is gone: there is no such file any more"
 NOT_PERMITTED = "it may not be read; allow it by chmod u+r"
 
 
-def walk(root: str, option: str) -> list[str]:
-    """All files under `root`, sorted by path; links to folders are followed.
+# What operating systems and programs leave beside files, compared in lower case.
+_OF_A_SYSTEM = {
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin",
+    "system volume information", "lost+found", "@eadir",
+}  # fmt: skip
+
+
+class Listing(NamedTuple):
+    """The files under a folder.
+
+    paths: sorted. hidden: how many others there are that are hidden, or a system's own.
+    """
+
+    paths: list[str]
+    hidden: int
+
+
+def walk(root: str, option: str) -> Listing:
+    """All files under `root`; links to folders are followed, what `is_hidden` is left out.
 
     Args:
-      root: the folder.
+      root: the folder; its own name may be hidden.
       option: the argument that sets it, for messages, e.g. ``"ImageFolder.root"``.
 
     Raises:
@@ -26,25 +45,58 @@ def walk(root: str, option: str) -> list[str]:
       UsageError: links to folders that form a cycle.
     """
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"There is no folder {root}. Set {option} to the data.")
-    return sorted(_below(root, (os.path.realpath(root),)))
+        raise FileNotFoundError(f"There is no folder {shown(root)}. Set {option} to the data.")
+    found = list(_below(root, (os.path.realpath(root),)))
+    paths = sorted(path for path in found if path is not None)
+    return Listing(paths, len(found) - len(paths))
 
 
-def _below(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is hidden, or an operating system's own."""
+    return name.lower() in _OF_A_SYSTEM or (name.startswith(".") and name not in (".", ".."))
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """A key that sorts as people do: "2" before "10", "part 9" before "part 10"."""
+    parts = re.split(r"([0-9]+)", text)
+    key = [(0, int(part), part) if k % 2 else (1, 0, part) for k, part in enumerate(parts)]
+    return [part for part in key if part != (1, 0, "")]
+
+
+def shown(text: str) -> str:
+    """A path or a part of one for people: what cannot be shown is escaped, as ``\\xe9``.
+
+    Names of files are bytes. Those that are no UTF-8 come as surrogates, which no text file takes.
+    """
+    escaped = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped)
+
+
+def _below(folder: str, above: tuple[str, ...]) -> Iterator[str | None]:
+    """The paths of files; None for each that is hidden."""
     with permission(folder, "The folder", "-R u+rX"):
         entries = list(os.scandir(folder))
     for entry in entries:
         path = entry.path
-        if _is_folder(entry):
+        if is_hidden(entry.name):
+            yield from [None] * _count(entry)
+        elif _is_folder(entry):
             real = os.path.realpath(path)
             if real in above:
                 raise UsageError(
-                    f"The link {path} leads back to {real}, which contains it: the folders form a "
-                    "cycle. Remove the link."
+                    f"The link {shown(path)} leads back to {shown(real)}, which contains it: the "
+                    "folders form a cycle. Remove the link."
                 )
             yield from _below(path, (*above, real))
         else:
             yield path
+
+
+def _count(entry: os.DirEntry) -> int:
+    """How many files an entry is: itself, or what lies in the folder; links are not followed."""
+    if not entry.is_dir(follow_symlinks=False):
+        return 1
+    return sum(len(names) for _, _, names in os.walk(entry.path))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -61,8 +113,8 @@ def permission(path: str, what: str = "The file", how: str = "u+r") -> Iterator[
         yield
     except PermissionError as error:
         raise PermissionError(
-            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
-            "run as a user who may."
+            f"{what} {shown(path)} may not be read ({error.strerror}). Allow it: chmod {how} "
+            f"{shown(path)}, or run as a user who may."
         ) from error
 
 
@@ -111,4 +163,15 @@ def read_range(path: Tensor, offset: Tensor, length: Tensor, size: Tensor) -> Te
     )[0]
 
 
-__all__ = ["MISSING", "NOT_PERMITTED", "permission", "read_range", "walk", "why_unreadable"]
+__all__ = [
+    "MISSING",
+    "NOT_PERMITTED",
+    "Listing",
+    "is_hidden",
+    "natural_key",
+    "permission",
+    "read_range",
+    "shown",
+    "walk",
+    "why_unreadable",
+]

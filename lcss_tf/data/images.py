@@ -181,9 +181,18 @@ class EncodedImages(ImageDataset):
         """The example at `index` (int64 []), uint8 of `shape`; works in graphs."""
         return decode_bytes(self.content(index, split), self.shape)
 
-    def class_names(self) -> list[str]:
-        """The names of the classes, class k being number k; empty if they have none."""
+    def file_of(self, index: int, split: str) -> str | None:
+        """The path of the file that holds the example at an index, as it is; None: not known."""
+        del index, split
+        return None
+
+    def unread(self) -> list[tuple[str, str]]:
+        """Pairs of the place of an image that is no example, since it cannot be read, and why."""
         return []
+
+    def left_out(self) -> dict[str, int]:
+        """How many files beside the examples are no images, by what they are."""
+        return {}
 
     def inspect(self, content: Any) -> tuple[ImageHeader, Array]:
         """The header and the pixels, uint8 of `shape`, of `content`'s bytes; not in graphs.
@@ -371,6 +380,10 @@ class Dequantised(Dataset):
     def labels(self, split: str = "train") -> Array | None:
         """See `Dataset.labels`."""
         return self.data.labels(split)
+
+    def class_names(self) -> list[str]:
+        """See `Dataset.class_names`."""
+        return self.data.class_names()
 
     def require(self, split: str = "train") -> None:
         """See `Dataset.require`."""

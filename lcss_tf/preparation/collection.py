@@ -10,7 +10,7 @@ from typing import Any
 
 from lcss_tf.errors import UsageError
 from lcss_tf.files import read_json
-from lcss_tf.preparation.conversion import SPLITS, Chunks, Source
+from lcss_tf.preparation.conversion import SPLITS, Chunks, Source, rejected_unread
 from lcss_tf.preparation.report import report
 
 _FFHQ = "ffhq"
@@ -55,13 +55,15 @@ def prepare(
     data = source.reopen()
     for split in SPLITS:
         data.size(split)  # raises if there is nothing
+    unread = rejected_unread(source)
+    _stop_if_bad(unread, on_bad_example)
     os.makedirs(out, exist_ok=True)
     classes = [] if name == _FFHQ else data.class_names()  # FFHQ's subfolders are no classes
     make = _by_beam if beam else _by_chunks
     builder, rejected, finish = make(source, out, name, classes, on_bad_example)
 
     folder = os.path.dirname(os.fspath(builder.data_path))
-    result, text = report(builder, rejected, folder, source)
+    result, text = report(builder, [*unread, *rejected], folder, source, data.left_out())
     finish()
     return result, text, folder
 

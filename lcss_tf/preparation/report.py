@@ -16,7 +16,7 @@ _MAX_NAMED = 20  # rejected files named in the text
 
 
 def report(
-    builder: Any, rejected: list[str], folder: str, source: Source
+    builder: Any, rejected: list[str], folder: str, source: Source, left_out: dict[str, int]
 ) -> tuple[dict[str, Any], str]:
     """Reads the dataset once; writes ``report.json``, ``report.md`` and ``examples.png``.
 
@@ -25,6 +25,7 @@ def report(
       rejected: reasons, a list of texts.
       folder: where to write.
       source: the `Source`, which is recorded.
+      left_out: how many files of the source are no images, by what they are.
 
     Returns:
       The report as a dict, and its text.
@@ -65,6 +66,7 @@ def report(
         "source_modes": dict(modes.most_common()),
         "source_formats": dict(formats.most_common()),
         "rejected": rejected,
+        "left_out": left_out,
         "mean": mean.tolist(),
         "standard_deviation": np.sqrt(np.maximum(squares / values - mean**2, 0.0)).tolist(),
         "classes": list(features["label"].names) if "label" in features else [],
@@ -100,6 +102,9 @@ def as_text(result: dict[str, Any]) -> str:
     ]
     if len(result["rejected"]) > _MAX_NAMED:
         lines.append("  - … all are in report.json")
+    left_out = result["left_out"]
+    lines.append(f"- left out, no images: {sum(left_out.values()):,}")
+    lines += [f"  - {what}: {count:,}" for what, count in left_out.items()]
     return "\n".join(lines) + "\n"
 
 

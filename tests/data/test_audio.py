@@ -96,3 +96,11 @@ def test_no_files(tmp_path):
         Audio(tmp_path / "none", window=8).require()
     with pytest.raises(ValueError, match="at least 1; got 0"):
         Audio(tmp_path, window=0)
+
+
+def test_hidden_files_are_no_recordings(tmp_path):
+    for name in ("a.wav", "b.wav", "._a.wav", ".trash/c.wav", "__MACOSX/d.wav"):
+        write(tmp_path / name, tone(200))
+    assert [path.rsplit("/")[-1] for path in (s.path for s in Audio(tmp_path, 20).segments())] == [
+        "a.wav", "b.wav"
+    ]  # fmt: skip
