@@ -567,7 +567,7 @@ class Posterior:
         self._model = model
         y = np.asarray(y)
         y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
-        self._y = np.asarray(model.info.scaling.scale(y))
+        self._y = model.info.scaling.scale_finite(y, "The observations")
         self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
         operator.check(self._y, model.state.shape)
 

@@ -104,7 +104,7 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
         raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
         raise UsageError(f"{name} holds values that are not finite.")
-    return info.scaling.scale(stored).numpy()
+    return info.scaling.scale_finite(stored, f"The examples of {name}")
 
 
 def _array(name: str) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK, RunningMoments, check_dtype
+from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK, check_dtype
 from lcss_tf.data.base import (
     RANKS,
     Dataset,
@@ -16,8 +16,9 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.moments import RunningMoments, root_mean_square, unresolved
 from lcss_tf.data.pipeline import Shards, shard_size
-from lcss_tf.data.scaling import DTYPES, Scaling
+from lcss_tf.data.scaling import Scaling, returned_dtype
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array, Shape, Tensor
 
@@ -172,15 +173,10 @@ class InMemory(Dataset):
             if raw.dtype == np.uint8:
                 return tf.constant(raw)
             scaled = np.empty(raw.shape, np.float32)
+            what = "The examples of x" if split == "train" else "The held-out examples"
             for part in _chunks(raw):
-                scaled[part] = self.scaling.scale(raw[part].astype(np.float64)).numpy()
-            if not np.isfinite(scaled).all():
-                raise UsageError(
-                    f"{'x' if split == 'train' else 'The held-out examples'} hold values that "
-                    "float32 cannot represent after scaling by the mean and the standard "
-                    f"deviation of x: from {raw.min():g} to {raw.max():g}. Remove such outliers, "
-                    "or rescale, e.g. by a logarithm."
-                )
+                name = lambda i, first=part.start: f"example {first + i:,}"
+                scaled[part] = self.scaling.scale_finite(raw[part].astype(np.float64), what, name)
             return tf.constant(scaled)
 
     def size(self, split: str = "train") -> int | None:
@@ -459,32 +455,40 @@ def _layout(
 
 def _measured(x: Array, kind: str) -> Scaling:
     """The scaling of training examples: bytes by their range, others by their moments."""
-    if x.min() == x.max():
+    by_feature = kind in ("vector", "table") and x.ndim <= 2
+    moments = RunningMoments(axis=0 if by_feature else None)
+    for part in _chunks(x):
+        moments.add(x[part].astype(np.float64))
+    constant = np.atleast_1d(moments.constant(x.dtype))
+    low, high = np.min(moments.low), np.max(moments.high)
+    if constant.all():
         raise UsageError(
-            f"All numbers of x are {x.flat[0]:g}: there is nothing to learn. Check how x was made."
+            f"{_all_alike(low, high, by_feature)}: there is nothing to learn. Check how x was made."
         )
     if x.dtype == np.uint8:
         return Scaling.for_images()
-    by_feature = kind in ("vector", "table") and x.ndim <= 2
-    moments = RunningMoments(axis=0 if by_feature else None)
-    # The moments of what is left of a large offset are exact.
-    offset = x[0].astype(np.float64) if by_feature else np.float64(x.flat[0])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for part in _chunks(x):
-            moments.add(x[part].astype(np.float64) - offset)
-        means, stds = np.atleast_1d(moments.mean + offset), np.atleast_1d(moments.std)
-    if not (np.isfinite(means).all() and np.isfinite(stds).all() and stds.max() > 0):
+    means, stds = np.atleast_1d(moments.mean), np.atleast_1d(moments.std)
+    stds = np.where(constant, root_mean_square(stds[~constant]), stds)
+    scaling = Scaling.standardising(means, stds, returned_dtype(x.dtype))
+    some = x[:: -(-len(x) // BUFFER_EXAMPLES)]
+    lost = unresolved(some, scaling) & ~constant
+    if lost.any():
+        which = f"Feature {int(np.argmax(lost))} of x has" if by_feature else "x has"
         raise UsageError(
-            f"The numbers of x, from {x.min():g} to {x.max():g}, have no standard deviation that "
-            "float64 can represent. Rescale x first."
+            f"{which} values from {low:g} to {high:g}, of which a few are so far from the others "
+            "that these become one number in float32. Remove such outliers, or rescale x, e.g. by "
+            "a logarithm."
         )
-    stds = np.where(stds > 0, stds, np.sqrt(np.mean(stds[stds > 0] ** 2)))
-    return Scaling.standardising(means, stds, _returned_dtype(x.dtype))
+    return scaling
 
 
-def _returned_dtype(dtype: np.dtype) -> str:
-    dtype = dtype.newbyteorder("=")
-    return dtype.name if dtype.name in DTYPES else np.result_type(dtype, np.float32).name
+def _all_alike(low: float, high: float, by_feature: bool) -> str:
+    if low == high:
+        return f"All numbers of x are {low:g}"
+    each = "each feature of x holds one number" if by_feature else "they are one number"
+    return (
+        f"The numbers of x, from {low!r} to {high!r}, differ by no more than rounding does: {each}"
+    )
 
 
 def _chunks(x: Array) -> list[slice]:

@@ -24,8 +24,9 @@ from lcss_tf.data.base import (
     held_out,
 )
 from lcss_tf.data.files import permission, read_range, why_unreadable
+from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.pipeline import progress_bar
-from lcss_tf.data.scaling import Scaling
+from lcss_tf.data.scaling import Scaling, returned_dtype
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Shape, Tensor
@@ -36,6 +37,7 @@ KIND_OF_RANK = {1: "vector", 2: "signal", 3: "image", 4: "volume"}  # by the ran
 _PARALLEL = 16  # examples of one batch read at once
 _NUMBERS = "uif"  # NumPy's kinds of dtype that are numbers
 _LABELS = "labels"
+_SAMPLE = 256  # examples on which it is checked that float32 resolves them
 
 
 class Segment(NamedTuple):
@@ -60,49 +62,22 @@ def check_dtype(dtype: np.dtype, where: str) -> None:
         )
 
 
-class RunningMoments:
-    """Mean and standard deviation of values that arrive in parts, float64 [n, ...].
-
-    The parts' moments are merged as Chan, Golub and LeVeque do.
-
-    Args:
-      axis: along which they are taken; None: over all values together.
-    """
-
-    def __init__(self, axis: int | None = None) -> None:
-        self._axis = axis
-        self._count, self._mean, self._squares = 0, 0.0, 0.0
-
-    def add(self, part: Array) -> None:
-        """Takes in a part, which is not empty."""
-        count = part.size if self._axis is None else part.shape[self._axis]
-        part_mean = part.mean(axis=self._axis)
-        gap, total = part_mean - self._mean, self._count + count
-        self._squares += np.square(part - part_mean).sum(axis=self._axis)
-        self._squares += gap**2 * self._count * count / total
-        self._mean, self._count = self._mean + gap * count / total, total
-
-    @property
-    def mean(self) -> Any:
-        """float64, a number or an array without the axis."""
-        return self._mean
-
-    @property
-    def std(self) -> Any:
-        """float64, of the shape of `mean`."""
-        return np.sqrt(self._squares / max(self._count, 1))
-
-
-def scan(segments: Sequence[Segment]) -> tuple[Array, RunningMoments]:
+def scan(
+    segments: Sequence[Segment], low: float = -np.inf, high: float = np.inf
+) -> tuple[Array, RunningMoments]:
     """One pass over all examples.
 
+    Args:
+      segments: the examples.
+      low, high: what may not be passed.
+
     Returns:
-      A bool array [N], False where an example holds NaN or infinity; and the moments of all values
-      of the others.
+      A bool array [N], False where an example holds NaN, infinity or a value beyond the limits; and
+      the moments of all values of the others.
     """
     good, moments = [], RunningMoments()
     for part in _parts(segments):
-        finite = np.isfinite(part).all(axis=1)
+        finite = (np.isfinite(part) & (part >= low) & (part <= high)).all(axis=1)
         good.append(finite)
         if finite.any() and part.size:
             moments.add(part[finite])
@@ -263,15 +238,22 @@ class StoredArrays(OpenedDataset):
         if self._stores is not None:
             return self._stores
         segments = self.segments()
-        good, moments = scan(segments)
+        ranged = self._ranged(segments[0].array.dtype)
+        good, moments = scan(segments, *(ranged.holds() if ranged else ()))
         self._report_bad(segments, good)
         splits = self.splits(segments, good)
         check_both_splits(splits, f"The data of {self.name}")
-        self._scaling = self._make_scaling(segments[0], moments)
+        self._check_spread(segments[0], moments)
+        dtype = segments[0].array.dtype
+        scaling = ranged or Scaling.standardising(
+            [moments.mean], [moments.std], returned_dtype(dtype)
+        )
         labels = self.all_labels(segments)
+        stores = {name: Store(segments, k) for name, k in splits.items()}
+        self._check_resolved(stores["train"], scaling, moments)
         self._labels = {name: labels if labels is None else labels[k] for name, k in splits.items()}
-        self._stores = {name: Store(segments, k) for name, k in splits.items()}
-        return self._stores
+        self._scaling, self._stores = scaling, stores
+        return stores
 
     def _report_bad(self, segments: Sequence[Segment], good: Array) -> None:
         if good.all():
@@ -281,9 +263,13 @@ class StoredArrays(OpenedDataset):
         k = int(np.searchsorted(ends, first, side="right"))
         place = first - (ends[k - 1] if k else 0)
         owner, bad = type(self).__name__, int((~good).sum())
+        example = np.asarray(segments[k].array[place], np.float64)
+        finite = np.isfinite(example)
+        value = example[~finite][0] if not finite.all() else example.flat[np.abs(example).argmax()]
+        beyond = " or values that float32 cannot hold after scaling" if self._range else ""
         message = (
-            f"{bad:,} of {len(good):,} examples of {self.name} hold NaN or infinity; the first is "
-            f"example {place:,} of {segments[k].path or self.name}"
+            f"{bad:,} of {len(good):,} examples of {self.name} hold NaN or infinity{beyond}; the "
+            f"first is example {place:,} of {segments[k].path or self.name}, with {value:g}"
         )
         if self.on_bad_example == "error":
             raise UsageError(
@@ -292,19 +278,39 @@ class StoredArrays(OpenedDataset):
             )
         logging.warning("%s. They are left out, as %s.on_bad_example says.", message, owner)
 
-    def _make_scaling(self, first: Segment, moments: RunningMoments) -> Scaling:
-        is_bytes = first.array.dtype == np.uint8
+    def _ranged(self, dtype: np.dtype) -> Scaling | None:
+        """The scaling by a range, if there is one."""
+        is_bytes = dtype == np.uint8
         stored_range = self._range or ((0, 255) if is_bytes else None)
-        if stored_range is not None:
-            stored_dtype = "uint8" if is_bytes else "float32"
-            low, high = map(float, stored_range)
-            return Scaling(-1.0, 1.0, low, high, stored_dtype)
-        if not moments.std > 0:
-            raise UsageError(
-                f"All numbers of {self.name} are {moments.mean:g}: there is nothing to learn. Look "
-                f"at {first.path}."
+        if stored_range is None:
+            return None
+        low, high = map(float, stored_range)
+        return Scaling(-1.0, 1.0, low, high, returned_dtype(dtype))
+
+    def _check_spread(self, first: Segment, moments: RunningMoments) -> None:
+        if not moments.constant(first.array.dtype):
+            return
+        alike = f"are {moments.mean:g}"
+        if moments.low != moments.high:
+            alike = (
+                f"lie from {moments.low!r} to {moments.high!r} and differ by no more than rounding "
+                "does"
             )
-        return Scaling.standardising([moments.mean], [moments.std])
+        raise UsageError(
+            f"All numbers of {self.name} {alike}: there is nothing to learn. Look at "
+            f"{first.path or self.name}."
+        )
+
+    def _check_resolved(self, store: Store, scaling: Scaling, moments: RunningMoments) -> None:
+        values = int(np.prod(self.shape))
+        count = max(1, min(len(store), _SAMPLE, CHUNK_VALUES // max(1, values)))
+        some = store.gather(tf.constant(np.arange(count) * len(store) // count, tf.int64))
+        if unresolved(np.asarray(some), scaling).any():
+            raise UsageError(
+                f"The numbers of {self.name} lie from {moments.low:g} to {moments.high:g}, and "
+                "most of them become one number in float32 after scaling. Remove outliers, leave "
+                "out stored_range or make it narrower, or rescale the data, e.g. by a logarithm."
+            )
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
@@ -486,7 +492,6 @@ __all__ = [
     "KIND_OF_RANK",
     "MEMORY_BYTES",
     "Arrays",
-    "RunningMoments",
     "Segment",
     "Store",
     "StoredArrays",

@@ -85,7 +85,7 @@ class DataInfo:
         """Raw examples [N, *raw_shape] as the network sees them: float32 [N, *shape].
 
         Raises:
-          UsageError: examples of another shape.
+          UsageError: examples of another shape, or values that float32 cannot hold after scaling.
         """
         raw = self.with_channels(raw)
         if raw.shape[1:] != self.shape:
@@ -94,7 +94,7 @@ class DataInfo:
                 f"Expected examples [N, {', '.join(map(str, expected))}] like those of "
                 f"{self.name}; got an array of shape {np.shape(raw)}."
             )
-        return self.scaling.scale(raw)
+        return tf.constant(self.scaling.scale_finite(raw, "The examples"))
 
     def with_channels(self, raw: Array) -> Array:
         """Raw examples [..., *raw_shape] as [..., *shape]: what plots and features expect."""

@@ -17,6 +17,7 @@ from lcss_tf.data.base import (
     held_out,
 )
 from lcss_tf.data.files import permission
+from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
@@ -71,6 +72,7 @@ class Table(OpenedDataset):
         self._delimiter = delimiter
         self._on_bad = on_bad_example
         self._opened: dict[str, Tensor] | None = None
+        self._kept: list[int] = []  # the numbers of the rows that are good
 
     def _open(self) -> dict[str, Tensor]:
         if self._opened is None:
@@ -81,23 +83,39 @@ class Table(OpenedDataset):
             values, labels = self._numbers(lines)
             splits = held_out(len(values), self._test_every)
             check_both_splits(splits, f"The rows of {self.path}")
-            train = values[splits["train"]]
-            self._scaling = Scaling.standardising(train.mean(axis=0), self._stds(train))
+            scaling = self._measured(values[splits["train"]])
+            scaled = scaling.scale_finite(values, f"The rows of {self.path}", self._row_name)
             self._labels = {n: labels[k] if self._label else None for n, k in splits.items()}
             with tf.init_scope(), tf.device("CPU:0"):
-                scaled = self._scaling.scale(values)
-                self._opened = {name: tf.gather(scaled, k) for name, k in splits.items()}
+                opened = {name: tf.constant(scaled[k]) for name, k in splits.items()}
+            self._scaling, self._opened = scaling, opened
         return self._opened
 
-    def _stds(self, train: Array) -> Array:
-        stds = train.std(axis=0)
-        constant = [name for name, s in zip(self.columns, stds, strict=True) if not s > 0]
+    def _measured(self, train: Array) -> Scaling:
+        """The scaling by the moments of the training rows, float64 [N, columns]."""
+        moments = RunningMoments(axis=0)
+        moments.add(train)
+        constant = self._names(moments.constant(train.dtype))
         if constant:
             raise UsageError(
-                f"The columns {constant} of {self.path} hold the same number in every row: leave "
-                "them out of Table.columns."
+                f"The columns {constant} of {self.path} hold the same number in every row, or "
+                "numbers that differ by no more than rounding does: leave them out of "
+                "Table.columns."
             )
-        return stds
+        scaling = Scaling.standardising(moments.mean, moments.std, "float64")
+        lost = self._names(unresolved(train, scaling))
+        if lost:
+            k = self.columns.index(lost[0])
+            raise UsageError(
+                f"The columns {lost} of {self.path} hold a few numbers so far from the others that "
+                f"these become one number in float32: {lost[0]!r} reaches from "
+                f"{moments.low[k]:g} to {moments.high[k]:g}. Remove such outliers, or rescale the "
+                "column, e.g. by a logarithm."
+            )
+        return scaling
+
+    def _names(self, chosen: Array) -> list[str]:
+        return [name for name, is_chosen in zip(self.columns, chosen, strict=True) if is_chosen]
 
     def _lines(self) -> list[list[str]]:
         """The file's rows: lists of text, the names first."""
@@ -131,10 +149,12 @@ class Table(OpenedDataset):
             )
         places = [names.index(name) for name in wanted]
         good, bad = [], []
+        self._kept = []
         for i, row in enumerate(rows):
             numbers = [_number(row[k] if k < len(row) else "") for k in places]
             if all(np.isfinite(numbers)):
                 good.append(numbers)
+                self._kept.append(i + 1)
             else:
                 k = int(np.argmin(np.isfinite(numbers)))
                 text = row[places[k]] if places[k] < len(row) else "nothing"
@@ -148,6 +168,9 @@ class Table(OpenedDataset):
                 "classes as 0, 1, 2, …"
             )
         return values[:, : len(self.columns)], labels.astype(np.int64)
+
+    def _row_name(self, index: int) -> str:
+        return f"row {self._kept[index]:,}"
 
     def _report_bad(self, bad: list[str], count: int) -> None:
         if not bad:
