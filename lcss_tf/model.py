@@ -34,6 +34,7 @@ from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
 from lcss_tf.training.progress import say
 from lcss_tf.training.state import TrainState
+from lcss_tf.training.workdir import as_begun, source_of
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 
 FORMAT = 1
@@ -81,6 +82,7 @@ class ScoreModel:
         self.preconditioning = preconditioning
         self.ema_decay = ema_decay
         self._info: DataInfo | None = None
+        self._source: dict | None = None  # what the data were when it was last fitted
         self.stop_training = False
         self._distribution = distribution
         self._state: TrainState | None = None
@@ -117,7 +119,8 @@ class ScoreModel:
           batch_size: examples per step, over all replicas.
           optimizer: a Keras optimiser; by default Adam at 2e-4 after a warm-up over a tenth of
             the steps.
-          workdir: where the run is kept.
+          workdir: where the run is kept. A run that is resumed keeps the scaling of the data that
+            it began with; other data than these are refused, unless ``Trainer.resume`` is "force".
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
             ``Trainer.log_every`` steps.
           seed: of initial weights, order of the data, times and noise.
@@ -137,6 +140,10 @@ class ScoreModel:
         held_out = None if validation is True else validation
         data = lcss_data.from_user(data, labels, validation=held_out)
         data.require("train")  # before a large network is built
+        trainer = trainer or Trainer()
+        self._source = source_of(data)
+        if workdir:
+            data = as_begun(data, workdir, trainer.resume == "force", self.distribution)
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
         run = Run(
@@ -157,7 +164,7 @@ class ScoreModel:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
         else:
             state.description = self.description()
-        return (trainer or Trainer()).train(run, callbacks, self)
+        return trainer.train(run, callbacks, self)
 
     def _choose_network(self, data: Any) -> bool:
         """Chooses the network if none was given; returns whether it did."""
@@ -404,6 +411,7 @@ class ScoreModel:
             "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
             "ema_decay": self.ema_decay,
             "data": self._info.to_dict() if self._info else None,
+            "source": self._source,
         }
 
     def save(self, path: str | Path, overwrite: bool = True) -> Path:
@@ -530,6 +538,7 @@ class ScoreModel:
                 model.network = networks.deserialize(description["network"])
         if description["data"] is not None:
             model._prepare(DataInfo.from_dict(description["data"]))
+            model._source = description.get("source")
         return model
 
     def summary(self) -> str:

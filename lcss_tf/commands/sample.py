@@ -71,6 +71,7 @@ def main(_: Sequence[str]) -> None:
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
     count, task = FLAGS.num_samples, FLAGS.task
+    data = functools.partial(_data, model)
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
     if task == "sample":
@@ -79,10 +80,10 @@ def main(_: Sequence[str]) -> None:
         paths = sample(model, out, count, FLAGS.seed, FLAGS.label, FLAGS.trajectory)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
-        paths = encode(model, out, read_examples(FLAGS.input, model.info, _data))
+        paths = encode(model, out, read_examples(FLAGS.input, model.info, data))
     elif task == "interpolate":
         out = output_path(FLAGS.out, FLAGS.workdir, "interpolation", model)
-        x = read_examples(FLAGS.input, model.info, _data)
+        x = read_examples(FLAGS.input, model.info, data)
         paths = interpolation(model, out, x, 9 if count is None else count)
     else:
         operators: dict[str, Any] = {
@@ -93,7 +94,7 @@ def main(_: Sequence[str]) -> None:
         operator = operators[task]()
         name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
-        given = read_inputs(FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed)
+        given = read_inputs(FLAGS.input, model.info, data, operator, FLAGS.noise_std, FLAGS.seed)
         draw = functools.partial(
             posterior, model, out, operator, noise_std=FLAGS.noise_std, label=FLAGS.label
         )
@@ -102,9 +103,9 @@ def main(_: Sequence[str]) -> None:
         print(f"Wrote {path}")
 
 
-def _data() -> Any:
+def _data(model: ScoreModel) -> Any:
     """The run's data; they need not be there unless held-out examples are asked for."""
-    return _gin.fit()["data"]
+    return _runs.data_for(model, _gin.fit()["data"])
 
 
 def sample(
@@ -141,7 +142,7 @@ def sample(
     written += _picture(out, samples, info, columns=turns)
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
-        log_density = getattr(_data(), "log_density", None)
+        log_density = getattr(_gin.fit()["data"], "log_density", None)
         written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
     return written
 

@@ -16,6 +16,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, root_mean_square, unresolved
 from lcss_tf.data.pipeline import Shards, shard_size
 from lcss_tf.data.scaling import Scaling, returned_dtype
@@ -154,6 +155,7 @@ class InMemory(Dataset):
         elif validation is not None:
             splits["test"], self._labels["test"] = self._validation(validation, x)
         self.scaling = _measured(splits["train"], self.kind)
+        self._hash = array_hash(splits["train"], self._labels["train"])
         self._scaled = {split: self._held(part, split) for split, part in splits.items()}
 
     def _validation(self, validation: Any, x: Array) -> tuple[Array, Array | None]:
@@ -182,6 +184,10 @@ class InMemory(Dataset):
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; 0 of a test split that was not asked for."""
         return self._num_held(split)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return {"examples": self.size("train"), "content": self._hash}
 
     def _num_held(self, split: str) -> int:
         Dataset.require(self, split)
@@ -269,6 +275,10 @@ class FromTFData(InMemory):
         """The number of examples; None for a dataset that is longer than what is held."""
         size = self._num_held(split)
         return size if split == "test" or self._is_whole else None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; of data in any order, so that only their number counts."""
+        return {"examples": self.size("train")}
 
     def spread_indices(self, count: int, split: str = "train") -> Array:
         """See `Dataset.spread_indices`; of a long dataset, among the examples that are held."""

@@ -24,6 +24,7 @@ from lcss_tf.data.base import (
     held_out,
 )
 from lcss_tf.data.files import permission, read_range, why_unreadable
+from lcss_tf.data.fingerprint import array_hash, bytes_hash, spread
 from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling, returned_dtype
@@ -119,7 +120,7 @@ class Store:
         file = np.repeat(np.arange(len(segments)), lengths)[chosen]
         place = np.concatenate([np.arange(length) for length in lengths])[chosen]
         in_files = all(s.path is not None for s in segments) and dtype.isnative
-        self._segments, self._file = segments, file
+        self._segments, self._file, self._place = segments, file, place
         if not in_files and num_bytes > MEMORY_BYTES:
             raise UsageError(
                 f"{num_bytes / 2**30:.1f} GiB are compressed, or of the other byte order, and do "
@@ -168,6 +169,14 @@ class Store:
 
     def __len__(self) -> int:
         return self._count
+
+    def content_hash(self) -> str:
+        """A hash of the examples; see `fingerprint`."""
+        if self._sizes is None:
+            return array_hash(self._held.numpy())
+        chosen = spread(len(self), self._length)
+        read = lambda i: self._segments[self._file[i]].array[self._place[i]].tobytes()
+        return bytes_hash(map(read, chosen))
 
     def why_bad(self, index: int) -> tuple[str, str] | None:
         """(path, reason) if the file of an example cannot be read any more; otherwise None."""
@@ -244,6 +253,7 @@ class StoredArrays(OpenedDataset):
         splits = self.splits(segments, good)
         check_both_splits(splits, f"The data of {self.name}")
         self._check_spread(segments[0], moments)
+        self._measured = [float(f"{value:.9g}") for value in (moments.mean, moments.std)]
         dtype = segments[0].array.dtype
         scaling = ranged or Scaling.standardising(
             [moments.mean], [moments.std], returned_dtype(dtype)
@@ -277,6 +287,17 @@ class StoredArrays(OpenedDataset):
                 "them out."
             )
         logging.warning("%s. They are left out, as %s.on_bad_example says.", message, owner)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; the moments are those of all examples, held-out ones too."""
+        stores = self._open()
+        labels = self._labels["train"]
+        return {
+            "examples": len(stores["train"]),
+            "content": stores["train"].content_hash(),
+            "labels": None if labels is None else array_hash(labels),
+            "moments": self._measured,
+        }
 
     def _ranged(self, dtype: np.dtype) -> Scaling | None:
         """The scaling by a range, if there is one."""

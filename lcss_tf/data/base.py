@@ -230,6 +230,18 @@ class Dataset:
         """
         del indices, split
 
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What the data are in a few words, by which a resumed run knows them again.
+
+        A dict for JSON, such as {"examples": 1_797, "content": "0f3a…"}: how many examples training
+        sees, and a hash of what they hold. It does not depend on where the data lie. None, as by
+        default: the data are generated, or nothing is known of them.
+
+        Raises:
+          FileNotFoundError: the data are missing.
+        """
+        return None
+
     def class_labels(self, num_classes: int, split: str = "train") -> Array:
         """`labels`, for a network of `num_classes` classes.
 

@@ -143,6 +143,14 @@ class Scaling:
         # The difference first: the offset may be far larger than the result.
         return tf.cast((stored - self.stored_low) * slope + self.low, tf.float32)
 
+    def invert(self, scaled: Tensor) -> Tensor:
+        """Scaled values of any shape as float64 raw values, neither clipped nor rounded.
+
+        It works in graphs; `unscale` gives what a person sees.
+        """
+        raw = (tf.cast(scaled, tf.float64) - self.low) / self._range_slope + self.stored_low
+        return raw * np.array(self.stds) + np.array(self.means) if self.means else raw
+
     def scale_finite(
         self, raw: Array, what: str, name: Callable[[int], str] = "example {:,}".format
     ) -> Array:

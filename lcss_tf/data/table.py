@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,7 @@ from lcss_tf.data.base import (
     held_out,
 )
 from lcss_tf.data.files import permission
+from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
@@ -88,8 +90,14 @@ class Table(OpenedDataset):
             self._labels = {n: labels[k] if self._label else None for n, k in splits.items()}
             with tf.init_scope(), tf.device("CPU:0"):
                 opened = {name: tf.constant(scaled[k]) for name, k in splits.items()}
+            train = splits["train"]
+            self._hash = array_hash(values[train], labels[train] if self._label else None)
             self._scaling, self._opened = scaling, opened
         return self._opened
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return {"examples": self.size("train"), "content": self._hash}
 
     def _measured(self, train: Array) -> Scaling:
         """The scaling by the moments of the training rows, float64 [N, columns]."""
