@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK, check_dtype
+from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK
 from lcss_tf.data.base import (
     RANKS,
     Dataset,
@@ -18,6 +18,7 @@ from lcss_tf.data.base import (
 )
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, root_mean_square, unresolved
+from lcss_tf.data.numpy_files import check_dtype
 from lcss_tf.data.pipeline import Shards, shard_size
 from lcss_tf.data.scaling import Scaling, returned_dtype
 from lcss_tf.errors import UsageError
@@ -399,6 +400,12 @@ def _all_of(dataset: tf.data.Dataset) -> Any:
 
 
 def _as_array(x: Any, what: str) -> Array:
+    hidden = int(np.ma.getmaskarray(x).sum()) if np.ma.isMaskedArray(x) else 0
+    if hidden:
+        raise UsageError(
+            f"{what} is a masked array, and {hidden:,} of its numbers are hidden. Fill "
+            "them, x.filled(0), or leave out their examples."
+        )
     try:
         array = np.asarray(x)
     except ValueError as error:

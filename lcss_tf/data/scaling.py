@@ -120,7 +120,9 @@ class Scaling:
         """
         if not tf.is_tensor(stored):  # TensorFlow makes float32 of Python's numbers
             stored = np.asarray(stored)
-            stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+            # Here, for TensorFlow takes float32 below 1e-38 as 0.
+            wide = np.float64 if self.means else stored.dtype.newbyteorder("=")
+            stored = stored.astype(wide, copy=False)
         stored, slope = tf.convert_to_tensor(stored), self._range_slope
         offset = self.low - self.stored_low * slope
         near = abs(self.stored_low) <= self.stored_high - self.stored_low
