@@ -1,6 +1,5 @@
 """Tables of numbers: CSV files, standardised column by column."""
 
-import csv
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
-from lcss_tf.data.files import permission
+from lcss_tf.data.csv_files import Sheet, hints, number, places_of, read_csv, shown
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.scaling import Scaling
@@ -27,6 +26,8 @@ from lcss_tf.typing import Array, Tensor
 
 _BUNDLED = "sklearn:"
 _MAX_NAMED = 5  # bad rows named in a message
+_RAGGED = "give each line as many fields as there are names, and quote what holds the separator"
+_LARGEST_LABEL = 2**53  # up to which float64 holds every integer
 
 
 @DATASETS.register
@@ -42,8 +43,9 @@ class Table(OpenedDataset):
       columns: names of the columns to model, in this order.
       label: name of a column of classes (integers), which is not modelled; None: none.
       test_every: the first of every so many rows is held out.
-      delimiter: between columns.
+      delimiter: between columns, one character: a comma, a semicolon, a tab.
       on_bad_example: ``"error"``, or ``"skip"`` rows that hold anything but finite numbers.
+      decimal: what parts the whole from its fraction: ``"."``, or ``","``, as in 1,5.
 
     Raises:
       UsageError: an argument out of its range.
@@ -59,11 +61,14 @@ class Table(OpenedDataset):
         test_every: int = 5,
         delimiter: str = ",",
         on_bad_example: str = "error",
+        decimal: str = ".",
     ) -> None:
         check_test_every(test_every, "Table")
         check_policy(on_bad_example, "Table")
-        if not columns or len(set(columns)) != len(columns) or isinstance(columns, str):
+        words = not isinstance(columns, str) and all(isinstance(name, str) for name in columns)
+        if not words or not columns or len(set(columns)) != len(columns):
             raise UsageError(f"Table.columns lists different column names; got {columns!r}.")
+        _check_separators(delimiter, decimal)
         bundled = path.startswith(_BUNDLED)
         self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
         self.name = os.path.splitext(os.path.basename(path.removeprefix(_BUNDLED)))[0]
@@ -71,7 +76,7 @@ class Table(OpenedDataset):
         self.shape = (len(self.columns),)
         self._label = label
         self._test_every = test_every
-        self._delimiter = delimiter
+        self._delimiter, self._decimal = delimiter, decimal
         self._on_bad = on_bad_example
         self._opened: dict[str, Tensor] | None = None
         self._kept: list[int] = []  # the numbers of the rows that are good
@@ -79,10 +84,10 @@ class Table(OpenedDataset):
     def _open(self) -> dict[str, Tensor]:
         if self._opened is None:
             if self.path.startswith(_BUNDLED):
-                lines = _bundled(self.path.removeprefix(_BUNDLED))
+                sheet = _bundled(self.path.removeprefix(_BUNDLED))
             else:
-                lines = self._lines()
-            values, labels = self._numbers(lines)
+                sheet = read_csv(self.path, self._delimiter)
+            values, labels = self._numbers(sheet)
             splits = held_out(len(values), self._test_every)
             check_both_splits(splits, f"The rows of {self.path}")
             scaling = self._measured(values[splits["train"]])
@@ -125,62 +130,43 @@ class Table(OpenedDataset):
     def _names(self, chosen: Array) -> list[str]:
         return [name for name, is_chosen in zip(self.columns, chosen, strict=True) if is_chosen]
 
-    def _lines(self) -> list[list[str]]:
-        """The file's rows: lists of text, the names first."""
-        try:
-            with permission(self.path), open(self.path, newline="", encoding="utf-8-sig") as file:
-                lines = [row for row in csv.reader(file, delimiter=self._delimiter) if row]
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"There is no file {self.path}. Set Table.path to a CSV file."
-            ) from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(
-                f"{self.path} cannot be read as a CSV file ({error}). Save it as UTF-8 text."
-            ) from error
-        if len(lines) < 2:
-            raise UsageError(
-                f"{self.path} holds {len(lines)} lines; a table has a line of column names and "
-                "at least two rows."
-            )
-        return lines
-
-    def _numbers(self, lines: list[list[str]]) -> tuple[Array, Array]:
+    def _numbers(self, sheet: Sheet) -> tuple[Array, Array]:
         """Values float64 [N, columns] and labels int64 [N] of the good rows."""
-        names, rows = [name.strip() for name in lines[0]], lines[1:]
         wanted = [*self.columns, *([self._label] if self._label else [])]
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise UsageError(
-                f"{self.path} has no column {', '.join(map(repr, missing))}; its first line names "
-                f"{names}. Set Table.columns (and Table.delimiter, if they look like one)."
-            )
-        places = [names.index(name) for name in wanted]
-        good, bad = [], []
+        places = places_of(self.path, sheet, wanted, self._delimiter)
+        good, bad, texts, ragged = [], [], [], False
         self._kept = []
-        for i, row in enumerate(rows):
-            numbers = [_number(row[k] if k < len(row) else "") for k in places]
-            if all(np.isfinite(numbers)):
-                good.append(numbers)
-                self._kept.append(i + 1)
+        for i, (row, line) in enumerate(zip(sheet.rows, sheet.lines, strict=True)):
+            where = f"line {line:,}, row {i + 1:,}"
+            if len(row) != len(sheet.names):
+                bad.append(f"{where}, {_wrong_length(row, sheet.names)}")
+                ragged = True
+                continue
+            numbers = [number(row[k], self._decimal) for k in places]
+            if None in numbers:
+                k = numbers.index(None)
+                bad.append(f"{where}, column {wanted[k]!r}: {shown(row[places[k]])}")
+                texts.append(row[places[k]])
             else:
-                k = int(np.argmin(np.isfinite(numbers)))
-                text = row[places[k]] if places[k] < len(row) else "nothing"
-                bad.append(f"row {i + 1}, column {wanted[k]!r}: {text!r}")
-        self._report_bad(bad, len(rows))
+                good.append(numbers)
+                self._kept.append(line)
+        remedies = hints(texts, self._decimal) + ([_RAGGED] if ragged else [])
+        self._report_bad(bad, len(sheet.rows), remedies)
         values = np.array(good, np.float64).reshape(len(good), len(wanted))
         labels = values[:, -1] if self._label else np.zeros(len(values))
-        if not np.all(labels == np.rint(labels)):
+        whole = (labels == np.rint(labels)) & (np.abs(labels) < _LARGEST_LABEL)
+        if not whole.all():
+            k = int(np.argmin(whole))
             raise UsageError(
-                f"The column {self._label!r} of {self.path} must hold integers. Encode "
-                "classes as 0, 1, 2, …"
+                f"The column {self._label!r} of {self.path} must hold integers; "
+                f"{self._row_name(k)} holds {labels[k]:g}. Encode classes as 0, 1, 2, …"
             )
         return values[:, : len(self.columns)], labels.astype(np.int64)
 
     def _row_name(self, index: int) -> str:
-        return f"row {self._kept[index]:,}"
+        return f"line {self._kept[index]:,}"
 
-    def _report_bad(self, bad: list[str], count: int) -> None:
+    def _report_bad(self, bad: list[str], count: int, remedies: list[str]) -> None:
         if not bad:
             return
         message = (
@@ -189,7 +175,7 @@ class Table(OpenedDataset):
         )
         if self._on_bad == "error":
             raise UsageError(
-                f"{message}. Correct the file, encode words as numbers, or set "
+                f"{message}. Correct the file ({'; '.join(remedies)}), or set "
                 'Table.on_bad_example = "skip" to leave these rows out.'
             )
         logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
@@ -200,14 +186,23 @@ class Table(OpenedDataset):
         return gather_on_host(self._open()[split], indices)
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+def _check_separators(delimiter: str, decimal: str) -> None:
+    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+        raise UsageError(
+            f"Table.delimiter is one character, such as ',', ';' or a tab; got {delimiter!r}."
+        )
+    if decimal not in (".", ","):
+        raise UsageError(f"Table.decimal is '.' or ','; got {decimal!r}.")
 
 
-def _bundled(name: str) -> list[list[str]]:
+def _wrong_length(row: list[str], names: list[str]) -> str:
+    if len(row) < len(names):
+        return f"column {names[len(row)]!r}: nothing; {len(row)} fields for {len(names)} names"
+    extra = shown(row[len(names)])
+    return f"column {len(names) + 1}: {extra}; {len(row)} fields for {len(names)} names"
+
+
+def _bundled(name: str) -> Sheet:
     from sklearn import datasets  # slow to import, so only when used
 
     known = ("iris", "wine", "breast_cancer", "diabetes")
@@ -215,8 +210,9 @@ def _bundled(name: str) -> list[list[str]]:
         raise UsageError(f"scikit-learn ships the tables {known}; got 'sklearn:{name}'.")
     bunch = getattr(datasets, f"load_{name}")()
     names = [*bunch.feature_names, "target"]
-    rows = np.column_stack([bunch.data, bunch.target])
-    return [names, *([repr(float(value)) for value in row] for row in rows)]
+    numbers = np.column_stack([bunch.data, bunch.target])
+    rows = [[repr(float(value)) for value in row] for row in numbers]
+    return Sheet(names, rows, list(range(1, len(rows) + 1)))
 
 
 __all__ = ["Table"]
