@@ -488,13 +488,14 @@ def _measured(x: Array, kind: str) -> Scaling:
     stds = np.where(constant, root_mean_square(stds[~constant]), stds)
     scaling = Scaling.standardising(means, stds, returned_dtype(x.dtype))
     some = x[:: -(-len(x) // BUFFER_EXAMPLES)]
-    lost = unresolved(some, scaling) & ~constant
+    lost = unresolved(some, scaling) & ~(constant if by_feature else False)
     if lost.any():
-        which = f"Feature {int(np.argmax(lost))} of x has" if by_feature else "x has"
+        k = int(np.argmax(lost))
+        feature = x[..., k] if x.ndim > 1 else x
         raise UsageError(
-            f"{which} values from {low:g} to {high:g}, of which a few are so far from the others "
-            "that these become one number in float32. Remove such outliers, or rescale x, e.g. by "
-            "a logarithm."
+            f"Feature {k} of x has values from {feature.min():g} to {feature.max():g}, and x from "
+            f"{low:g} to {high:g}: most of them become one number in float32 after scaling. Remove "
+            "outliers, or rescale x: by a logarithm, or features of different sizes by themselves."
         )
     return scaling
 

@@ -321,11 +321,14 @@ class StoredArrays(OpenedDataset):
         values = int(np.prod(self.shape))
         count = max(1, min(len(store), _SAMPLE, CHUNK_VALUES // max(1, values)))
         some = store.gather(tf.constant(np.arange(count) * len(store) // count, tf.int64))
-        if unresolved(np.asarray(some), scaling).any():
+        lost = unresolved(np.asarray(some), scaling)
+        if lost.any():
             raise UsageError(
                 f"The numbers of {self.name} lie from {moments.low:g} to {moments.high:g}, and "
-                "most of them become one number in float32 after scaling. Remove outliers, leave "
-                "out stored_range or make it narrower, or rescale the data, e.g. by a logarithm."
+                f"most of feature {int(np.argmax(lost))} of {len(lost)} become one number in "
+                "float32 after scaling. Remove outliers; leave out stored_range, or make it "
+                "narrower; or rescale the data: by a logarithm, or features of different sizes by "
+                "themselves (a Table and ScoreModel.fit(x) do so)."
             )
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:

@@ -4,8 +4,8 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from lcss_tf.data.files import describe, permission
 from lcss_tf.errors import UsageError
@@ -194,7 +194,7 @@ def shown(text: str) -> str:
 
 def hints(texts: Iterable[str], decimal: str) -> list[str]:
     """What may help with fields that are no numbers, each said once."""
-    rules = [
+    rules: list[tuple[Callable[[str], Any], str]] = [
         (lambda t: t.lower() in MISSING, "fill what is missing"),
         (_INFINITE.fullmatch, "replace infinities"),
         (lambda t: decimal == "." and _COMMA.fullmatch(t),

@@ -89,18 +89,19 @@ def root_mean_square(values: Array) -> float:
 def unresolved(raw: Array, scaling: Scaling) -> Array:
     """Which features of examples lose their differences when they become float32.
 
-    So it is where the middle half of the raw values differs and is one number after scaling: a few
-    far values, or a range that was asked for, leave no digits to the others.
+    So it is where the middle half of a feature's raw values differs and is one number after
+    scaling: a few far values, other features of another size under one scaling, or a range that was
+    asked for, leave it no digits.
 
     Args:
-      raw: some examples [n, ...], in the data's units.
+      raw: some examples [n, ..., features] or [n], in the data's units.
       scaling: of these data.
 
     Returns:
-      bool [features] if the scaling is by feature, otherwise [1].
+      bool [features], along the last axis.
     """
-    features = max(1, len(scaling.means))
-    raw = np.asarray(raw, np.float64).reshape(-1, features)
+    raw = np.asarray(raw, np.float64)
+    raw = raw.reshape(-1, raw.shape[-1] if raw.ndim > 1 else 1)
     # A quantile between two values of 1e308 would overflow: take values that are there.
     quartiles = np.percentile(raw, [25, 75], axis=0, method="nearest")
     scaled = np.asarray(scaling.scale(quartiles))

@@ -127,8 +127,8 @@ def _member(path: str, key: str, member: zipfile.ZipInfo) -> Stored:
     if dtype.hasobject:
         raise UsageError(_pickled(where))
     check_dtype(dtype, where)
-    mapped = member.compress_type == zipfile.ZIP_STORED and start is not None and not fortran
-    if not mapped or not np.prod(shape):
+    stored = member.compress_type == zipfile.ZIP_STORED
+    if start is None or not stored or fortran or not np.prod(shape):
         return Stored(_unpacked(path, member), None)
     if header + int(np.prod(shape)) * dtype.itemsize > member.file_size:
         raise UsageError(f"{where} is truncated. Save it again.")

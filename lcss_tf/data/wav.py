@@ -71,7 +71,7 @@ def read_wav(path: str) -> Recording:
     with permission(path), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         order, form, offset, length = _chunks(file, path, size)
-    dtype = _dtype(form, path).newbyteorder(order)
+    dtype = _dtype(form, path, order)
     frames = length // form.frame_bytes
     if not frames:
         raise UsageError(f"{path} holds no samples. It may be truncated: copy it again.")
@@ -146,7 +146,7 @@ def _format(content: bytes, order: str, path: str) -> _Format:
     return _Format(tag, channels, rate, frame_bytes, bits)
 
 
-def _dtype(form: _Format, path: str) -> np.dtype:
+def _dtype(form: _Format, path: str, order: str) -> np.dtype:
     if form.tag not in (_PCM, _FLOAT):
         codec = _CODECS.get(form.tag, f"of format {form.tag:#06x}")
         raise UsageError(
@@ -164,7 +164,7 @@ def _dtype(form: _Format, path: str) -> np.dtype:
             f"{path} holds {what} of {form.bits} bits in {width} bytes, and integers of 8, 16, 24, "
             f"32 and 64 bits or floats of 32 and 64 bits are read. {_CONVERT}"
         )
-    return np.dtype(_TYPES[form.tag, width])
+    return np.dtype(order + _TYPES[form.tag, width])
 
 
 __all__ = ["Recording", "read_wav"]

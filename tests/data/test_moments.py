@@ -217,4 +217,11 @@ def test_a_range_or_an_outlier_that_leaves_no_digits_is_refused(tmp_path):
         ValueError, match=r"columns \['b'\] .*t\.csv.*'b' reaches from .* to 1e\+30"
     ):
         Table(str(path), ("a", "b")).require()
+    mixed = np.stack([1.7e9 + 10 * Z[:, 0], Z[:, 1]], axis=1)
+    np.save(tmp_path / "x.npy", mixed)
+    with pytest.raises(ValueError, match="feature 0 of 2 become one number.*different sizes"):
+        Arrays(tmp_path / "x.npy", (2,)).require()
+    with pytest.raises(ValueError, match="Feature 0 of x .*different sizes"):
+        from_user(mixed.reshape(30, 2, 2))
+    np.testing.assert_allclose(back(from_user(mixed)), mixed, rtol=0, atol=1e-5)
     assert unresolved(far, Scaling.standardising([0, 1e28], [1, 1e29])).tolist() == [False, True]
