@@ -79,7 +79,8 @@ def read_numpy(
             f"{path} is an archive that holds {'no array' if not names else 'labels alone'}. Save "
             "the examples: numpy.savez(path, x=x)."
         )
-    key = key or (others[0] if len(others) == 1 else None)
+    arrays = [name for name in others if names[name].filename.endswith(".npy")] or others
+    key = key or (arrays[0] if len(arrays) == 1 else None)
     if key is None or key not in names:
         raise UsageError(
             f"{path} holds the arrays {list(names)}: set {option} to one of them (got {key!r})."

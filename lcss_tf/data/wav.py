@@ -29,7 +29,8 @@ _CODECS = {
 # The end of the identifier of an extensible format; its first two bytes are the format's number.
 _GUID = bytes.fromhex("00001000800000aa00389b71")
 # Lengths that programs write where they cannot know them: FFmpeg, SoX and others, into a pipe.
-_UNKNOWN_LENGTHS = (0xFFFFFFFF, 0xFFFFFFDB, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 2**64 - 1)
+_UNKNOWN_LENGTHS = (0x7FFFFFFF, 0x7FFFF000, 0x80000000, 2**64 - 1)
+_NEARLY_ALL = range(0xFFFFFF00, 2**32)  # the largest length, often less that of the header
 _TYPES = {(_PCM, 1): "u1", (_PCM, 2): "i2", (_PCM, 3): "i4", (_PCM, 4): "i4", (_PCM, 8): "i8",
           (_FLOAT, 4): "f4", (_FLOAT, 8): "f8"}  # fmt: skip
 _CONVERT = "Convert it: ffmpeg -i in.wav -c:a pcm_s16le out.wav."
@@ -114,7 +115,7 @@ def _chunks(file: BinaryIO, path: str, size: int) -> tuple[str, _Format, int, in
         if name == b"data":
             if length == 0xFFFFFFFF and long_length is not None:
                 length = long_length
-            if length in _UNKNOWN_LENGTHS or (length == 0 and not honest):
+            if length in _UNKNOWN_LENGTHS or length in _NEARLY_ALL or (length == 0 and not honest):
                 length = size - place
             if place + length > size:
                 raise UsageError(

@@ -225,6 +225,8 @@ def _containers():
         content = npz({"x.npy": x, "labels.npy": labels}, getattr(zipfile, f"ZIP_{method}"))
         yield Case(group, f"with labels, {method.lower()}", file_read(content))
     several = npz({"x.npy": x, "y.npy": npy(PLAIN[::-1]), "notes.txt": b"about"})
+    noted = npz({"notes.txt": b"about", "x.npy": x})
+    yield Case(group, "one array beside a text", file_read(noted))
     yield Case(group, "one of several", file_read(several, key="x"))
     yield Case(group, "called .npy", file_read(npz({"x.npy": x}), name="a.npy"))
     yield Case(group, "an array called .npz", file_read(x))

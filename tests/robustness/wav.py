@@ -184,7 +184,7 @@ def _chunk_orders():
 def _streams():
     group = "WAV lengths"
     form, _, raw = pcm()
-    for length in (0xFFFFFFFF, 0, 0x7FFFF000, 0x80000000):
+    for length in (0xFFFFFFFF, 0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 44):
         for outer in (0xFFFFFFFF, 0):
             body = b"data" + struct.pack("<I", length) + raw.tobytes()
             name = f"a pipe's: {length:#x} in {outer:#x}"
