@@ -35,6 +35,7 @@ from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
 from lcss_tf.training.progress import say
 from lcss_tf.training.state import TrainState
+from lcss_tf.training.workdir import as_begun, source_of
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 
 FORMAT = 1
@@ -82,6 +83,7 @@ class ScoreModel:
         self.preconditioning = preconditioning
         self.ema_decay = ema_decay
         self._info: DataInfo | None = None
+        self._source: dict | None = None  # what the data were when it was last fitted
         self.stop_training = False
         self._distribution = distribution
         self._state: TrainState | None = None
@@ -118,7 +120,8 @@ class ScoreModel:
           batch_size: examples per step, over all replicas.
           optimizer: a Keras optimiser; by default Adam at 2e-4 after a warm-up over a tenth of
             the steps.
-          workdir: where the run is kept.
+          workdir: where the run is kept. A run that is resumed keeps the scaling of the data that
+            it began with; other data than these are refused, unless ``Trainer.resume`` is "force".
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
             ``Trainer.log_every`` steps.
           seed: of initial weights, order of the data, times and noise.
@@ -138,6 +141,10 @@ class ScoreModel:
         held_out = None if validation is True else validation
         data = lcss_data.from_user(data, labels, validation=held_out)
         data.require("train")  # before a large network is built
+        trainer = trainer or Trainer()
+        self._source = source_of(data)
+        if workdir:
+            data = as_begun(data, workdir, trainer.resume == "force", self.distribution)
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
         if state.num_classes is not None:
@@ -160,7 +167,7 @@ class ScoreModel:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
         else:
             state.description = self.description()
-        return (trainer or Trainer()).train(run, callbacks, self)
+        return trainer.train(run, callbacks, self)
 
     def _choose_network(self, data: Any) -> bool:
         """Chooses the network if none was given; returns whether it did."""
@@ -409,6 +416,7 @@ class ScoreModel:
             "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
             "ema_decay": self.ema_decay,
             "data": self._info.to_dict() if self._info else None,
+            "source": self._source,
         }
 
     def save(self, path: str | Path, overwrite: bool = True) -> Path:
@@ -535,6 +543,7 @@ class ScoreModel:
                 model.network = networks.deserialize(description["network"])
         if description["data"] is not None:
             model._prepare(DataInfo.from_dict(description["data"]))
+            model._source = description.get("source")
         return model
 
     def summary(self) -> str:
@@ -572,7 +581,7 @@ class Posterior:
         self._model = model
         y = np.asarray(y)
         y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
-        self._y = np.asarray(model.info.scaling.scale(y))
+        self._y = model.info.scaling.scale_finite(y, "The observations")
         self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
         operator.check(self._y, model.state.shape)
 

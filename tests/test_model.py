@@ -132,6 +132,18 @@ def test_encode_and_decode_are_inverse(fitted):
     np.testing.assert_allclose(again, x[:8], atol=0.02 * x.std())
 
 
+def test_times_in_seconds_since_1970_keep_their_digits(fitted):
+    model, _, x = fitted
+    near, model.info = model.info, lcss.data.from_user(1.7e9 + x).info()
+    try:
+        again = model.decode(model.encode(1.7e9 + x[:8]))
+        samples = model.sample(64, sampler=lcss.samplers.EulerMaruyama(num_steps=4))
+    finally:
+        model.info = near
+    np.testing.assert_allclose(again - 1.7e9, x[:8], atol=0.02 * x.std())
+    assert len(np.unique(samples)) == samples.size
+
+
 def test_score_fn_is_that_of_the_average(fitted):
     model, _, x = fitted
     points = tf.constant(model.normalise(x[:4]))

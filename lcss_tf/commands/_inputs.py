@@ -9,6 +9,7 @@ import numpy as np
 from lcss_tf import random
 from lcss_tf.data.base import DataInfo
 from lcss_tf.data.decoding import BadImageError, read_header, read_image
+from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
@@ -104,18 +105,16 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
         raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
         raise UsageError(f"{name} holds values that are not finite.")
-    return info.scaling.scale(stored).numpy()
+    return info.scaling.scale_finite(stored, f"The examples of {name}")
 
 
 def _array(name: str) -> Array:
-    held = np.load(name, allow_pickle=False)
-    if isinstance(held, np.ndarray):
-        return held
-    if len(held.files) == 1:
-        return held[held.files[0]]
-    if "samples" in held.files:
-        return held["samples"]
-    raise UsageError(f"{name} holds {held.files}; expected one array, or one called 'samples'.")
+    if not is_archive(name):
+        return read_numpy(name).array
+    names = list(member_names(name))
+    if len(names) != 1 and "samples" not in names:
+        raise UsageError(f"{name} holds {names}; expected one array, or one called 'samples'.")
+    return read_member(name, names[0] if len(names) == 1 else "samples")
 
 
 def _image(name: str, shape: tuple[int, ...], small: tuple[int, ...]) -> Array:

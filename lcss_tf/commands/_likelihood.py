@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lcss_tf import files
-from lcss_tf.commands import _gin
+from lcss_tf.commands import _gin, _runs
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.model import ScoreModel
@@ -57,7 +57,7 @@ def held_out_likelihood(
       NotFiniteError: the ODE could not be solved; says where.
     """
     arguments = _gin.fit()
-    data, seed = arguments["data"], arguments["seed"]
+    data, seed = _runs.data_for(model, arguments["data"]), arguments["seed"]
     if num_examples is not None and num_examples < 1:
         raise UsageError(
             f"held_out_likelihood.num_examples must be at least 1; got {num_examples}."

@@ -21,6 +21,7 @@ from lcss_tf import files
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
+from lcss_tf.data.rescaling import rescaled
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
 from lcss_tf.training.workdir import MODEL
@@ -143,6 +144,11 @@ def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
     if step < 0:
         raise CheckpointError(f"{workdir} has no checkpoint that the chief can read.")
     return ScoreModel.load(checkpoints.at(step), distribution=distribution)
+
+
+def data_for(model: ScoreModel, data: Any) -> Any:
+    """A dataset in the scaling of a model that was trained on it, whatever its own is by now."""
+    return rescaled(data, model.info.scaling)
 
 
 def _readable(checkpoints: Checkpoints, text: str) -> Path | None:

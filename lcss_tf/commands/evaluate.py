@@ -105,7 +105,7 @@ class Evaluation:
         self._poll_s, self._report = poll_s, report
         self.model = _runs.load_model(workdir)
         self.arguments = _gin.fit()
-        data = self.arguments["data"]
+        data = _runs.data_for(self.model, self.arguments["data"])
         self._distribution = self.model.distribution
         self._chief = self._distribution.is_chief
         chosen = list(metrics or []) + ([metric] if metric else [])

@@ -92,8 +92,8 @@ def inpainting(
     """
     if not averages or min(averages) < 1:
         raise UsageError(f"inpainting.averages must be numbers from 1 up; got {averages}.")
-    model, data = _runs.load_model(workdir), _gin.fit()["data"]
-    info = model.info
+    model = _runs.load_model(workdir)
+    data, info = _runs.data_for(model, _gin.fit()["data"]), model.info
     methods = methods or {name: make() for name, make in _METHODS.items()}
     data.require("test")
     count = num_images or data.size("test") or _ENDLESS

@@ -129,7 +129,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
     if plan.sde is None:
         model, arguments = _runs.load_model(workdir), _gin.fit()
         state, info, step = model.state, model.info, model.step
-        data, seed = arguments["data"], arguments["seed"]
+        data, seed = _runs.data_for(model, arguments["data"]), arguments["seed"]
     else:
         data, seed, step = plan.data, 0, 0
         info = data.info()

@@ -74,6 +74,7 @@ def main(_: Sequence[str]) -> None:
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
     count, task = FLAGS.num_samples, FLAGS.task
     label = None if FLAGS.label is None else model.info.class_number(FLAGS.label)
+    data = functools.partial(_data, model)
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
     if task == "sample":
@@ -82,10 +83,10 @@ def main(_: Sequence[str]) -> None:
         paths = sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
-        paths = encode(model, out, read_examples(FLAGS.input, model.info, _data))
+        paths = encode(model, out, read_examples(FLAGS.input, model.info, data))
     elif task == "interpolate":
         out = output_path(FLAGS.out, FLAGS.workdir, "interpolation", model)
-        x = read_examples(FLAGS.input, model.info, _data)
+        x = read_examples(FLAGS.input, model.info, data)
         paths = interpolation(model, out, x, 9 if count is None else count)
     else:
         operators: dict[str, Any] = {
@@ -96,7 +97,7 @@ def main(_: Sequence[str]) -> None:
         operator = operators[task]()
         name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
-        given = read_inputs(FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed)
+        given = read_inputs(FLAGS.input, model.info, data, operator, FLAGS.noise_std, FLAGS.seed)
         draw = functools.partial(
             posterior, model, out, operator, noise_std=FLAGS.noise_std, label=label
         )
@@ -108,9 +109,9 @@ def main(_: Sequence[str]) -> None:
             print(line)
 
 
-def _data() -> Any:
+def _data(model: ScoreModel) -> Any:
     """The run's data; they need not be there unless held-out examples are asked for."""
-    return _gin.fit()["data"]
+    return _runs.data_for(model, _gin.fit()["data"])
 
 
 def sample(
@@ -154,7 +155,7 @@ def sample(
     written += _picture(out, samples, info, columns=turns, titles=titles)
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
-        log_density = getattr(_data(), "log_density", None)
+        log_density = getattr(_gin.fit()["data"], "log_density", None)
         written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
     return written
 

@@ -90,7 +90,7 @@ class DataInfo:
         """Raw examples [N, *raw_shape] as the network sees them: float32 [N, *shape].
 
         Raises:
-          UsageError: examples of another shape.
+          UsageError: examples of another shape, or values that float32 cannot hold after scaling.
         """
         raw = self.with_channels(raw)
         if raw.shape[1:] != self.shape:
@@ -99,7 +99,7 @@ class DataInfo:
                 f"Expected examples [N, {', '.join(map(str, expected))}] like those of "
                 f"{self.name}; got an array of shape {np.shape(raw)}."
             )
-        return self.scaling.scale(raw)
+        return tf.constant(self.scaling.scale_finite(raw, "The examples"))
 
     def with_channels(self, raw: Array) -> Array:
         """Raw examples [..., *raw_shape] as [..., *shape]: what plots and features expect."""
@@ -268,6 +268,18 @@ class Dataset:
         It is called after reading failed, so it may be slow. By default it finds nothing.
         """
         del indices, split
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What the data are in a few words, by which a resumed run knows them again.
+
+        A dict for JSON, such as {"examples": 1_797, "content": "0f3a…"}: how many examples training
+        sees, and a hash of what they hold. It does not depend on where the data lie. None, as by
+        default: the data are generated, or nothing is known of them.
+
+        Raises:
+          FileNotFoundError: the data are missing.
+        """
+        return None
 
     def class_labels(self, num_classes: int, split: str = "train") -> Array:
         """`labels`, for a network of `num_classes` classes.

@@ -118,6 +118,81 @@ def permission(path: str, what: str = "The file", how: str = "u+r") -> Iterator[
         ) from error
 
 
+_SIGNATURES = (
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself by git lfs pull"),
+    (b"\x93NUMPY", "an array of NumPy (.npy)"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"PK\x05\x06", "a ZIP archive with nothing in it"),
+    (b"\x1f\x8b", "compressed by gzip: unpack it by gunzip"),
+    (b"BZh", "compressed by bzip2: unpack it by bunzip2"),
+    (b"\xfd7zXZ\0", "compressed by xz: unpack it by unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it by unzstd"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"CDF", "a NetCDF file"),
+    (b"MATLAB", "a MATLAB file"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"fLaC", "a FLAC recording"),
+    (b"OggS", "an Ogg recording"),
+    (b"ID3", "an MP3 recording"),
+    (b"\xff\xfb", "an MP3 recording"),
+    (b"FORM", "an AIFF recording"),
+    (b".snd", "an AU recording"),
+    (b"{", "JSON"),
+    (b"<?xml", "XML"),
+)
+_FORMS = {b"WAVE": "a WAV recording", b"AVI ": "an AVI video", b"WEBP": "a WebP image"}
+_PICKLE_PROTOCOLS = range(2, 6)
+_SEPARATORS = ",;\t"
+
+
+def is_pickle(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is a pickle of Python objects."""
+    return len(head) > 1 and head[0] == 0x80 and head[1] in _PICKLE_PROTOCOLS
+
+
+def describe(head: bytes) -> str:
+    """What a file is that begins with these bytes, to stand after "it is" in a message.
+
+    Args:
+      head: some hundred bytes; all of them where the file is shorter.
+    """
+    if not head.strip(b"\0"):
+        return "nothing but zeros" if head else "empty"
+    for signature, words in _SIGNATURES:
+        if head.startswith(signature):
+            return words
+    if head[:4] in (b"RIFF", b"RIFX"):
+        return _FORMS.get(head[8:12], "a RIFF file")
+    if head[4:8] == b"ftyp":
+        return "an MP4 recording or video"
+    if is_pickle(head):
+        return "a pickle of Python objects, which could run any program and is never loaded"
+    return _text(head) or f"of no known format: it begins with the bytes {head[:8].hex(' ')}"
+
+
+def _text(head: bytes) -> str | None:
+    """The same of a text; None if it is none."""
+    # The last character may be cut.
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
+    control = sum(ord(c) < 32 and c not in "\t\r\n\f" for c in text)
+    if control or len(text.encode()) < len(head) - 6:
+        return None
+    start = text.lstrip()
+    if start[:14].lower().startswith(("<!doctype html", "<html")):
+        return "a web page (HTML): the download was answered by another page"
+    lines = start.splitlines()
+    first = lines[0] if lines else ""
+    if any(separator in first for separator in _SEPARATORS) and len(lines) > 1:
+        return f"a text table (CSV), whose first line is {first[:60]!r}"
+    return f"a text that begins with {first[:40]!r}"
+
+
 def why_unreadable(path: str, size: int) -> str | None:
     """Why a file that could be read before cannot be read any more; None if it can.
 
@@ -167,7 +242,9 @@ __all__ = [
     "MISSING",
     "NOT_PERMITTED",
     "Listing",
+    "describe",
     "is_hidden",
+    "is_pickle",
     "natural_key",
     "permission",
     "read_range",

@@ -14,6 +14,7 @@ from lcss_tf.data import archive
 from lcss_tf.data.base import held_out
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
 from lcss_tf.data.files import is_hidden, natural_key, shown, walk
+from lcss_tf.data.fingerprint import bytes_hash
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
@@ -184,6 +185,12 @@ class ImageFolder(EncodedImages):
         """The number of files of a split."""
         self._open(split)
         return len(self._splits[split])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; the names below `root` count as well."""
+        below = lambda path: os.path.relpath(path, self.root) if os.path.isabs(path) else path
+        names = bytes_hash(os.fsencode(below(path)) for path in self.paths("train"))
+        return super().fingerprint() | {"names": names}
 
     def class_names(self) -> list[str]:
         """See `Dataset.class_names`: the subfolders with images, in natural order."""

@@ -14,6 +14,7 @@ from lcss_tf.data import hashing
 from lcss_tf.data.base import Dataset, check_policy, gather_on_host
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, decode_checked
 from lcss_tf.data.files import MISSING, NOT_PERMITTED
+from lcss_tf.data.fingerprint import array_hash, read_hash
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
@@ -22,6 +23,7 @@ from lcss_tf.typing import Array, Shape, Tensor
 
 CACHE_MIB = 2_048  # decoded images up to this size are held in memory
 _PARALLEL = 16  # images of one batch decoded at once
+_HASHED = 16  # encoded images by which the data are known again
 _SUBSTITUTES = 7  # images tried in place of a bad one
 
 
@@ -107,6 +109,11 @@ class MemoryImages(ImageDataset):
         """Reads a split: uint8 [N, H, W, C], and labels int64 [N] or None."""
         raise NotImplementedError
 
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        images, labels = self._open("train")
+        return {"examples": len(images), "content": array_hash(images.numpy(), labels)}
+
     def _open(self, split: str) -> tuple[Tensor, Array | None]:
         if split not in self._opened:
             Dataset.require(self, split)
@@ -168,6 +175,18 @@ class EncodedImages(ImageDataset):
     def size(self, split: str = "train") -> int:
         """The number of images of a split; see `Dataset.size`."""
         raise NotImplementedError
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; of a few encoded images. A bad one counts as empty."""
+
+        def read(index: int) -> bytes:
+            try:
+                return self.content(tf.constant(index, tf.int64), "train").numpy()
+            except (tf.errors.OpError, OSError):
+                return b""
+
+        count = self.size("train")
+        return {"examples": count, "content": read_hash(count, read, _HASHED)}
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""
@@ -376,6 +395,10 @@ class Dequantised(Dataset):
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The images at `indices`, each level at the middle of its width."""
         return self.scaling.dequantise(self.data.examples(indices, split, seed), 0.5)
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """See `Dataset.fingerprint`."""
+        return self.data.fingerprint()
 
     def labels(self, split: str = "train") -> Array | None:
         """See `Dataset.labels`."""

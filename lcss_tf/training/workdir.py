@@ -1,19 +1,25 @@
 """The directory of one run: who may write in it, and what the run is of."""
 
 import contextlib
+import dataclasses
 import errno
 import json
+import math
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from absl import logging
 
 from lcss_tf import files
+from lcss_tf.data.rescaling import rescaled
+from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
+from lcss_tf.training.checkpoints import Checkpoints, read_meta
 
 try:
     import fcntl
@@ -22,8 +28,10 @@ except ImportError:  # Windows: no lock there
 
 MODEL, DATA = "model.json", "data.json"
 _LOCK = ".lock"
-# Names that Keras numbers by what the process has made before, and the version that wrote.
-_UNCOMPARED = {"name", "lcss_tf"}
+# Names that Keras numbers by what the process has made before, and the version that wrote. What
+# the data were is compared by `as_begun`.
+_UNCOMPARED = {"name", "lcss_tf", "source"}
+_ROUNDING = 1e-9  # relative: what another machine's sums may differ by
 
 
 @contextlib.contextmanager
@@ -92,6 +100,92 @@ def check_same_model(workdir: str | Path, description: dict) -> None:
         )
 
 
+def source_of(data: Any) -> dict[str, Any]:
+    """What data are now, as JSON has it: their own scaling, and their fingerprint if they have one.
+
+    It stands in a run's description as ``source``.
+    """
+    known = data.fingerprint() if hasattr(data, "fingerprint") else None
+    record = {"scaling": dataclasses.asdict(data.info().scaling)} | (known or {})
+    return json.loads(json.dumps(record))
+
+
+def as_begun(data: Any, workdir: str | Path, force: bool, distribution: Any) -> Any:
+    """The data in the scaling of the run that a workdir holds, so that its weights still fit them.
+
+    Args:
+      data: a `Dataset`.
+      workdir: the run's.
+      force: whether other data than those it began with will do.
+      distribution: its chief decides for all workers.
+
+    Returns:
+      `data` itself where nothing was trained yet or the scaling is the same; else a `Rescaled`.
+
+    Raises:
+      UsageError: the data are not what they were; names what changed, and the remedy.
+    """
+    kept = ""
+    if distribution.is_chief:
+        kept = _kept_scaling(data, Path(workdir), force)
+    kept = _from_chief(kept, distribution)
+    return rescaled(data, Scaling(**json.loads(kept))) if kept else data
+
+
+def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
+    paths = Checkpoints(workdir).paths()
+    stored = _description(paths) or files.read_json(workdir / MODEL)
+    if not stored or not stored.get("data"):
+        return ""
+    info, source = json.loads(data.info().to_json()), source_of(data)
+    before = stored.get("source") or {"scaling": stored["data"]["scaling"]}
+    changed = [
+        *_differences(_without_scaling(stored["data"]), _without_scaling(info), ""),
+        *_differences(before, {key: source.get(key) for key in before}, ""),
+    ]
+    if changed and not force:
+        lines = "\n".join(f"  {line}" for line in changed[:20])
+        raise UsageError(
+            f"{workdir} holds a run on other data than {data.name} is now. What changed:\n{lines}\n"
+            "Put the data back as they were, or train in another workdir. Or resume with the data "
+            "as they are now by resume='force' (--resume=force): the run keeps the scaling that it "
+            "began with."
+        )
+    if not paths or stored["data"]["shape"] != info["shape"]:
+        return ""  # no weights that know the scaling, or none that fit the data
+    if changed:
+        logging.warning(
+            "The data %s are not those that the run in %s began with (%s). It keeps its scaling.",
+            data.name, workdir, "; ".join(changed[:3]),
+        )  # fmt: skip
+    return json.dumps(stored["data"]["scaling"])
+
+
+def _description(paths: Sequence[Path]) -> dict | None:
+    """What the newest readable checkpoint is of."""
+    for path in reversed(paths):
+        try:
+            return read_meta(path)["model"]
+        except Exception:  # a flipped bit can raise almost anything in zipfile
+            continue
+    return None
+
+
+def _without_scaling(info: dict) -> dict:
+    return {key: value for key, value in info.items() if key != "scaling"}
+
+
+def _from_chief(text: str, distribution: Any) -> str:
+    """The chief's text, in all workers."""
+    if distribution.num_workers == 1:
+        return text
+    content = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+    length = int(distribution.from_chief([np.int32(len(content))])[0])
+    padded = np.zeros(length, np.int32)
+    padded[: len(content)] = content[:length]
+    return bytes(distribution.from_chief([padded])[0].astype(np.uint8)).decode() if length else ""
+
+
 def write_description(workdir: str | Path, description: dict) -> dict[str, bytes]:
     """Records what the run is of; returns {name: bytes} of what was written."""
     contents = {
@@ -107,8 +201,16 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted((old.keys() | new.keys()) - _UNCOMPARED):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-    elif old != new:
+    elif not _same(old, new):
         yield f"{path}: {_short(old)} there, {_short(new)} now"
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, float) and isinstance(new, float):
+        return math.isclose(old, new, rel_tol=_ROUNDING)
+    return old == new
 
 
 def _short(value: Any) -> str:
@@ -116,4 +218,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-__all__ = ["DATA", "MODEL", "check_same_model", "only_process", "write_description"]
+__all__ = [
+    "DATA",
+    "MODEL",
+    "as_begun",
+    "check_same_model",
+    "only_process",
+    "source_of",
+    "write_description",
+]
