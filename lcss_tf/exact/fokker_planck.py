@@ -42,6 +42,7 @@ _FLOOR = math.log(1e-40)  # below the peak, where nothing is trusted
 _STIFF = 4.0  # cells that the drift crosses in one step, where fluxes become fitted ones
 _OPEN = math.log(1e-4)  # below the peak, where a grid's ends are not to be
 _BULK = math.log(1e-8)  # below the peak, as far as `Solution.error` looks
+_PARTS = 64  # of a cell, at which a density with edges is averaged
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)  # of a step's integrals
 
 
@@ -195,7 +196,7 @@ def _run(coefficients, log_density, schedule, grid, refinement):
     u = grid.points(refinement)
     both = np.linspace(u[0], u[-1], 2 * len(u) - 1)  # nodes, and the midpoints between them
     x, slope = grid.to_x(both), grid.slope(both)
-    mass = np.exp(log_density(x[::2])) * slope[::2, None]
+    mass = _initial(log_density, grid, u) * slope[::2, None]
     total, densities, drift = mass.sum(axis=0), [], 0.0
     mass = np.asfortranarray(mass)
     for steps in schedule.segments(refinement):
@@ -205,6 +206,16 @@ def _run(coefficients, log_density, schedule, grid, refinement):
         densities.append(mass / slope[::2, None])
         drift = max(drift, np.abs(mass.sum(axis=0) / total - 1).max())
     return np.stack(densities), drift
+
+
+def _initial(log_density, grid, u):
+    """p_0 [n, C] at the nodes; a density with edges is averaged over cells, which finds them."""
+    log_p = log_density(grid.to_x(u))
+    if not np.any(np.isneginf(log_p)):
+        return np.exp(log_p)
+    h = u[1] - u[0]
+    shifts = ((np.arange(_PARTS) + 0.5) / _PARTS - 0.5) * h
+    return np.mean([np.exp(log_density(grid.to_x(u + shift))) for shift in shifts], axis=0)
 
 
 def rates(f: Array, g_squared: Array, slope: Array, h: float, positive: bool = False) -> Any:

@@ -68,5 +68,5 @@ def test_the_right_one_is_chosen_and_what_neither_takes_is_refused():
         PlaneMixture(data, Spiral(), [0.0])
     with pytest.raises(ValueError, match="has reached the ends of the grid"):
         PlaneMixture(data, Spiral(), [0.5], spacing=2.0, extent=1.0)
-    with pytest.raises(ValueError, match="`means` .*Checkerboard"):
-        PlaneMixture(lcss_tf.DATASETS["Checkerboard"](), Spiral(), [0.5])
+    with pytest.raises(ValueError, match="`means` .*Digits"):
+        PlaneMixture(lcss_tf.DATASETS["Digits"](), Spiral(), [0.5])
