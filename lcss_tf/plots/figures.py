@@ -142,7 +142,7 @@ def density_and_samples(
     samples = _pairs(samples, "samples")
     inside = np.all(np.abs(samples) <= extent, axis=1)  # False for NaN as well
     figure, axes = _square(extent, title)
-    _draw_density(axes, log_density, extent)
+    draw_density(axes, log_density, extent)
     shown = samples[inside][:_MAX_POINTS]
     # Fewer points are drawn larger, so that 200 are as visible as 5,000.
     size = float(np.clip(6_000 / max(len(shown), 1), 1.5, 12.0))
@@ -184,7 +184,7 @@ def score_field(
         raise UsageError(f"Each point needs one score; got {len(points)} and {len(scores)}.")
     finite = np.isfinite(scores).all(axis=1)
     figure, axes = _square(extent, title)
-    _draw_density(axes, log_density, extent)
+    draw_density(axes, log_density, extent)
     norm = np.linalg.norm(scores[finite], axis=1, keepdims=True)
     cell = 2.0 * extent / max(np.sqrt(len(points)), 1.0)
     length = np.log1p(norm) / max(np.log1p(norm).max(initial=0.0), 1e-12) * cell * 0.95
@@ -260,7 +260,7 @@ def _square(extent: float, title: str | None) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_density(axes: Axes, log_density: LogDensity | None, extent: float) -> None:
+def draw_density(axes: Axes, log_density: LogDensity | None, extent: float) -> None:
     if log_density is None:
         return
     points = grid_points(extent, _RESOLUTION)
