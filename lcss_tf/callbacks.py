@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import files, plots
+from lcss_tf.display import warn
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.metrics import MetricSuite, References, default_metrics
@@ -58,7 +58,7 @@ class Pictures(Periodic):
         try:
             pictures = self._pictures()
         except NotFiniteError as error:  # young weights: training goes on
-            logging.warning("No pictures at step %d: %s", step, error)
+            warn("No pictures at step %d: %s", step, error)
             return
         for name, picture in pictures.items():
             summaries.picture(f"samples/{name}", picture, step, f"samples/{name}_{step:09d}.png")
@@ -165,7 +165,7 @@ class Watch(Periodic):
         try:
             drawn = self._draw(self._suite.num_samples, self._seed, progress=False)
         except NotFiniteError as error:  # young weights: training goes on
-            logging.warning("Nothing is watched at step %d: %s", step, error)
+            warn("Nothing is watched at step %d: %s", step, error)
             return
         values = self._suite.measure([run.data.info().unscale(drawn.x)])
         finite = {f"watch/{n}": float(v.value) for n, v in values.items() if np.isfinite(v.value)}

@@ -10,6 +10,7 @@ from lcss_tf import data as lcss_data
 from lcss_tf import files, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.data.base import DataInfo
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference.latents import Latents
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
@@ -32,7 +33,6 @@ from lcss_tf.training.checkpoints import (
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
-from lcss_tf.training.progress import say
 from lcss_tf.training.state import TrainState
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 

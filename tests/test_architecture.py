@@ -10,7 +10,8 @@ PACKAGE = ROOT / "lcss_tf"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a module imports from its own folder or from below.
 LAYERS = [
-    {"_version", "errors", "typing", "arguments", "files"},
+    {"texts"},
+    {"_version", "errors", "typing", "arguments", "files", "display"},
     {"registry", "xla"},
     {"random"},
     {"ops"},

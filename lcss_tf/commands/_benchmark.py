@@ -16,6 +16,7 @@ from lcss_tf import files, random, xla
 from lcss_tf.commands import _gin
 from lcss_tf.commands.train import build, planned
 from lcss_tf.data.pipeline import training_batches
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Sampling
 from lcss_tf.training import Run, TrainStep, loop
@@ -96,7 +97,7 @@ class Benchmark:
                 {"case": case.name, "mode": mode, "first_s": first, "peak_mib": memory.peak()}
             )
             made.append(case)
-            print(f"  {case.name}, {mode}: compiled and run in {first:.1f} s", flush=True)
+            say(f"  {case.name}, {mode}: compiled and run in {first:.1f} s")
         times = np.zeros([self._rounds, len(made)])
         for i in tqdm(range(self._rounds), desc=f"rounds, {mode}", mininterval=1.0):
             for j, case in enumerate(made):

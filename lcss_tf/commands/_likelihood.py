@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from lcss_tf import files
 from lcss_tf.commands import _gin
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.model import ScoreModel
@@ -82,7 +83,7 @@ def held_out_likelihood(
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
     if done:
-        print(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
+        say(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
     with tqdm(total=len(indices), initial=done, unit=" examples") as bar:
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.training.cluster import TEMPORARY, Cluster
 
@@ -118,7 +119,7 @@ def launch(command: Sequence[str], workers: int, logs: str | Path) -> int:
     for index, status in enumerate(statuses):
         if status:
             where = f"; it said why in {logs / f'worker_{index}.log'}" if index else ""
-            print(f"Worker {index} ended with status {status}{where}.", file=sys.stderr)
+            say(f"Worker {index} ended with status {status}{where}.", error=True)
     return next((status for status in statuses if status), 0)
 
 
@@ -173,4 +174,4 @@ def supervise(command: Sequence[str], max_restarts: int, pause_s: float = 1.0) -
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)

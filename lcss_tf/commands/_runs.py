@@ -23,9 +23,9 @@ from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
-from lcss_tf.training.workdir import MODEL
+from lcss_tf.training.workdir import MODEL, RECORD
 
-_CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
+_CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", RECORD
 _VERSIONS = ("tensorflow", "keras", "numpy")
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
@@ -75,9 +75,13 @@ def write_records(workdir: str | Path, contents: dict[str, bytes]) -> None:
     Raises:
       ConfigError: the workdir cannot be written.
     """
+    before = files.read_json(Path(workdir) / _RUN)
     with _writing(workdir):
         for name, content in contents.items():
             files.write_bytes(Path(workdir) / name, content)
+        if isinstance(before, dict) and "failures" in before and _RUN in contents:
+            record = json.loads(contents[_RUN]) | {"failures": before["failures"]}
+            files.write_json(Path(workdir) / _RUN, record, indent=2)
 
 
 def write_operative(workdir: str | Path) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from absl import flags
 from lcss_tf.commands import _cli, _gin
 from lcss_tf.commands._benchmark import benchmark, first_step_seconds
 from lcss_tf.commands._benchmark_more import as_text, input_benchmark, own_input, scaling, soak
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 
 FLAGS = flags.FlagValues()
@@ -38,7 +39,7 @@ flags.DEFINE_bool(
 
 def main(_: Sequence[str]) -> None:
     """The command."""
-    print(_measured())
+    say(_measured())
 
 
 def _measured() -> str:

@@ -28,6 +28,7 @@ from lcss_tf.commands._comparison_report import (
     write_tables,
 )
 from lcss_tf.commands._processes import Forwarding, exit_status
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.training.workdir import only_process
 
@@ -56,7 +57,7 @@ class EntryError(UsageError):
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     if FLAGS.report:
-        print(f"Read the report:  {report_finished(arguments, FLAGS.out)}")
+        say(f"Read the report:  {report_finished(arguments, FLAGS.out)}")
         return
     if FLAGS.gin_file is None and FLAGS.workdir is None:
         raise UsageError("Give --gin_file, or the --workdir of a comparison to resume.")
@@ -72,8 +73,8 @@ def main(arguments: Sequence[str]) -> None:
     paths = compare(workdir, imports, FLAGS.resume)
     if FLAGS.diagnose:
         paths += diagnose(workdir)
-    print("Written:", *paths, sep="\n  ")
-    print(f"Compare curves and figures:  tensorboard --logdir {workdir}")
+    say("\n  ".join(["Written:", *map(str, paths)]))
+    say(f"Compare curves and figures:  tensorboard --logdir {workdir}")
 
 
 def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto") -> list[Path]:
@@ -101,14 +102,14 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
         _runs.write_records(workdir, _runs.records(imports))
         for i, name in enumerate(comparison.entries):
             if (entry_workdir(workdir, name) / RESULT).is_file():
-                print(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
+                say(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
                 continue
-            print(f"[{i + 1}/{len(comparison.entries)}] {name}", flush=True)
+            say(f"[{i + 1}/{len(comparison.entries)}] {name}")
             _in_process(workdir, "--entry", name)
     paths = write_tables(workdir, list(comparison.entries))
     if comparison.seeds:
         paths = write_seeds(workdir, comparison.entries) + paths
-    print(Path(paths[0]).read_text())
+    say(Path(paths[0]).read_text())
     return paths
 
 
@@ -121,10 +122,10 @@ def diagnose(workdir: str | Path) -> list[Path]:
     with only_process(workdir):
         for name in comparison.entries:
             if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
-                print(f"Diagnosing {name}", flush=True)
+                say(f"Diagnosing {name}")
                 _in_process(workdir, "--entry", name, "--diagnose")
     paths = write_diagnosis(workdir, list(comparison.entries))
-    print(Path(paths[0]).read_text())
+    say(Path(paths[0]).read_text())
     return paths
 
 
@@ -137,7 +138,7 @@ def _in_process(workdir: str | Path, *arguments: str) -> None:
         status = exit_status(process.wait())
     if forwarding.asked:
         with contextlib.suppress(OSError):
-            print("\nStopped; the same command resumes.", file=sys.stderr)
+            say("\nStopped; the same command resumes.", error=True)
         raise SystemExit(status or 143)
     if status:
         raise EntryError(

@@ -21,6 +21,7 @@ from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
+from lcss_tf.display import say
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.metrics import Features, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
@@ -53,21 +54,21 @@ def main(_: Sequence[str]) -> None:
     while FLAGS.follow and not Checkpoints(workdir).paths():
         time.sleep(_PATIENCE_S)
     if FLAGS.likelihood:
-        print(report(held_out_likelihood(_runs.load_model(workdir), workdir)))
+        say(report(held_out_likelihood(_runs.load_model(workdir), workdir)))
         return
     evaluation = Evaluation(workdir)
     if FLAGS.stats_only:
         for i, path in enumerate(evaluation.suite.reference_paths):
-            print(f"reference {i:<32}{path}")
+            say(f"reference {i:<32}{path}")
         return
     figures = evaluation.follow() if FLAGS.follow else evaluation.run(FLAGS.checkpoint)
-    print(figures_text(figures))
+    say(figures_text(figures))
     samples = Path(workdir) / "samples"
     grid = samples / "final_grid.png"
-    print(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
-    print(f"Read the report:       {workdir}/report.html")
-    print(f"Follow the training:   tensorboard --logdir {workdir}")
-    print(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
+    say(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
+    say(f"Read the report:       {workdir}/report.html")
+    say(f"Follow the training:   tensorboard --logdir {workdir}")
+    say(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
 
 
 @gin.configurable(denylist=["workdir"])
@@ -164,9 +165,9 @@ class Evaluation:
         step = self.model.step
         found = self._results.finished(step, key)
         if found:
-            print(f"Step {step:,} is evaluated already.")
+            say(f"Step {step:,} is evaluated already.")
             return found
-        print(f"Evaluating step {step:,}.", flush=True)
+        say(f"Evaluating step {step:,}.")
         real = rows(suite.real_values, {})
         place = self._results.place(step)
         shards = _Shards(place / f"shards_{key[:12]}", self._draw, self.model, self._seed)

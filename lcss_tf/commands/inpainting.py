@@ -21,6 +21,7 @@ from lcss_tf.control import (
     TimeTravel,
     TweedieGuidance,
 )
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import PosteriorSampling
 from lcss_tf.typing import Array
@@ -37,7 +38,7 @@ def main(_: Sequence[str]) -> None:
     """The command."""
     _runs.load_configuration(FLAGS.workdir, FLAGS.gin_bindings)
     text, paths = inpainting(FLAGS.workdir, FLAGS.out or FLAGS.workdir)
-    print(f"\n{text}\nWritten:", *paths, sep="\n  ")
+    say("\n  ".join([f"\n{text}\nWritten:", *map(str, paths)]))
 
 
 _CANDIDATES = 50_000  # training images among which the nearest is sought, at most
@@ -115,7 +116,7 @@ def inpainting(
             x = drawn.x
             for n in averages:
                 fills[f"{name}, {f'mean of {n}' if n > 1 else 'one'}"] = x[:, :n].mean(1)
-            print(f"{mask}: {name}, {drawn.nfe:,.0f} NFE", flush=True)
+            say(f"{mask}: {name}, {drawn.nfe:,.0f} NFE")
         squares = {name: _squares(fill, truth, known, info) for name, fill in fills.items()}
         for name, values in squares.items():
             at = {"error": _error(values), "gain": _gain(squares[_NEAREST], values)}

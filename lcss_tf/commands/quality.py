@@ -17,6 +17,7 @@ from absl import flags, logging
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.display import say
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
 from lcss_tf.metrics import default_metrics, measure
@@ -50,8 +51,8 @@ def main(_: Sequence[str]) -> None:
             "data of known score: gin/quality/mixture64.gin."
         )
     paths = nfe_sweep(workdir)
-    print(f"\n{paths[0].read_text()}")
-    print("Written:", *paths, sep="\n  ")
+    say(f"\n{paths[0].read_text()}")
+    say("\n  ".join(["Written:", *map(str, paths)]))
 
 
 @gin.configurable
@@ -149,7 +150,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
             row = measured(sampler) | key
         result["rows"].append(row)
         result["real"] = result["real"] or row["real"]
-        print(f"{name:<32}{_count(row):>8} NFE   {_text(row)}", flush=True)
+        say(f"{name:<32}{_count(row):>8} NFE   {_text(row)}")
         if not known:
             files.write_json(paths[1], result)
     files.write_json(paths[1], result)

@@ -19,6 +19,7 @@ from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._inputs import read_examples, read_inputs
 from lcss_tf.control import AveragePooling, Greyscale, Mask
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import interpolate
 from lcss_tf.model import ScoreModel
@@ -99,7 +100,7 @@ def main(_: Sequence[str]) -> None:
         )
         paths = draw(given.observed, given.truth, 4 if count is None else count, FLAGS.seed)
     for path in paths:
-        print(f"Wrote {path}")
+        say(f"Wrote {path}")
 
 
 def _data() -> Any:

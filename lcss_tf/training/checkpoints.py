@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from lcss_tf import files
 from lcss_tf._version import __version__
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.state import TrainState
 
@@ -161,7 +161,7 @@ class Checkpoints:
                 if not patient or time.monotonic() - start > self._patience_s:
                     text = f"{error.strerror or error}; make room there"
                     raise OSError(error.errno, text, str(path)) from error
-                logging.warning("%s could not be written (%s); trying again.", path, error)
+                warn("%s could not be written (%s); trying again.", path, error)
                 time.sleep(1.0)
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
@@ -172,7 +172,7 @@ class Checkpoints:
         others = [other for other in self.paths() if other != path]
         if len(others) < 2:
             return False
-        logging.warning("No room for %s: %s is removed.", path.name, others[0].name)
+        warn("No room for %s: %s is removed.", path.name, others[0].name)
         others[0].unlink(missing_ok=True)
         return True
 
@@ -215,9 +215,7 @@ class Checkpoints:
                 arrays = read(path, state.variables())
             except Exception as error:  # a flipped bit can raise almost anything in zipfile
                 reason = str(error) or type(error).__name__
-                logging.warning(
-                    "Checkpoint %s cannot be used (%s); trying the one before.", path, reason
-                )
+                warn("Checkpoint %s cannot be used (%s); trying the one before.", path, reason)
                 problems.append(f"  {path}: {reason}")
                 continue
             assign(state, arrays)

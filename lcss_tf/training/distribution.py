@@ -79,7 +79,12 @@ class Distribution:
         Raises:
           ValueError: the batch is not divisible by the number of replicas.
         """
-        rows, rest = divmod(global_batch, self.num_replicas)
+        if isinstance(global_batch, bool) or int(global_batch) != global_batch or global_batch < 1:
+            raise UsageError(
+                f"{what} must be a whole number of examples, at least 1 for each of the "
+                f"{self.num_replicas} replicas; got {global_batch!r}."
+            )
+        rows, rest = divmod(int(global_batch), self.num_replicas)
         if rest or not rows:
             lower = max(global_batch - rest, self.num_replicas)
             raise UsageError(

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from lcss_tf.display import Tolerance
 from lcss_tf.plots import images
-from lcss_tf.training.progress import Tolerance
 from lcss_tf.typing import Array
 
 
@@ -45,6 +45,12 @@ class Summaries:
         if self._workdir is not None:
             self._tolerance(f"The picture {path}", images.write_png, self._workdir / path, image)
         self.image(name, image, step)
+
+    def drawn(self, name: str, draw: Callable[[], Array], step: int, path: str) -> None:
+        """As `picture`, of what `draw` draws, which may fail too."""
+        image = self._tolerance(f"The picture {name}", draw)
+        if image is not None:
+            self.picture(name, image, step, path)
 
     def text(self, name: str, text: str, step: int = 0) -> None:
         """Writes a text as a preformatted block of Markdown."""

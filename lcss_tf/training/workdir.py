@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from absl import logging
-
 from lcss_tf import files
+from lcss_tf.display import Tolerance, warn
 from lcss_tf.errors import UsageError
 
 try:
@@ -20,7 +19,7 @@ try:
 except ImportError:  # Windows: no lock there
     fcntl = None  # type: ignore[assignment]
 
-MODEL, DATA = "model.json", "data.json"
+MODEL, DATA, RECORD = "model.json", "data.json", "run.json"
 _LOCK = ".lock"
 # Names that Keras numbers by what the process has made before, and the version that wrote.
 _UNCOMPARED = {"name", "lcss_tf"}
@@ -71,7 +70,7 @@ def _acquire(file: IO, workdir: str | Path) -> None:
         ) from None
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, str(error))
-        logging.warning(
+        warn(
             "The file system of %s has no locks (%s). Nothing keeps a second process from training "
             "in the same workdir: see to it yourself.", workdir, name,
         )  # fmt: skip
@@ -103,6 +102,18 @@ def write_description(workdir: str | Path, description: dict) -> dict[str, bytes
     return contents
 
 
+def record_failures(workdir: str | Path, tolerance: Tolerance) -> None:
+    """Adds what failed while training went on to the run's record, under ``failures``."""
+    path = Path(workdir) / RECORD
+    record = files.read_json(path)
+    record = record if isinstance(record, dict) else {}
+    failures = record.setdefault("failures", {})
+    for name, count in tolerance.failures.items():
+        before = failures.get(name, {}).get("times", 0)
+        failures[name] = {"times": before + count, "last": tolerance.errors[name]}
+    files.write_json(path, record, indent=2)
+
+
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted((old.keys() | new.keys()) - _UNCOMPARED):
@@ -116,4 +127,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-__all__ = ["DATA", "MODEL", "check_same_model", "only_process", "write_description"]
+__all__ = [
+    "DATA",
+    "MODEL",
+    "RECORD",
+    "check_same_model",
+    "only_process",
+    "record_failures",
+    "write_description",
+]

@@ -11,61 +11,13 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import lcss_tf as lcss
-from lcss_tf.training import Checkpoints, Distribution, TrainStep, progress, workdir
+from lcss_tf.training import Checkpoints, TrainStep, progress, workdir
 from lcss_tf.training.interruption import StopRequest
-from lcss_tf.training.step import NUM_BUCKETS, StepReport
 from tests.processes import assert_same_end, meta, scalars, steps_on_disk
 from tests.training import helpers
-
-STEPS = 12
-
-
-class Step:
-    """In a `TrainStep`'s place: moves every variable by the batch and the step, and is not traced.
-
-    So a run ends with the same bits only if it saw the same batches at the same steps.
-    """
-
-    many_workers = False
-
-    def __init__(self, state, loss, batch_size, seed):
-        self._distribution, groups = state.distribution, state.variables().values()
-        self._variables = [v for group in groups for v in group.values() if "float" in v.dtype]
-
-    def __call__(self, batch, step, stop=False):
-        batch = self._distribution.first(batch)
-        shift = tf.reduce_sum(batch * tf.range(1.0, len(batch) + 1)[:, None]) + step
-        for variable in self._variables:
-            variable.assign(0.9 * variable + 0.01 * shift)
-        zeros, one = tf.zeros(NUM_BUCKETS), tf.constant(1.0)
-        return StepReport(shift, {}, zeros, zeros, one, one, tf.constant(True), tf.constant(0.0))
-
-
-def fit(workdir=None, callbacks=(), steps=STEPS, make_step=Step):
-    """A short training; returns the model."""
-    network = lcss.networks.MLP(width=4, depth=0, embedding_features=4, name="net")
-    trained = lcss.ScoreModel(network, lcss.sdes.VPSDE(), distribution=Distribution(1))
-    trainer = helpers.no_prior_check(
-        log_every=4,
-        make_step=make_step,
-        make_checkpoints=functools.partial(Checkpoints, every=5, keep=3),
-    )
-    trained.fit(
-        helpers.data(64), lcss.losses.DSMLoss(), steps, 16, helpers.adam(), workdir, callbacks,
-        trainer=trainer,
-    )  # fmt: skip
-    return trained
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The workdir of an undisturbed run."""
-    path = tmp_path_factory.mktemp("whole")
-    fit(path)
-    return path
+from tests.training.helpers import STEPS, fit
 
 
 def test_from_an_earlier_checkpoint_on_every_array_ends_the_same(tmp_path, capsys):
