@@ -145,7 +145,7 @@ def report_prior(
     verdict = "within what is tolerated" if result.passed else "too far"
     title = f"distance {result.distance:.3f} of the prior's standard deviation: {verdict}"
     draw = lambda: plots.distributions(result.quantiles, ("x_T of the data", "the prior"), title)
-    summaries.drawn("prior_check", draw, 0, "prior_check.png")
+    summaries.picture("prior_check", draw, 0, "prior_check.png")
     return result
 
 

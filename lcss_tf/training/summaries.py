@@ -40,17 +40,20 @@ class Summaries:
         """Writes one uint8 picture [H, W, C]."""
         self._write(lambda: tf.summary.image(name, image[None]), step)
 
-    def picture(self, name: str, image: Array, step: int, path: str) -> None:
-        """Writes one uint8 picture [H, W, C] as an image, and as the PNG `path` in the workdir."""
+    def picture(
+        self, name: str, image: Array | Callable[[], Array], step: int, path: str
+    ) -> None:
+        """Writes one uint8 picture [H, W, C] as an image, and as the PNG `path` in the workdir.
+
+        It may also be a function that draws the picture, and that may fail.
+        """
+        if callable(image):
+            image = self._tolerance(f"The picture {path}", image)
+            if image is None:
+                return
         if self._workdir is not None:
             self._tolerance(f"The picture {path}", images.write_png, self._workdir / path, image)
         self.image(name, image, step)
-
-    def drawn(self, name: str, draw: Callable[[], Array], step: int, path: str) -> None:
-        """As `picture`, of what `draw` draws, which may fail too."""
-        image = self._tolerance(f"The picture {name}", draw)
-        if image is not None:
-            self.picture(name, image, step, path)
 
     def text(self, name: str, text: str, step: int = 0) -> None:
         """Writes a text as a preformatted block of Markdown."""
