@@ -100,6 +100,10 @@ class Bar:
       initial: how many of it are done before.
       shown: whether anything is shown at all.
       delay_s: work that takes less shows nothing.
+
+    Attributes:
+      n: how many are done.
+      note: a text that is shown behind.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class Bar:
         shown: bool = True,
         delay_s: float = 0.0,
     ) -> None:
-        self.n = initial
+        self.n, self.note = initial, ""
         self._total, self._initial, self._delay_s = total, initial, delay_s
         self._name, self._unit = visible(name), visible(unit)
         self._shown = shown
@@ -144,6 +148,7 @@ class Bar:
         self.n += count
         if self._bar is not None:
             with contextlib.suppress(Exception):
+                self._bar.set_postfix_str(visible(self.note), refresh=False)
                 self._bar.update(count)
         elif time.monotonic() - self._last > LINES_S:
             self._line()
@@ -157,7 +162,9 @@ class Bar:
         left = time_left(self._total - self.n, rate)
         name = f"{self._name}: " if self._name else ""
         spent = tqdm.format_interval(elapsed)
-        say(f"{name}{self.n:,}/{self._total:,} {self._unit} [{spent}, {left} left]", error=True)
+        done = f"{name}{self.n:,}/{self._total:,} {self._unit}"
+        note = f", {self.note}" if self.note else ""
+        say(f"{done}{note} [{spent}, {left} left]", error=True)
 
 
 def time_left(count: float, rate: float) -> str:

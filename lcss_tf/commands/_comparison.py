@@ -1,7 +1,6 @@
 """Losses side by side: one seed, data, network and budget; quality, seconds, memory."""
 
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import gin
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from tqdm.auto import tqdm
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _gin
+from lcss_tf.display import Bar
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
 from lcss_tf.exact import ExactMixture
 from lcss_tf.inference import Sampling
@@ -208,15 +207,11 @@ class _Budgets(Periodic):
         self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
 
     def __enter__(self) -> "_Budgets":
-        layout = "{desc} |{bar}| {percentage:3.0f}% {postfix} [{elapsed}, {remaining} left]"
-        often = 0.25 if sys.stderr.isatty() else 20.0  # seconds between two looks of the line
-        self._bar = tqdm(
-            total=1.0, desc=self._name, bar_format=layout, dynamic_ncols=True, mininterval=often
-        )
+        self._bar = Bar(100, self._name, "%").__enter__()
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._bar.close()
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
 
     def make_checkpoints(self, workdir: str | Path, writes: bool = True) -> Checkpoints:
         """As `Trainer` wants it."""
@@ -278,8 +273,8 @@ class _Budgets(Periodic):
             record["block_ms"].append(round(1e3 * (now - self._since) / steps, 4))
             record["peak_mib"] = max(record["peak_mib"], self._memory.peak())
         fraction = min(step / self._steps, self._share(), 1.0)
-        self._bar.set_postfix_str(f"{self.ms_per_step():.1f} ms/step", refresh=False)
-        self._bar.update(fraction - self._bar.n)
+        self._bar.note = f"{self.ms_per_step():.1f} ms/step"
+        self._bar.update(int(100 * fraction) - self._bar.n)
         self._evaluate_if_due(step)
         if record["seconds"] - self._saved_s > _SAVE_S:
             self._checkpoints.save(self.run.state)

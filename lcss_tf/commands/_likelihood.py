@@ -7,11 +7,10 @@ from typing import Any
 
 import gin
 import numpy as np
-from tqdm.auto import tqdm
 
 from lcss_tf import files
 from lcss_tf.commands import _gin
-from lcss_tf.display import say
+from lcss_tf.display import Bar, say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.model import ScoreModel
@@ -84,7 +83,7 @@ def held_out_likelihood(
     done = len(results.log_prob)
     if done:
         say(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
-    with tqdm(total=len(indices), initial=done, unit=" examples") as bar:
+    with Bar(len(indices), "likelihood", "examples", done) as bar:
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]
             found = run(np.asarray(data.examples(part, "test", seed)), seed, first)

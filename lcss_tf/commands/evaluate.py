@@ -14,14 +14,13 @@ from typing import Any
 import gin
 import numpy as np
 from absl import flags, logging
-from tqdm.auto import tqdm
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
-from lcss_tf.display import say
+from lcss_tf.display import Bar, say
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.metrics import Features, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
@@ -263,7 +262,7 @@ class _Shards:
           NotFiniteError: samples are not finite.
         """
         count = suite.num_samples
-        with tqdm(total=count, unit=" samples", desc="samples") as bar:
+        with Bar(count, "evaluating", "samples") as bar:
             for start in range(0, count, self.size):
                 size = min(self.size, count - start)
                 arrays = self._shard(start // self.size, size)

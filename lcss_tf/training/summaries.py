@@ -40,9 +40,7 @@ class Summaries:
         """Writes one uint8 picture [H, W, C]."""
         self._write(lambda: tf.summary.image(name, image[None]), step)
 
-    def picture(
-        self, name: str, image: Array | Callable[[], Array], step: int, path: str
-    ) -> None:
+    def picture(self, name: str, image: Array | Callable[[], Array], step: int, path: str) -> None:
         """Writes one uint8 picture [H, W, C] as an image, and as the PNG `path` in the workdir.
 
         It may also be a function that draws the picture, and that may fail.
