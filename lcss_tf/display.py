@@ -80,6 +80,11 @@ class Tolerance:
         return ", ".join(f"{name} ({count} times)" for name, count in self.failures.items())
 
 
+def tolerated(name: str, function: Callable, *args: Any) -> Any:
+    """function(*args), or None with a warning: for what is beside the result, such as a picture."""
+    return Tolerance()(name, function, *args)
+
+
 def _error_text(error: Exception) -> str:
     try:
         return f"{type(error).__name__}: {str(error)[:300]}"
@@ -255,6 +260,7 @@ __all__ = [
     "strict",
     "time_left",
     "tolerant_streams",
+    "tolerated",
     "warn",
     "write_line",
 ]

@@ -473,8 +473,7 @@ class ScoreModel:
         cls, checkpoints: Checkpoints, text: str, distribution: Distribution | None
     ) -> "ScoreModel":
         problems = []
-        chosen = checkpoints.paths() if text == "newest" else checkpoints.chosen(text)
-        for path in reversed(chosen):
+        for path in checkpoints.candidates(text):
             try:
                 return cls._from_file(path, distribution)
             except CheckpointError as error:

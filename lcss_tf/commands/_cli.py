@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from lcss_tf.commands._processes import end_with_parent
 from lcss_tf.display import say, tolerant_streams
 from lcss_tf.errors import UsageError
 from lcss_tf.texts import visible
@@ -34,6 +35,7 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
       name: what the program is called in messages.
     """
     with tolerant_streams(), ending_by_signal():
+        end_with_parent()
         return _run(command, arguments, name)
 
 

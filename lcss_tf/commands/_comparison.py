@@ -13,8 +13,8 @@ import tensorflow as tf
 from absl import logging
 
 from lcss_tf import files, plots, random
-from lcss_tf.commands import _gin
-from lcss_tf.display import Bar
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.display import Bar, tolerated
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
 from lcss_tf.exact import ExactMixture
 from lcss_tf.inference import Sampling
@@ -147,6 +147,7 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     model, arguments = comparison.build(name)
     arguments["optimizer"] = arguments["optimizer"] or default_optimizer(arguments["steps"])
     budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
+    budgets.begun = lambda: _runs.adopt(workdir)
     trainer = _gin.Trainer(
         make_step=_gin.TrainStep, make_checkpoints=budgets.make_checkpoints, check_prior=None
     )
@@ -205,6 +206,7 @@ class _Budgets(Periodic):
         self._last_step = 0  # up to which time was counted
         self._failure: Exception | None = None
         self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
+        self.begun: Callable[[], None] = lambda: None  # called after the first step
 
     def __enter__(self) -> "_Budgets":
         self._bar = Bar(100, self._name, "%").__enter__()
@@ -231,6 +233,10 @@ class _Budgets(Periodic):
             self._evaluate_if_due(step)  # a process that was stopped may not have come to it
         if self._done():
             self._trained.stop_training = True
+
+    def started(self) -> None:
+        """See `Periodic`."""
+        self.begun()
 
     def _recorded(self, step: int) -> dict[str, Any]:
         path = self._directory / _PROGRESS
@@ -326,7 +332,8 @@ class _Budgets(Periodic):
             for name in new:
                 record["budgets"][name] = place | values | samples
                 for sampler, picture in pictures.items():
-                    plots.write_png(directory / f"equal_{name}_{slug(sampler)}.png", picture)
+                    path = directory / f"equal_{name}_{slug(sampler)}.png"
+                    self.run.tolerance(f"The picture {path.name}", plots.write_png, path, picture)
             self._checkpoints.save(self.run.state, patient=True)
         self._memory.restart()  # the evaluator's memory is not the loss's
 
@@ -387,7 +394,8 @@ class Evaluator:
             logging.warning("%s: %s", name, error)
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}
         samples = self._info.unscale(drawn.x)
-        picture = plots.main_view(samples, self._info, most=_PICTURED) if k == 0 else None
+        draw = lambda: plots.main_view(samples, self._info, most=_PICTURED)
+        picture = tolerated(f"The picture of {name}", draw) if k == 0 else None
         if picture is not None:
             pictures[name] = picture
         values: dict[str, float] = {}

@@ -4,6 +4,7 @@ Signals that reach the command are handed on to all that it started, so that not
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
 _LONGEST_PAUSE_S = 60.0
+_PARENT = "LCSS_TF_PARENT"  # the process that started this one, and hands signals on
+_PR_SET_PDEATHSIG = 1
 
 
 class Forwarding:
@@ -56,7 +59,8 @@ class Forwarding:
         In a group of its own: Ctrl-C reaches it through this process, once. A second signal would
         end a training without saving.
         """
-        process = subprocess.Popen(command, start_new_session=True, **options)
+        environment = {**options.pop("env", os.environ), _PARENT: str(os.getpid())}
+        process = subprocess.Popen(command, start_new_session=True, env=environment, **options)
         self.processes.append(process)
         if self.asked:  # the signal came before there was a process to hand it to
             process.terminate()
@@ -67,6 +71,21 @@ class Forwarding:
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def end_with_parent() -> None:
+    """Asks to be sent SIGTERM when the command that started this process ends (Linux).
+
+    It hands on the signals that reach it; kill -9 it cannot. The child saves then and leaves,
+    instead of training on beside a command that was started again.
+    """
+    parent = os.environ.pop(_PARENT, None)
+    if parent != str(os.getppid()):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another operating system
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if parent != str(os.getppid()):  # it ended meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def own_command() -> list[str]:

@@ -5,7 +5,6 @@ python bin/compare.py --gin_file=gin/compare_losses.gin
 Or puts finished runs side by side:  python bin/compare.py --report runs/a runs/b
 """
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +63,9 @@ def main(arguments: Sequence[str]) -> None:
     workdir = FLAGS.workdir or _runs.default_workdir(FLAGS.gin_file)
     imports = FLAGS["import"].value
     if FLAGS.gin_file is None:
-        imports = _runs.load_configuration(workdir, FLAGS.gin_bindings)
+        # The process of one run begins under what its comparison was started with.
+        place = _runs.offered(workdir) if FLAGS.entry else workdir
+        imports = _runs.load_configuration(place, FLAGS.gin_bindings)
     else:
         _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
     if FLAGS.entry:
@@ -99,13 +100,17 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
     comparison.check()
     _runs.check_configuration(workdir, force=resume == "force")
     with only_process(workdir):
-        _runs.write_records(workdir, _runs.records(imports))
-        for i, name in enumerate(comparison.entries):
-            if (entry_workdir(workdir, name) / RESULT).is_file():
-                say(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
-                continue
-            say(f"[{i + 1}/{len(comparison.entries)}] {name}")
-            _in_process(workdir, "--entry", name)
+        _runs.offer(workdir, _runs.records(imports))
+        try:
+            for i, name in enumerate(comparison.entries):
+                if (entry_workdir(workdir, name) / RESULT).is_file():
+                    say(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
+                    continue
+                say(f"[{i + 1}/{len(comparison.entries)}] {name}")
+                _in_process(workdir, "--entry", name)
+            _runs.adopt(workdir)
+        finally:
+            _runs.withdraw(workdir)
     paths = write_tables(workdir, list(comparison.entries))
     if comparison.seeds:
         paths = write_seeds(workdir, comparison.entries) + paths
@@ -137,8 +142,7 @@ def _in_process(workdir: str | Path, *arguments: str) -> None:
         process = forwarding.start(command)
         status = exit_status(process.wait())
     if forwarding.asked:
-        with contextlib.suppress(OSError):
-            say("\nStopped; the same command resumes.", error=True)
+        say("\nStopped; the same command resumes.", error=True)
         raise SystemExit(status or 143)
     if status:
         raise EntryError(

@@ -15,7 +15,7 @@ from lcss_tf.display import say
 from lcss_tf.importers import score_sde, torch_file
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import Checkpoints
-from lcss_tf.training.workdir import write_description
+from lcss_tf.training.workdir import only_process, write_description
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("source", None, "The .pth file.", flag_values=FLAGS, required=True)
@@ -29,7 +29,8 @@ def main(_: Sequence[str]) -> None:
     if FLAGS.gin_file is None:
         raise _gin.ConfigError("Give --gin_file: it describes the checkpoint's network and SDE.")
     _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
-    path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)
+    with only_process(FLAGS.workdir):
+        path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)
     say(f"Imported {model.state.num_parameters():,} parameters at step {model.step:,}: {path}")
     say(f"Draw samples:  python bin/sample.py --workdir={FLAGS.workdir} --num_samples=64")
     say(f"Evaluate:      python bin/evaluate.py --workdir={FLAGS.workdir}")

@@ -24,6 +24,7 @@ from lcss_tf.control import (
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import PosteriorSampling
+from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
 FLAGS = flags.FlagValues()
@@ -37,7 +38,9 @@ _cli.bindings_flag(FLAGS, "inpainting.num_images=100")
 def main(_: Sequence[str]) -> None:
     """The command."""
     _runs.load_configuration(FLAGS.workdir, FLAGS.gin_bindings)
-    text, paths = inpainting(FLAGS.workdir, FLAGS.out or FLAGS.workdir)
+    out = FLAGS.out or FLAGS.workdir
+    with only_process(out, "inpainting"):
+        text, paths = inpainting(FLAGS.workdir, out)
     say("\n  ".join([f"\n{text}\nWritten:", *map(str, paths)]))
 
 

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,29 @@ class Checkpoints:
             )
         return found
 
+    def candidates(self, text: str = "newest") -> Iterator[Path]:
+        """Checkpoints to try, the newest first; "newest" tries those before it too.
+
+        A training that runs may remove one before it is read. So each time it is looked up anew
+        what there is, and one that was written meanwhile is tried as well.
+
+        Raises:
+          CheckpointError, UsageError: as `chosen`, if there is nothing to try.
+        """
+        tried: set[Path] = set()
+        while True:
+            try:
+                found = self.paths() if text == "newest" else self.chosen(text)
+            except CheckpointError:
+                if tried:
+                    return
+                raise
+            left = [path for path in found if path not in tried]
+            if not left:
+                return
+            tried.add(left[-1])
+            yield left[-1]
+
     def save(self, state: TrainState, patient: bool = False) -> Path:
         """Writes the state at its step, and removes all but the newest `keep`.
 
@@ -210,7 +233,7 @@ class Checkpoints:
           CheckpointError: there are checkpoints, and none can be used.
         """
         problems = []
-        for path in reversed(self.paths()):
+        for path in self.candidates():
             try:
                 arrays = read(path, state.variables())
             except Exception as error:  # a flipped bit can raise almost anything in zipfile
