@@ -16,6 +16,7 @@ from lcss_tf.display import warn
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.metrics import MetricSuite, References, default_metrics
+from lcss_tf.random import check_seed
 from lcss_tf.training.diagnostics import GradientDiagnostics
 from lcss_tf.training.loop import Periodic, Run
 
@@ -40,6 +41,7 @@ class Pictures(Periodic):
         sampling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(every)
+        check_seed(seed, "Pictures.seed")
         self._num_samples, self._seed = num_samples, seed
         self._options = dict(sampling or {})
 
@@ -146,6 +148,7 @@ class Watch(Periodic):
         references: Callable = References,
     ) -> None:
         super().__init__(every)
+        check_seed(seed, "Watch.seed")
         self._metric, self._seed = metric, seed
         self._sign = -1.0 if more_is_better else 1.0
         self._options, self._make_references = dict(sampling or {}), references

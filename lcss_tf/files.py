@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from lcss_tf.display import warn
 from lcss_tf.texts import markdown, visible
 
 _BLOCK = 2**20
@@ -96,6 +97,25 @@ def cache_directory() -> Path:
     return Path(os.environ.get("LCSS_TF_CACHE") or Path.home() / ".cache" / "lcss_tf")
 
 
+def keep_arrays(path: str | Path, arrays: Mapping[str, Any], setting: str) -> bool:
+    """Writes an .npz that would be computed again without it; whether it could be written.
+
+    Args:
+      path: of the file.
+      arrays: as for `write_arrays`.
+      setting: what sets the place, for the warning.
+    """
+    try:
+        write_arrays(path, arrays)
+    except OSError as error:
+        warn(
+            "%s cannot be written (%s). What was computed is used, but not kept for the next time. "
+            "Set %s to a place that can be written.", path, error, setting,
+        )  # fmt: skip
+        return False
+    return True
+
+
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -159,6 +179,7 @@ __all__ = [
     "cache_directory",
     "csv_table",
     "download",
+    "keep_arrays",
     "markdown_table",
     "number_text",
     "read_arrays",

@@ -11,7 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a module imports from its own folder or from below.
 LAYERS = [
     {"texts"},
-    {"_version", "errors", "typing", "arguments", "files", "display"},
+    {"_version", "errors", "typing", "arguments", "display"},
+    {"files"},
     {"registry", "xla"},
     {"random"},
     {"ops"},

@@ -73,6 +73,8 @@ class Comparison:
     def __post_init__(self) -> None:
         self.sdes = self.sdes or {}
         self.samplers = self.samplers or {"samples": None}
+        for seed in self.seeds:
+            random.check_seed(seed, "Each of Comparison.seeds")
         strangers = sorted(set(self.sdes) - set(self.losses))
         if strangers or not self.losses:
             raise UsageError(

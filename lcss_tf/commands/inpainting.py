@@ -24,6 +24,7 @@ from lcss_tf.control import (
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import PosteriorSampling
+from lcss_tf.random import check_seed
 from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
@@ -96,6 +97,7 @@ def inpainting(
     """
     if not averages or min(averages) < 1:
         raise UsageError(f"inpainting.averages must be numbers from 1 up; got {averages}.")
+    check_seed(seed, "inpainting.seed")
     model, data = _runs.load_model(workdir), _gin.fit()["data"]
     info = model.info
     methods = methods or {name: make() for name, make in _METHODS.items()}

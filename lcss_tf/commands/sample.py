@@ -23,6 +23,7 @@ from lcss_tf.display import say, tolerated
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import interpolate
 from lcss_tf.model import ScoreModel
+from lcss_tf.random import check_seed
 from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
@@ -69,6 +70,7 @@ _cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 
 def main(_: Sequence[str]) -> None:
     """The command."""
+    check_seed(FLAGS.seed, "--seed")
     guidance = [] if FLAGS.guidance is None else [f"sample.guidance = {FLAGS.guidance}"]
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)

@@ -98,8 +98,9 @@ class References:
                 )
             statistics = self._computed(metrics, progress)
             stored = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-            files.write_arrays(path, stored | statistics.arrays())
-            return statistics, path
+            setting = "References.path" if self._given else "LCSS_TF_CACHE (References.directory)"
+            kept = files.keep_arrays(path, stored | statistics.arrays(), setting)
+            return statistics, path if kept else None
         _compare(path, json.loads(bytes(arrays.pop(_META))), meta)
         return FeatureStatistics.from_arrays(arrays), path
 

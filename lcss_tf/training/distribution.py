@@ -291,7 +291,18 @@ def _multi_worker(start_timeout_seconds):
     cluster = find_cluster(os.environ)
     os.environ["TF_CONFIG"] = cluster.tf_config()
     with waiting_for_others(cluster, start_timeout_seconds):
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            if "gRPC server" not in str(error):
+                raise
+            raise UsageError(
+                f"Worker {cluster.index} cannot listen at {cluster.workers[cluster.index]} "
+                f"({error.message}): another process has the port, or the address is not this "
+                "machine's. End that process, or name another port to all workers: LCSS_TF_PORT "
+                "under Slurm and Kubernetes, TF_CONFIG elsewhere. bin/launch.py takes free ports: "
+                "start it again."
+            ) from error
     _joined.append(cluster)
     return strategy
 

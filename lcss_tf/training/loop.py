@@ -228,8 +228,8 @@ def check(run: Run) -> None:
     state = run.state
     check_seed(run.seed, "fit.seed")
     state.distribution.rows_per_replica(run.batch_size, "fit.batch_size")
-    if run.steps < 1:
-        raise UsageError(f"fit.steps must be at least 1; got {run.steps}.")
+    if isinstance(run.steps, bool) or int(run.steps) != run.steps or run.steps < 1:
+        raise UsageError(f"fit.steps must be a whole number, at least 1; got {run.steps!r}.")
     run.loss.check(state.sde)
     run.data.require("train")
     if run.validates:

@@ -51,9 +51,11 @@ def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> lis
     Also on a warm-up that does not end before the run does. Empty where there is nothing to say.
     """
     rate, found = getattr(optimizer, "_learning_rate", None), []
-    is_schedule = callable(rate)
-    at = np.unique(np.linspace(first, steps - 1, 17).astype(int)) if is_schedule else [first]
-    rates = [float(rate(step) if is_schedule else optimizer.learning_rate) for step in at]
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        at = np.unique(np.linspace(first, steps - 1, 17).astype(int))
+        rates = [float(rate(step)) for step in at]
+    else:
+        rates = [float(optimizer.get_config()["learning_rate"])]
     if not any(value > 0 for value in rates):
         found.append(
             f"The learning rate is {max(rates):g} over all steps from {first:,} to {steps:,}: the "
@@ -66,7 +68,7 @@ def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> lis
             found.append(
                 f"{name}.warmup_steps = {warmup_steps:,}, and the run has fit.steps = {steps:,}: "
                 "it ends before the learning rate has risen to its value. Lower the former, to a "
-                f"tenth of the steps, say ({steps // 10:,})."
+                f"tenth of the steps, say ({max(1, steps // 10):,})."
             )
         rate = getattr(rate, "learning_rate", None)
     return found

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from lcss_tf.plots import History
+from lcss_tf.plots import History, history
 
 
 def write(directory, name, scalars):
@@ -58,6 +58,16 @@ def test_runs_that_were_interrupted_are_joined(tmp_path):
     np.testing.assert_array_equal(history["loss"], values)
     np.testing.assert_allclose(history.seconds([20, 40, 35]), [4, 6, 5.5])
     assert history.names("loss") == ["loss/total"]
+
+
+def test_values_of_one_moment_are_those_of_the_later_file(tmp_path, monkeypatch):
+    """A clock that stands still: the numbers in the names say which file came later."""
+    for number, value in ((10, 3.0), (9, 2.0), (100, 4.0), (8, 1.0)):
+        write(tmp_path, f"events.out.tfevents.1000.host.7.{number}.v2", {5: {"loss": value}})
+    scalars = history._scalars
+    at_once = lambda path: ((name, step, 0.0, value) for name, step, _, value in scalars(path))
+    monkeypatch.setattr(history, "_scalars", at_once)
+    np.testing.assert_array_equal(History.from_workdir(tmp_path)["loss"], [4.0])
 
 
 def test_a_file_that_ends_in_the_middle_of_a_record_is_read_up_to_there(tmp_path):

@@ -106,7 +106,16 @@ class Step:
         return StepReport(shift, {}, zeros, zeros, one, one, tf.constant(True), tf.constant(0.0))
 
 
-def fit(workdir=None, callbacks=(), steps=STEPS, make_step=Step, width=4, seed=0, **options):
+def fit(
+    workdir=None,
+    callbacks=(),
+    steps=STEPS,
+    make_step=Step,
+    width=4,
+    seed=0,
+    optimizer=None,
+    **options,
+):
     """A short training; returns the model."""
     network = lcss.networks.MLP(width=width, depth=0, embedding_features=4, name="net")
     trained = lcss.ScoreModel(network, lcss.sdes.VPSDE(), distribution=Distribution(1))
@@ -117,7 +126,7 @@ def fit(workdir=None, callbacks=(), steps=STEPS, make_step=Step, width=4, seed=0
         **options,
     )
     trained.fit(
-        data(64), lcss.losses.DSMLoss(), steps, 16, adam(), workdir, callbacks,
+        data(64), lcss.losses.DSMLoss(), steps, 16, optimizer or adam(), workdir, callbacks,
         seed, trainer=trainer,
     )  # fmt: skip
     return trained

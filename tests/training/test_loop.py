@@ -201,3 +201,29 @@ def test_without_a_workdir_nothing_is_written(tmp_path, monkeypatch):
     assert trained.step == STEPS
     assert np.isfinite(helpers.weights(trained.network)).all()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 2**31}, r"fit\.seed must be a whole number from .*; got 2147483648"),
+        ({"seed": 0.5}, r"fit\.seed must be .*; got 0\.5"),
+        ({"steps": 1.5}, r"fit\.steps must be a whole number, at least 1; got 1\.5"),
+        ({"steps": 0}, r"fit\.steps must be .*; got 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_named_before_anything_is_written(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("batch_size", [0, -16, 2.5])
+def test_a_batch_that_cannot_be_is_named(batch_size):
+    with pytest.raises(ValueError, match="fit.batch_size must be a whole number of examples"):
+        Distribution(1).rows_per_replica(batch_size, "fit.batch_size")
+
+
+def test_a_learning_rate_of_zero_is_said(tmp_path, caplog):
+    fit(tmp_path, optimizer=keras.optimizers.Adam(0.0))
+    assert "The learning rate is 0 over all steps from 0 to 12" in caplog.text
