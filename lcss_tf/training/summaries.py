@@ -45,13 +45,13 @@ class Summaries:
 
         It may also be a function that draws the picture, and that may fail.
         """
-        if callable(image):
-            image = self._tolerance(f"The picture {path}", image)
-            if image is None:
-                return
+        what = f"The picture {path}"
+        drawn: Any = self._tolerance(what, image) if callable(image) else image
+        if drawn is None:
+            return
         if self._workdir is not None:
-            self._tolerance(f"The picture {path}", images.write_png, self._workdir / path, image)
-        self.image(name, image, step)
+            self._tolerance(what, images.write_png, self._workdir / path, drawn)
+        self.image(name, drawn, step)
 
     def text(self, name: str, text: str, step: int = 0) -> None:
         """Writes a text as a preformatted block of Markdown."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lcss_tf as lcss
-from lcss_tf.training import Checkpoints, TrainStep, progress, workdir
+from lcss_tf.training import Checkpoints, Distribution, TrainStep, progress, workdir
 from lcss_tf.training.interruption import StopRequest
 from tests.processes import assert_same_end, meta, scalars, steps_on_disk
 from tests.training import helpers
