@@ -228,8 +228,8 @@ def tolerant_streams() -> Iterator[None]:
 
 def _lead_to_null(stream: Any) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
+        number, null = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
         os.close(null)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import gin
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _gin, _runs
-from lcss_tf.display import Bar, tolerated
+from lcss_tf.display import Bar, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
 from lcss_tf.exact import ExactMixture
 from lcss_tf.inference import Sampling
@@ -393,7 +392,7 @@ class Evaluator:
             count = max(metric.num_samples for metric in metrics)
             drawn = self._draws[name](count, _SEED + k, progress=False)
         except NotFiniteError as error:  # young weights: the comparison goes on
-            logging.warning("%s: %s", name, error)
+            warn("%s: %s", name, error)
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}
         samples = self._info.unscale(drawn.x)
         draw = lambda: plots.main_view(samples, self._info, most=_PICTURED)

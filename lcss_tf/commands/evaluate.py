@@ -15,14 +15,14 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
-from lcss_tf.display import Bar, say, tolerated
+from lcss_tf.display import Bar, say, tolerated, warn
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.metrics import Features, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
@@ -222,9 +222,9 @@ class Evaluation:
                 try:
                     result = self._each([path])
                 except CheckpointError as error:  # training removed it meanwhile
-                    logging.warning("%s is left out: %s", path.name, error)
+                    warn("%s is left out: %s", path.name, error)
                 except NotFiniteError as error:  # young weights
-                    logging.warning("%s: %s", path.name, error)
+                    warn("%s: %s", path.name, error)
             newest = max((step_of(path) or 0 for path in seen), default=0)
             if newest >= steps:
                 if result is None:
@@ -253,7 +253,7 @@ class Evaluation:
             except (CheckpointError, NotFiniteError) as error:
                 if len(paths) == 1:
                     raise
-                logging.warning("%s is left out: %s", path.name, error)
+                warn("%s is left out: %s", path.name, error)
         if done is None:
             raise CheckpointError(f"None of {len(paths)} checkpoints could be evaluated.")
         figures = self._results.publish(done)

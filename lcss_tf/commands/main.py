@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from lcss_tf.display import say
+from lcss_tf.display import say, tolerant_streams
 
 COMMANDS = {
     "train": "train what a gin file describes, or resume it",
@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def console() -> None:
     """The entry point of the console script."""
-    sys.exit(main())
+    with tolerant_streams():
+        status = main()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
-from lcss_tf.display import say, tolerated
+from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
 from lcss_tf.metrics import default_metrics, measure
@@ -218,7 +218,7 @@ class _Measure:
             try:
                 drawn = draw(self._metric.num_samples, _SEED + k, progress=False)
             except NotFiniteError as error:
-                logging.warning("%s", error)
+                warn("%s", error)
                 real.clear()
                 break
             nfe.append(drawn.nfe)

@@ -203,7 +203,7 @@ class Trainer:
             run.summaries.close()
             if show.failures:
                 warn("What failed while training went on: %s.", show.text())
-                if run.workdir and chief:
+                if run.records and run.workdir and chief:  # it has begun
                     show("The record of failures", record_failures, run.workdir, show)
 
     def _prepare(self, run: Run, chief: bool) -> Path | None:
