@@ -1,4 +1,4 @@
-"""Pictures are beside the results: one that fails costs nothing else. Results are whole or absent."""
+"""Pictures are beside the results: one that fails costs nothing else. Results are whole."""
 
 import errno
 
