@@ -91,6 +91,11 @@ def name_ticks(axes: Axes, names: Sequence[str]) -> None:
         label.set_parse_math(False)
 
 
+def series_label(name: str) -> str:
+    """A curve's name for its legend: matplotlib leaves out names that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def series_style(index: int) -> dict[str, Any]:
     """Colour, marker and line of a plot's curve number `index`: options of ``plot``."""
     lap = index // len(COLOURS)

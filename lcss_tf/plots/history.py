@@ -130,7 +130,7 @@ class History(Mapping):
                 color=style["color"],
                 marker=marker,
                 markersize=4.5,
-                label=name,
+                label=figures.series_label(name),
             )
         charts.log_if_wide(axes, [self._curves[name][1] for name in names])
         title = names[0] if len(names) == 1 else None

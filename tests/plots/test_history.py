@@ -103,3 +103,10 @@ def test_the_plot_shows_the_loss_and_what_is_asked_for():
     assert picture.std() > 5
     hostile = History({r"$\frac{a$": ([1, 2], [1.0, 2.0])})
     assert hostile._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_name_with_an_underscore_stands_in_the_legend():
+    curves = History({name: ([1, 2], [1.0, 2.0]) for name in ("_hidden", "shown")})
+    (axes,) = curves.plot(["_hidden", "shown"]).axes
+    labels = [text.get_text().strip() for text in axes.get_legend().get_texts()]
+    assert labels == ["_hidden", "shown"]
