@@ -137,6 +137,7 @@ def test_under_nohup_a_command_outlives_its_terminal():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_a_child_does_not_outlive_its_parent_that_was_killed(tmp_path):
     """kill -9 cannot be handed on: the child is told by the operating system."""
     pid = tmp_path / "pid"
