@@ -17,6 +17,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from lcss_tf.display import warn
+from lcss_tf.texts import markdown, visible
+
 _BLOCK = 2**20
 
 
@@ -56,8 +59,8 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 
 
 def write_text(path: str | Path, content: str) -> Path:
-    """Writes a text as UTF-8, whole; returns its path."""
-    return write_bytes(path, content.encode())
+    """Writes a text as UTF-8, whole; returns its path. What is no character is escaped."""
+    return write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:
@@ -92,6 +95,25 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray] | None:
 def cache_directory() -> Path:
     """``$LCSS_TF_CACHE``, or ``~/.cache/lcss_tf``."""
     return Path(os.environ.get("LCSS_TF_CACHE") or Path.home() / ".cache" / "lcss_tf")
+
+
+def keep_arrays(path: str | Path, arrays: Mapping[str, Any], setting: str) -> bool:
+    """Writes an .npz that would be computed again without it; whether it could be written.
+
+    Args:
+      path: of the file.
+      arrays: as for `write_arrays`.
+      setting: what sets the place, for the warning.
+    """
+    try:
+        write_arrays(path, arrays)
+    except OSError as error:
+        warn(
+            "%s cannot be written (%s). What was computed is used, but not kept for the next time. "
+            "Set %s to a place that can be written.", path, error, setting,
+        )  # fmt: skip
+        return False
+    return True
 
 
 def sha256(path: str | Path) -> str:
@@ -137,18 +159,19 @@ def number_text(value: Any) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown; other people's text stands in it as it is."""
-    lines = [header, ["---"] * len(header), *rows]
-    cell = lambda value: number_text(value).replace("|", "\\|").replace("\n", " ")
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+    """A table in Markdown: numbers by `number_text`, texts literally."""
+    cell = lambda value: markdown(
+        value if isinstance(value, str) else number_text(value), begins=False
+    )
+    lines = [map(cell, header), ["---"] * len(header), *(map(cell, row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table as CSV."""
+    """A table as CSV, whose texts a reader gets back; of control characters an escape."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows(rows)
+    cell = lambda value: visible(value, "\n\t") if isinstance(value, str) else value
+    csv.writer(text).writerows([cell(value) for value in line] for line in (header, *rows))
     return text.getvalue()
 
 
@@ -156,6 +179,7 @@ __all__ = [
     "cache_directory",
     "csv_table",
     "download",
+    "keep_arrays",
     "markdown_table",
     "number_text",
     "read_arrays",

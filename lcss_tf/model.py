@@ -11,6 +11,7 @@ from lcss_tf import data as lcss_data
 from lcss_tf import files, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.data.base import DataInfo
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference.latents import Latents
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
@@ -33,7 +34,6 @@ from lcss_tf.training.checkpoints import (
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
-from lcss_tf.training.progress import say
 from lcss_tf.training.state import TrainState
 from lcss_tf.training.workdir import as_begun, source_of
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
@@ -486,8 +486,7 @@ class ScoreModel:
         cls, checkpoints: Checkpoints, text: str, distribution: Distribution | None
     ) -> "ScoreModel":
         problems = []
-        chosen = checkpoints.paths() if text == "newest" else checkpoints.chosen(text)
-        for path in reversed(chosen):
+        for path in checkpoints.candidates(text):
             try:
                 return cls._from_file(path, distribution)
             except CheckpointError as error:

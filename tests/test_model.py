@@ -301,19 +301,16 @@ def test_keras_callbacks_are_called_and_can_stop(tmp_path):
     assert list((tmp_path / "board").rglob("events.out.tfevents.*"))
 
 
-@pytest.mark.slow
-def test_a_callback_that_raises_ends_nothing():
+def test_a_callback_that_raises_ends_the_training_by_its_own_error():
     class Broken(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            raise RuntimeError("of somebody else's")
+            raise RuntimeError("of my own")
 
-    plain, disturbed = small_model(), small_model()
-    for model, callbacks in ((plain, []), (disturbed, [Broken()])):
-        model.fit(two_clusters(), steps=20, batch_size=16, callbacks=callbacks,
+    model = small_model()
+    with pytest.raises(RuntimeError, match="of my own"):
+        model.fit(two_clusters(), steps=20, batch_size=16, callbacks=[Broken()],
                   trainer=no_prior_check(log_every=5))  # fmt: skip
-    assert disturbed.step == 20
-    for a, b in zip(plain.network.weights, disturbed.network.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert model.step == 5
 
 
 def test_keras_schedules_and_the_validation_loss():

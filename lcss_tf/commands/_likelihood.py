@@ -7,10 +7,10 @@ from typing import Any
 
 import gin
 import numpy as np
-from tqdm.auto import tqdm
 
 from lcss_tf import files
 from lcss_tf.commands import _gin, _runs
+from lcss_tf.display import Bar, say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.model import ScoreModel
@@ -82,8 +82,8 @@ def held_out_likelihood(
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
     if done:
-        print(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
-    with tqdm(total=len(indices), initial=done, unit=" examples") as bar:
+        say(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
+    with Bar(len(indices), "likelihood", "examples", done) as bar:
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]
             found = run(np.asarray(data.examples(part, "test", seed)), seed, first)

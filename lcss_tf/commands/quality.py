@@ -13,15 +13,17 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
 from lcss_tf.metrics import default_metrics, measure
 from lcss_tf.plots import charts
 from lcss_tf.score import Score
+from lcss_tf.training.workdir import only_process
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
@@ -49,9 +51,10 @@ def main(_: Sequence[str]) -> None:
             f"There is no run in {workdir}. Give the --workdir of one, or a --gin_file with "
             "data of known score: gin/quality/mixture64.gin."
         )
-    paths = nfe_sweep(workdir)
-    print(f"\n{paths[0].read_text()}")
-    print("Written:", *paths, sep="\n  ")
+    with only_process(Path(workdir) / "quality"):
+        paths = nfe_sweep(workdir)
+    say(f"\n{paths[0].read_text()}")
+    say("\n  ".join(["Written:", *map(str, paths)]))
 
 
 @gin.configurable
@@ -149,19 +152,19 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
             row = measured(sampler) | key
         result["rows"].append(row)
         result["real"] = result["real"] or row["real"]
-        print(f"{name:<32}{_count(row):>8} NFE   {_text(row)}", flush=True)
+        say(f"{name:<32}{_count(row):>8} NFE   {_text(row)}")
         if not known:
             files.write_json(paths[1], result)
     files.write_json(paths[1], result)
     files.write_text(paths[0], table(result))
-    plots.write_png(paths[2], picture(result))
-    return paths
+    drawn = tolerated(f"The picture {paths[2]}", lambda: plots.write_png(paths[2], picture(result)))
+    return paths if drawn else paths[:2]
 
 
 def _finished(path: Path, configuration: list) -> dict:
     """Rows of an earlier run under this configuration, by (sampler, budget, tolerance)."""
     result = files.read_json(path)
-    if result is None or result["configuration"] != configuration:
+    if not isinstance(result, dict) or result.get("configuration") != configuration:
         return {}
     key = lambda row: (row["sampler"], row["budget"], row["tolerance"])
     return {key(row): row for row in result["rows"]}
@@ -215,7 +218,7 @@ class _Measure:
             try:
                 drawn = draw(self._metric.num_samples, _SEED + k, progress=False)
             except NotFiniteError as error:
-                logging.warning("%s", error)
+                warn("%s", error)
                 real.clear()
                 break
             nfe.append(drawn.nfe)

@@ -8,7 +8,7 @@ python bin/sample.py --workdir=runs/lcss_digits --task=inpaint --mask=half --inp
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._inputs import read_examples, read_inputs
 from lcss_tf.control import AveragePooling, Greyscale, Mask
+from lcss_tf.display import say, tolerated
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import interpolate
 from lcss_tf.model import ScoreModel
+from lcss_tf.random import check_seed
+from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
 TRAJECTORY_STEPS = 32  # states beside the samples
@@ -69,6 +72,7 @@ _cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 
 def main(_: Sequence[str]) -> None:
     """The command."""
+    check_seed(FLAGS.seed, "--seed")
     guidance = [] if FLAGS.guidance is None else [f"sample.guidance = {FLAGS.guidance}"]
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
@@ -80,14 +84,14 @@ def main(_: Sequence[str]) -> None:
     if task == "sample":
         count = 64 if count is None else count
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
-        paths = sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
+        make = lambda: sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
-        paths = encode(model, out, read_examples(FLAGS.input, model.info, data))
+        make = lambda: encode(model, out, read_examples(FLAGS.input, model.info, data))
     elif task == "interpolate":
         out = output_path(FLAGS.out, FLAGS.workdir, "interpolation", model)
         x = read_examples(FLAGS.input, model.info, data)
-        paths = interpolation(model, out, x, 9 if count is None else count)
+        make = lambda: interpolation(model, out, x, 9 if count is None else count)
     else:
         operators: dict[str, Any] = {
             "inpaint": lambda: Mask(FLAGS.mask),
@@ -101,12 +105,15 @@ def main(_: Sequence[str]) -> None:
         draw = functools.partial(
             posterior, model, out, operator, noise_std=FLAGS.noise_std, label=label
         )
-        paths = draw(given.observed, given.truth, 4 if count is None else count, FLAGS.seed)
+        count = 4 if count is None else count
+        make = lambda: draw(given.observed, given.truth, count, FLAGS.seed)
+    with only_process(out.parent, out.name):
+        paths = make()
     for path in paths:
-        print(f"Wrote {path}")
+        say(f"Wrote {path}")
     if task == "sample":
         for line in classes_drawn(model, label):
-            print(line)
+            say(line)
 
 
 def _data(model: ScoreModel) -> Any:
@@ -156,7 +163,8 @@ def sample(
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
         log_density = getattr(_gin.fit()["data"], "log_density", None)
-        written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
+        parts = out, drawn.trajectory, info, times, log_density
+        written += tolerated("The trajectory", plots.write_trajectory, *parts) or []
     return written
 
 
@@ -241,8 +249,8 @@ def posterior(
     if info.kind != "image":
         flat = samples.reshape(-1, *samples.shape[2:])
         return written + _picture(out, flat, info)
-    picture = rows_of(arrays.get("truth"), shown(observed, operator, info), samples)
-    return [*written, plots.write_png(out.with_name(out.name + ".png"), picture)]
+    draw = lambda: rows_of(arrays.get("truth"), shown(observed, operator, info), samples)
+    return written + _drawn(out.with_name(out.name + ".png"), draw)
 
 
 def output_path(out: str | None, workdir: str | Path, name: str, model: ScoreModel) -> Path:
@@ -303,12 +311,23 @@ def _picture(
 
     `titles` stand above a grid of images, one for each column, or one for all.
     """
-    picture = plots.main_view(samples, info, columns=columns)
+
+    def draw() -> Array | None:
+        picture = plots.main_view(samples, info, columns=columns)
+        if picture is not None and info.kind == "image" and titles:
+            return plots.titled(picture, titles[: len(samples)])
+        return picture
+
+    return _drawn(out.with_name(out.name + ".png"), draw)
+
+
+def _drawn(path: Path, draw: Callable[[], Array | None]) -> list[Path]:
+    """Draws and writes a picture; [] if there is none, or if it fails: the samples are written."""
+    picture = tolerated(f"The picture {path}", draw)
     if picture is None:
         return []
-    if info.kind == "image" and titles:
-        picture = plots.titled(picture, titles[: len(samples)])
-    return [plots.write_png(out.with_name(out.name + ".png"), picture)]
+    written = tolerated(f"The picture {path}", plots.write_png, path, picture)
+    return [written] if written else []
 
 
 @functools.cache

@@ -12,8 +12,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.files import permission, read_range, shown
+from lcss_tf.data.files import permission, read_range
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import visible
 from lcss_tf.typing import Tensor
 
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
@@ -51,10 +52,12 @@ def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
             chosen = [info for info in found if wanted(_name(info))]
             return sorted(_member(path, info, file) for info in chosen)
     except zipfile.BadZipFile as error:
-        raise UsageError(f"{shown(path)} is no ZIP archive, or is truncated ({error}).") from error
+        raise UsageError(
+            f"{visible(path)} is no ZIP archive, or is truncated ({error})."
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{shown(path)} says that its names are UTF-8, and {error.object!r} is not. "
+            f"{visible(path)} says that its names are UTF-8, and {error.object!r} is not. "
             "Pack the images again by zip."
         ) from error
 
@@ -71,7 +74,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _member(path: str, info: zipfile.ZipInfo, file: BinaryIO) -> Member:
-    name, where = _name(info), f"The member {info.filename!r} of {shown(path)}"
+    name, where = _name(info), f"The member {info.filename!r} of {visible(path)}"
     if name.startswith(("/", "../")) or re.match("[A-Za-z]:/", name):
         raise UsageError(f"{where} has a path that leads out of the archive. Do not trust it.")
     if info.flag_bits & _ENCRYPTED:

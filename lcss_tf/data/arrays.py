@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf.data.base import (
     OpenedDataset,
@@ -28,6 +27,7 @@ from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling, returned_dtype
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Shape, Tensor
@@ -281,7 +281,7 @@ class StoredArrays(OpenedDataset):
                 f'{message}. Correct the file, or set {owner}.on_bad_example = "skip" to leave '
                 "them out."
             )
-        logging.warning("%s. They are left out, as %s.on_bad_example says.", message, owner)
+        warn("%s. They are left out, as %s.on_bad_example says.", message, owner)
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`; the moments are those of all examples, held-out ones too."""

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from lcss_tf.data.arrays import Segment, StoredArrays
-from lcss_tf.data.files import shown, walk
+from lcss_tf.data.files import walk
 from lcss_tf.data.wav import Recording, read_wav
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array
 
 
@@ -56,7 +57,7 @@ class Audio(StoredArrays):
                 f"{window}, {hop} and {channels}."
             )
         self.root = os.path.abspath(os.path.expanduser(root))
-        name = shown(os.path.basename(self.root))
+        name = visible(os.path.basename(self.root))
         super().__init__(name, (window, channels), "signal", None, test_every, on_bad_example)
         self._hop = hop
         self._asked_rate = self.sample_rate = sample_rate
@@ -84,9 +85,9 @@ class Audio(StoredArrays):
             with self._left_out():
                 segments.append(self._windows(path, recording, rate, dtype))
         for reason in self._skipped:
-            logging.warning("Left out: %s", reason)
+            warn("Left out: %s", reason)
         if self._skipped:
-            logging.warning("%d of %d WAV files are left out.", len(self._skipped), len(paths))
+            warn("%d of %d WAV files are left out.", len(self._skipped), len(paths))
         if not segments:
             raise UsageError(
                 f"None of the {len(paths)} WAV files of {self.root} can be used; the log says why "
@@ -113,13 +114,13 @@ class Audio(StoredArrays):
         (count, channels), (window, wanted) = recording.samples.shape, self.shape
         if channels != wanted:
             raise UsageError(
-                f"{shown(path)} has {channels} channels of {recording.samples.dtype} at "
+                f"{visible(path)} has {channels} channels of {recording.samples.dtype} at "
                 f"{recording.rate} Hz, and {wanted} are expected. Set Audio.channels, or convert "
                 f"it: ffmpeg -i in.wav -ac {wanted} out.wav."
             )
         if count < window:
             raise UsageError(
-                f"{shown(path)} holds {count} samples, and a window takes {window}. Lower "
+                f"{visible(path)} holds {count} samples, and a window takes {window}. Lower "
                 "Audio.window."
             )
         return recording
@@ -129,7 +130,7 @@ class Audio(StoredArrays):
         window, channels = self.shape
         if (recording.rate, samples.dtype) != (rate, dtype):
             raise UsageError(
-                f"{shown(path)} has {channels} channels of {samples.dtype} at {recording.rate} Hz, "
+                f"{visible(path)} has {channels} channels of {samples.dtype} at {recording.rate} Hz, "
                 f"and {channels} of {dtype or 'any type'} at {rate} Hz are expected. Convert it: "
                 f"ffmpeg -i in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
             )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import visible
 from lcss_tf.typing import Tensor
 
 MISSING = "it is gone: there is no such file any more"
@@ -45,7 +46,7 @@ def walk(root: str, option: str) -> Listing:
       UsageError: links to folders that form a cycle.
     """
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"There is no folder {shown(root)}. Set {option} to the data.")
+        raise FileNotFoundError(f"There is no folder {visible(root)}. Set {option} to the data.")
     found = list(_below(root, (os.path.realpath(root),)))
     paths = sorted(path for path in found if path is not None)
     return Listing(paths, len(found) - len(paths))
@@ -63,15 +64,6 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
     return [part for part in key if part != (1, 0, "")]
 
 
-def shown(text: str) -> str:
-    """A path or a part of one for people: what cannot be shown is escaped, as ``\\xe9``.
-
-    Names of files are bytes. Those that are no UTF-8 come as surrogates, which no text file takes.
-    """
-    escaped = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped)
-
-
 def _below(folder: str, above: tuple[str, ...]) -> Iterator[str | None]:
     """The paths of files; None for each that is hidden."""
     with permission(folder, "The folder", "-R u+rX"):
@@ -84,7 +76,7 @@ def _below(folder: str, above: tuple[str, ...]) -> Iterator[str | None]:
             real = os.path.realpath(path)
             if real in above:
                 raise UsageError(
-                    f"The link {shown(path)} leads back to {shown(real)}, which contains it: the "
+                    f"The link {visible(path)} leads back to {visible(real)}, which contains it: the "
                     "folders form a cycle. Remove the link."
                 )
             yield from _below(path, (*above, real))
@@ -113,8 +105,8 @@ def permission(path: str, what: str = "The file", how: str = "u+r") -> Iterator[
         yield
     except PermissionError as error:
         raise PermissionError(
-            f"{what} {shown(path)} may not be read ({error.strerror}). Allow it: chmod {how} "
-            f"{shown(path)}, or run as a user who may."
+            f"{what} {visible(path)} may not be read ({error.strerror}). Allow it: chmod {how} "
+            f"{visible(path)}, or run as a user who may."
         ) from error
 
 
@@ -248,7 +240,6 @@ __all__ = [
     "natural_key",
     "permission",
     "read_range",
-    "shown",
     "walk",
     "why_unreadable",
 ]

@@ -13,11 +13,13 @@ from absl import logging
 from lcss_tf.data import archive
 from lcss_tf.data.base import held_out
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
-from lcss_tf.data.files import is_hidden, natural_key, shown, walk
+from lcss_tf.data.files import is_hidden, natural_key, walk
 from lcss_tf.data.fingerprint import bytes_hash
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Tensor
 
 _HELP = (
@@ -79,7 +81,7 @@ class ImageFolder(EncodedImages):
             )
         self.root = os.path.abspath(os.path.expanduser(root))
         shape = (resolution, resolution, channels)
-        name = shown(os.path.basename(self.root))
+        name = visible(os.path.basename(self.root))
         super().__init__(name, shape, flip, centered, on_bad_example, cache_mib)
         self.pattern = pattern
         self.test_every = test_every
@@ -127,7 +129,7 @@ class ImageFolder(EncodedImages):
             self._choice.log(self.name)
         if not self._splits[split]:
             raise FileNotFoundError(
-                f"{shown(self.root)} holds one image, which is held out for testing; training "
+                f"{visible(self.root)} holds one image, which is held out for testing; training "
                 "needs at least two."
             )
 
@@ -139,7 +141,9 @@ class ImageFolder(EncodedImages):
 
     def _files(self) -> list[str]:
         if not os.path.isdir(self.root):
-            raise FileNotFoundError(f"There is no folder of images at {shown(self.root)}. {_HELP}")
+            raise FileNotFoundError(
+                f"There is no folder of images at {visible(self.root)}. {_HELP}"
+            )
         listing = walk(self.root, "ImageFolder.root")
         self._choice.left_out[_HIDDEN] += listing.hidden
         files = [path for path in listing.paths if self._choice(self._below(path))]
@@ -153,7 +157,7 @@ class ImageFolder(EncodedImages):
         return below.replace(os.sep, "/")
 
     def _shown(self, name: str) -> str:
-        return shown(f"{self.root}:{name}" if self._zipped else os.path.join(self.root, name))
+        return visible(f"{self.root}:{name}" if self._zipped else os.path.join(self.root, name))
 
     def _nothing_in(self, what: str) -> str:
         others = "".join(
@@ -161,7 +165,7 @@ class ImageFolder(EncodedImages):
             for why, count in collections.Counter(why for _, why in self._choice.unread).items()
         )
         return (
-            f"The {what} {shown(self.root)} holds no file that matches {self.pattern!r} and has "
+            f"The {what} {visible(self.root)} holds no file that matches {self.pattern!r} and has "
             f"the ending of an image.{others} {_HELP}"
         )
 
@@ -194,7 +198,7 @@ class ImageFolder(EncodedImages):
 
     def class_names(self) -> list[str]:
         """See `Dataset.class_names`: the subfolders with images, in natural order."""
-        return [shown(name) for name in self._classes()]
+        return [visible(name) for name in self._classes()]
 
     def _classes(self) -> list[str]:
         for split in ("test", "train"):
@@ -261,7 +265,7 @@ class _Choice:
             kind = UNREAD_EXTENSIONS[ending]
             self.unread.append((name, f"{kind} is not read; convert it to PNG"))
         else:
-            self.left_out[shown(ending) or "no ending"] += 1
+            self.left_out[visible(ending) or "no ending"] += 1
         return False
 
     def log(self, name: str) -> None:
@@ -270,9 +274,9 @@ class _Choice:
         for why, count in self.left_out.items():
             logging.info("%s: %d files are left out, no images: %s", name, count, why)
         if self.unread:
-            logging.warning(
+            warn(
                 "%s: %d images are left out, the first being %s (%s).",
-                name, len(self.unread), shown(self.unread[0][0]), self.unread[0][1],
+                name, len(self.unread), visible(self.unread[0][0]), self.unread[0][1],
             )  # fmt: skip
 
 

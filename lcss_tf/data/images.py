@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf.data import hashing
 from lcss_tf.data.base import Dataset, check_policy, gather_on_host
@@ -17,6 +16,7 @@ from lcss_tf.data.files import MISSING, NOT_PERMITTED
 from lcss_tf.data.fingerprint import array_hash, read_hash
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Shape, Tensor
@@ -324,7 +324,7 @@ class EncodedImages(ImageDataset):
         if (split, index) not in self.skipped:
             why = self.why_bad(index, split) or "it could not be read at first, and now can"
             self.skipped[split, index] = why
-            logging.warning(
+            warn(
                 "%s is bad (%s): another image replaces it. Bad so far: %d.",
                 self.location(index, split),
                 why,

@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from lcss_tf.data.base import SPLITS, held_out
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, fit
-from lcss_tf.data.files import permission, read_range, shown
+from lcss_tf.data.files import permission, read_range
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Shape, Tensor
 
 # A record is its length (8 bytes, little-endian), a checksum of the length (4), the data, and a
@@ -156,7 +157,7 @@ class Records:
 
     def location(self, index: int) -> str:
         """Where a record is stored, for messages."""
-        return f"Record {self._numbers[index]} of {shown(self.file_of(index))}"
+        return f"Record {self._numbers[index]} of {visible(self.file_of(index))}"
 
 
 _LEVELS = range(2, 13)  # resolutions 4 to 4,096

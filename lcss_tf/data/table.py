@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf.data.base import (
     OpenedDataset,
@@ -20,6 +19,7 @@ from lcss_tf.data.csv_files import Sheet, hints, number, places_of, read_csv, sh
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Tensor
@@ -178,7 +178,7 @@ class Table(OpenedDataset):
                 f"{message}. Correct the file ({'; '.join(remedies)}), or set "
                 'Table.on_bad_example = "skip" to leave these rows out.'
             )
-        logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
+        warn("%s. They are left out, as Table.on_bad_example says.", message)
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The rows at `indices`, standardised; see `Dataset.examples`."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import files
 from lcss_tf.data import DataInfo
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.extractors import Extractor, Features, check_kind, checked_images
 from lcss_tf.registry import EXTRACTORS
@@ -116,7 +116,7 @@ def _located(path: str | Path | None) -> Path:
     archive = directory / ARCHIVE
     if not archive.is_file():
         try:
-            logging.warning("Downloading %s (85 MiB) to %s.", URL, archive)
+            warn("Downloading %s (85 MiB) to %s.", URL, archive)
             files.download(URL, archive)
         except OSError as error:
             raise FileNotFoundError(
@@ -143,7 +143,13 @@ def _extracted(archive: Path, place: Path) -> Path:
         if file is None:
             raise UsageError(f"{archive} holds no {GRAPH}. Download it again from {URL}.")
         content = file.read()
-    return files.write_bytes(place, content)
+    try:
+        return files.write_bytes(place, content)
+    except OSError as error:
+        raise UsageError(
+            f"The graph in {archive} cannot be written to {place} ({error}). Set LCSS_TF_CACHE to "
+            f"a folder that can be written, or Inception.path to an extracted {GRAPH}."
+        ) from error
 
 
 def _verified(path: Path, expected: str | None) -> str:
@@ -154,9 +160,9 @@ def _verified(path: Path, expected: str | None) -> str:
         expected = record.read_text().split()[0]
     elif expected is None:
         try:
-            record.write_text(f"{actual}  {path.name}\n")
+            files.write_text(record, f"{actual}  {path.name}\n")
         except OSError as error:  # a folder that cannot be written: nothing to compare with later
-            logging.warning("%s cannot be written: %s", record, error)
+            warn("%s cannot be written: %s", record, error)
         return actual
     if actual != expected.lower():
         raise UsageError(

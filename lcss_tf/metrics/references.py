@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from lcss_tf import files
 from lcss_tf.data import Dataset
+from lcss_tf.display import Bar
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.base import Metric
 from lcss_tf.metrics.statistics import FeatureStatistics, reference_needs
@@ -98,8 +98,9 @@ class References:
                 )
             statistics = self._computed(metrics, progress)
             stored = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-            files.write_arrays(path, stored | statistics.arrays())
-            return statistics, path
+            setting = "References.path" if self._given else "LCSS_TF_CACHE (References.directory)"
+            kept = files.keep_arrays(path, stored | statistics.arrays(), setting)
+            return statistics, path if kept else None
         _compare(path, json.loads(bytes(arrays.pop(_META))), meta)
         return FeatureStatistics.from_arrays(arrays), path
 
@@ -133,7 +134,7 @@ class References:
         extractor, indices = metric.extractor, self._indices(count, split)
         chunk = max(1, _CHUNK_NUMBERS // int(np.prod(self.data.shape)))
         label = f"{extractor.name or 'values'} of real examples ({split})"
-        with tqdm(total=count, unit=" examples", desc=label, disable=not progress) as bar:
+        with Bar(count, label, "examples", shown=progress) as bar:
             for part in np.split(indices, range(chunk, count, chunk)):
                 statistics.add(extractor(self._read(part, split)))
                 bar.update(len(part))

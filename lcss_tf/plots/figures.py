@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array
 
 INK = "#33383d"
@@ -32,6 +33,7 @@ _RESOLUTION = 200  # points along one side at which the density is evaluated
 _MAX_POINTS = 5_000  # more would only hide one another
 _INCHES = 4.6
 _DPI = 130
+_LONGEST = 120  # characters of a text in a picture
 
 LogDensity = Callable[[Array], Any]  # points float32 [M, 2] -> log p [M], in nats
 
@@ -73,13 +75,25 @@ def literal_text(figure: Figure) -> None:
     for text in figure.findobj(Text):
         if id(text) not in ticks:
             text.set_parse_math(False)
+            text.set_text(_shown(text.get_text()))
+
+
+def _shown(text: str) -> str:
+    """The text as a picture has room for it."""
+    text = visible(text, "\n")
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def name_ticks(axes: Axes, names: Sequence[str]) -> None:
     """Puts names at 0, 1, 2, … of the vertical axis, as literal text."""
-    axes.set_yticks(range(len(names)), labels=names)
+    axes.set_yticks(range(len(names)), labels=[_shown(name) for name in names])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
+
+
+def series_label(name: str) -> str:
+    """A curve's name for its legend: matplotlib leaves out names that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def series_style(index: int) -> dict[str, Any]:

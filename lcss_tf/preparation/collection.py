@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lcss_tf.errors import UsageError
@@ -24,6 +25,7 @@ def prepare(
     name: str | None = None,
     beam: bool = False,
     on_bad_example: str = "skip",
+    alone: Callable[[str, str], AbstractContextManager] = lambda out, name: nullcontext(),
 ) -> tuple[dict[str, Any], str, str]:
     """Converts a collection of images into a TFDS dataset ``<out>/<name>/1.0.0``.
 
@@ -38,6 +40,7 @@ def prepare(
       beam: convert by Apache Beam's local runner instead of threads; on a cluster, pass another
         runner to TFDS's builder.
       on_bad_example: "skip": leave bad files out, and report them; "error": stop.
+      alone: (out, name) -> a context, which is entered while the dataset is written.
 
     Returns:
       The report, a dict; its text; and the folder.
@@ -58,13 +61,13 @@ def prepare(
     unread = rejected_unread(source)
     _stop_if_bad(unread, on_bad_example)
     os.makedirs(out, exist_ok=True)
-    classes = [] if name == _FFHQ else data.class_names()  # FFHQ's subfolders are no classes
-    make = _by_beam if beam else _by_chunks
-    builder, rejected, finish = make(source, out, name, classes, on_bad_example)
-
-    folder = os.path.dirname(os.fspath(builder.data_path))
-    result, text = report(builder, [*unread, *rejected], folder, source, data.left_out())
-    finish()
+    with alone(out, name):
+        classes = [] if name == _FFHQ else data.class_names()  # FFHQ's subfolders are no classes
+        make = _by_beam if beam else _by_chunks
+        builder, rejected, finish = make(source, out, name, classes, on_bad_example)
+        folder = os.path.dirname(os.fspath(builder.data_path))
+        result, text = report(builder, [*unread, *rejected], folder, source, data.left_out())
+        finish()
     return result, text, folder
 
 

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from lcss_tf.data.decoding import BadImageError
-from lcss_tf.data.files import shown
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import EncodedImages
 from lcss_tf.data.records import FFHQ
+from lcss_tf.display import Bar
 from lcss_tf.files import write_json
+from lcss_tf.texts import visible
 
 SPLITS = ("test", "train")
 _CHUNK = 256  # examples
@@ -100,7 +100,7 @@ def convert(source: Source, split: str, index: int) -> tuple[dict[str, Any] | No
 
 def short_place(location: str, source: Source) -> str:
     """Where an example or a file is stored, from the folder on that holds the source."""
-    return os.path.relpath(location, shown(os.path.dirname(source.path)))
+    return os.path.relpath(location, visible(os.path.dirname(source.path)))
 
 
 def rejected_unread(source: Source) -> list[str]:
@@ -143,7 +143,7 @@ class Chunks:
         """Converts what is not converted yet, on all cores."""
         os.makedirs(self.folder, exist_ok=True)
         jobs = [(s, k) for s, n in self._sizes.items() for k in range(-(-n // _CHUNK))]
-        bar = tqdm(total=sum(self._sizes.values()), unit=" images", desc="converting")
+        bar = Bar(sum(self._sizes.values()), "converting", "images")
         with bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for split, k in jobs:
                 indices = range(k * _CHUNK, min((k + 1) * _CHUNK, self._sizes[split]))

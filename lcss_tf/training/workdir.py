@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from absl import logging
 
 from lcss_tf import files
 from lcss_tf.data.rescaling import rescaled
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.display import Tolerance, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.checkpoints import Checkpoints, read_meta
 
@@ -26,8 +26,9 @@ try:
 except ImportError:  # Windows: no lock there
     fcntl = None  # type: ignore[assignment]
 
-MODEL, DATA = "model.json", "data.json"
+MODEL, DATA, RECORD = "model.json", "data.json", "run.json"
 _LOCK = ".lock"
+_LOOKS, _LOOK_S = 4, 0.05  # how often a lock that is held is tried, and the pause between
 # Names that Keras numbers by what the process has made before, and the version that wrote. What
 # the data were is compared by `as_begun`.
 _UNCOMPARED = {"name", "lcss_tf", "source"}
@@ -35,53 +36,104 @@ _ROUNDING = 1e-9  # relative: what another machine's sums may differ by
 
 
 @contextlib.contextmanager
-def only_process(workdir: str | Path) -> Iterator[None]:
-    """Makes the workdir, and holds its lock while the block runs.
+def only_process(workdir: str | Path, what: str = "") -> Iterator[None]:
+    """Makes the directory, and holds its lock while the block runs.
 
     The lock is the operating system's: it ends with the process, however that ends. On a file
     system without locks a warning is logged, and nothing is held.
 
+    Args:
+      workdir: the directory.
+      what: what is written into it, a name: its own lock then, beside those of others, whose file
+        goes when the block ends. By default the directory as a whole, a training's.
+
     Raises:
       UsageError: another process holds it, or the workdir cannot be written.
     """
-    path = Path(workdir) / _LOCK
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(
-            f"The workdir {workdir} cannot be written: {error}. Choose another workdir (--workdir)."
-        ) from error
-    with file:
-        _acquire(file, workdir)
+    path = lock_path(workdir, what)
+    with _opened(path, workdir) as file:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without the name
             file.truncate(0)
             holder = {"pid": os.getpid(), "host": socket.gethostname()}
             file.write(json.dumps(holder | {"since": time.strftime("%F %T")}))
             file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if what:
+                path.unlink(missing_ok=True)
+
+
+def lock_path(workdir: str | Path, what: str = "") -> Path:
+    """The file of the lock that `only_process` holds."""
+    return Path(workdir) / (f".{what}{_LOCK}" if what else _LOCK)
+
+
+def in_use(workdir: str | Path) -> bool | None:
+    """Whether a process holds the directory's lock; None where locks tell nothing."""
+    if fcntl is None:
+        return None
+    try:
+        with open(lock_path(workdir)) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+
+
+def _opened(path: Path, workdir: str | Path) -> IO:
+    """The lock's file, locked."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "a+")  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(
+                f"{workdir} cannot be written: {error}. Choose another workdir (--workdir)."
+            ) from error
+        try:
+            _acquire(file, workdir)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # its holder removed it meanwhile: another process would make a new one
 
 
 def _acquire(file: IO, workdir: str | Path) -> None:
     if fcntl is None:
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in reversed(range(_LOOKS)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # for a moment: `in_use` may be looking
+                if not left:
+                    raise
+                time.sleep(_LOOK_S)
     except BlockingIOError:
         file.seek(0)
         try:
             holder = "process {pid} on {host}, since {since}".format(**json.loads(file.read()))
-        except (ValueError, LookupError):
+        except (ValueError, LookupError, TypeError):
             holder = "another process"
         raise UsageError(
             f"{workdir} is being used by {holder}. Two would overwrite each other's files: wait "
-            "for it, stop it (kill), or choose another workdir (--workdir)."
+            "for it, stop it (kill), or choose another place (--workdir, --out, --logs)."
         ) from None
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, str(error))
-        logging.warning(
-            "The file system of %s has no locks (%s). Nothing keeps a second process from training "
-            "in the same workdir: see to it yourself.", workdir, name,
+        warn(
+            "The file system of %s has no locks (%s). Nothing keeps a second process from writing "
+            "into the same place: see to it yourself.", workdir, name,
         )  # fmt: skip
 
 
@@ -154,7 +206,7 @@ def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
     if not paths or stored["data"]["shape"] != info["shape"]:
         return ""  # no weights that know the scaling, or none that fit the data
     if changed:
-        logging.warning(
+        warn(
             "The data %s are not those that the run in %s began with (%s). It keeps its scaling.",
             data.name, workdir, "; ".join(changed[:3]),
         )  # fmt: skip
@@ -197,6 +249,18 @@ def write_description(workdir: str | Path, description: dict) -> dict[str, bytes
     return contents
 
 
+def record_failures(workdir: str | Path, tolerance: Tolerance) -> None:
+    """Adds what failed while training went on to the run's record, under ``failures``."""
+    path = Path(workdir) / RECORD
+    record = files.read_json(path)
+    record = record if isinstance(record, dict) else {}
+    failures = record.setdefault("failures", {})
+    for name, count in tolerance.failures.items():
+        before = failures.get(name, {}).get("times", 0)
+        failures[name] = {"times": before + count, "last": tolerance.errors[name]}
+    files.write_json(path, record, indent=2)
+
+
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted((old.keys() | new.keys()) - _UNCOMPARED):
@@ -221,9 +285,13 @@ def _short(value: Any) -> str:
 __all__ = [
     "DATA",
     "MODEL",
+    "RECORD",
     "as_begun",
     "check_same_model",
+    "in_use",
+    "lock_path",
     "only_process",
+    "record_failures",
     "source_of",
     "write_description",
 ]

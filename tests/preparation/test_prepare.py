@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from lcss_tf.data import TFDS, ImageFolder
-from lcss_tf.preparation import Source, conversion, prepare
+from lcss_tf.preparation import Source, conversion, prepare, report
 
 
 def picture(seed, height=16, width=16):
@@ -177,3 +177,19 @@ def test_beam_s_local_runner_makes_the_same(folder, tmp_path):
     result, _, _ = prepare(Source(str(folder), 16, test_every=4), tmp_path / "out", beam=True)
     same_as_the_folder(folder, tmp_path / "out")
     assert len(result["rejected"]) == 2
+
+
+def test_names_of_files_and_classes_forge_no_line_of_the_report():
+    result = {
+        "dataset": "mine/1.0.0", "examples": {"train": 2}, "shape": [4, 4, 3],
+        "source_sizes": {"4×4": 2}, "source_modes": {"RGB": 2}, "source_formats": {"PNG": 2},
+        "mean": [0.5], "standard_deviation": [0.1], "classes": ["a\n- rejected: 0", "<b>|*c*"],
+        "rejected": ["x\n  - forged.png: \x1b[2J", "caf\udce9.png: it cannot be read"],
+    }  # fmt: skip
+    text = report.as_text(result)
+    lines = text.splitlines()
+    assert len(lines) == 13
+    assert [line for line in lines if line.startswith("- rejected")] == ["- rejected: 2"]
+    assert lines[-2] == r"  - x\\n  - forged.png: \\x1b\[2J"
+    assert r"a\\n- rejected: 0, \<b\>\|\*c\*" in text
+    text.encode()
