@@ -16,14 +16,14 @@ import my_sde  # noqa: F401  registers SwirlSDE
 
 import lcss_tf as lcss
 from lcss_tf import random
-from lcss_tf.plots.figures import draw_density, new_figure, note, render
+from lcss_tf.plots.figures import draw_density, new_figure, render
 
-PATHS, EXTENT = 26, 2.9
+FORWARD, REVERSE, EXTENT = 5, 26, 2.9
 
 
 def forward(model, count, seed):
     """(times, states): [F + 1] and [F + 1, count, 2] of paths from the data, simulated."""
-    times = 0.7 * np.linspace(0, 1, 241) ** 2
+    times = 0.4 * np.linspace(0, 1, 401) ** 2
     x0 = tf.constant(model.normalise(lcss.data.TwoMoons().examples(np.arange(count), "test", seed)))
     states = [x.numpy() for x in model.sde.states_along_path(x0, times.astype(np.float32), 1)]
     return times, np.stack(states)
@@ -41,14 +41,14 @@ def reverse(model, sampler, count, seed):
 
 def draw_paths(axes, times, states):
     """Every path as a line, coloured by t, with a dot where the data are."""
-    for k in range(PATHS):
+    for k in range(states.shape[1]):
         line = states[:, k]
         pieces = np.stack([line[:-1], line[1:]], axis=1)
         axes.add_collection(
-            LineCollection(pieces, array=np.sqrt(times[:-1]), cmap="viridis_r", lw=1.1, alpha=0.9)
+            LineCollection(pieces, array=np.sqrt(times[:-1]), cmap="viridis_r", lw=1.0)
         )
     ends = states[np.argmin(times)]
-    axes.scatter(*ends[:PATHS].T, s=16, c="#b3261e", zorder=3, linewidths=0)
+    axes.scatter(*ends.T, s=18, c="#b3261e", zorder=3, linewidths=0)
 
 
 def main(workdir, output):
@@ -57,21 +57,23 @@ def main(workdir, output):
     figure, axes = new_figure(1, 3)
     figure.set_size_inches(13.2, 4.8)
     titles = (
-        "Forward SDE: noise spreads, a swirl turns",
-        "Probability-flow ODE by the learnt score",
+        "Five paths of the forward SDE, to t = 0.4",
+        "The probability-flow ODE back, by the learnt score",
         "2,000 samples of the reverse SDE",
     )
     for one, title in zip(axes, titles, strict=True):
-        one.set(xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal", title=title)
+        one.set(xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal")
+        one.set_title(title, loc="left", fontsize=11)
         one.grid(False)
         draw_density(one, density, EXTENT)
-    draw_paths(axes[0], *forward(model, PATHS, 5))
-    note(axes[0], "dots: data, t = 0; dark: late")
+    draw_paths(axes[0], *forward(model, FORWARD, 5))
+    axes[0].set_xlabel("dots: data at t = 0; from light to dark as t grows")
     flow = lcss.samplers.ProbabilityFlowODE(num_steps=160)
-    draw_paths(axes[1], *reverse(model, flow, PATHS, 3))
-    note(axes[1], "dots: samples, t = 0; dark: early in sampling")
+    draw_paths(axes[1], *reverse(model, flow, REVERSE, 3))
+    axes[1].set_xlabel("dark: from the prior at t = 1; dots: samples at t = 0")
     samples = model.sample(2_000, sampler=lcss.samplers.EulerMaruyama(num_steps=500))
     axes[2].scatter(*samples.T, s=4, c="#b3261e", alpha=0.7, linewidths=0)
+    axes[2].set_xlabel("blue: the density of the data")
     lcss.plots.write_png(output, render(figure))
 
 

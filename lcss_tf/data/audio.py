@@ -130,9 +130,9 @@ class Audio(StoredArrays):
         window, channels = self.shape
         if (recording.rate, samples.dtype) != (rate, dtype):
             raise UsageError(
-                f"{visible(path)} has {channels} channels of {samples.dtype} at {recording.rate} Hz, "
-                f"and {channels} of {dtype or 'any type'} at {rate} Hz are expected. Convert it: "
-                f"ffmpeg -i in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
+                f"{visible(path)} has {channels} channels of {samples.dtype} at {recording.rate} "
+                f"Hz, and {channels} of {dtype or 'any type'} at {rate} Hz are expected. Convert "
+                f"it: ffmpeg -i in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
             )
         count = 1 + (len(samples) - window) // self._hop
         views = np.lib.stride_tricks.sliding_window_view(samples, window, axis=0)

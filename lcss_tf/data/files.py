@@ -76,8 +76,8 @@ def _below(folder: str, above: tuple[str, ...]) -> Iterator[str | None]:
             real = os.path.realpath(path)
             if real in above:
                 raise UsageError(
-                    f"The link {visible(path)} leads back to {visible(real)}, which contains it: the "
-                    "folders form a cycle. Remove the link."
+                    f"The link {visible(path)} leads back to {visible(real)}, which contains it: "
+                    "the folders form a cycle. Remove the link."
                 )
             yield from _below(path, (*above, real))
         else:
