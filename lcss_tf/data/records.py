@@ -504,14 +504,10 @@ class TFDS(EncodedImages):
         """See `EncodedImages.in_order`; where nothing is skipped, shards are read sequentially."""
         if self.on_bad_example == "skip":
             return super().in_order(split)
-        return (
-            self._open(split)
-            .in_order()
-            .map(
-                lambda content: decode_bytes(content, self.shape),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+        decode = tf.autograph.experimental.do_not_convert(
+            lambda content: decode_bytes(content, self.shape)
         )
+        return self._open(split).in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
