@@ -225,9 +225,9 @@ def _block_size(spec: Any) -> int:
     return max(1, min(MAX_FETCH, _FETCH_BYTES // max(1, num_bytes)))
 
 
-def progress_bar(count: int, name: str, unit: str) -> tqdm:
-    """A tqdm bar over `count` things called `unit`; it appears if reading takes over 3 s."""
-    return tqdm(None, f"reading {name}", count, unit=f" {unit}", delay=_BAR_DELAY_S)
+def progress_bar(count: int, name: str, unit: str, verb: str = "reading") -> tqdm:
+    """A tqdm bar over `count` things called `unit`; it appears if the work takes over 3 s."""
+    return tqdm(None, f"{verb} {name}", count, unit=f" {unit}", delay=_BAR_DELAY_S)
 
 
 __all__ = [
