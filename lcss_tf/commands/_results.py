@@ -111,6 +111,7 @@ def rows(
 def figures_text(flat: Mapping[str, Any]) -> str:
     """The flat figures for people: a line each, errors behind their values."""
     lines = []
+    width = max([42, *(len(name) + 1 for name in flat)])
     for name, value in flat.items():
         if name.endswith("_error"):
             continue
@@ -119,5 +120,5 @@ def figures_text(flat: Mapping[str, Any]) -> str:
         except (TypeError, ValueError):
             text = str(value)
         error = flat.get(f"{name}_error")
-        lines.append(f"{name:<42}{text}" + (f" ± {error:.2g}" if error else ""))
+        lines.append(f"{name:<{width}}{text}" + (f" ± {error:.2g}" if error else ""))
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lcss_tf.commands._results import figures_text
 from lcss_tf.commands._samples import evaluate_samples, reference_data
 from lcss_tf.errors import UsageError
 from tests.commands.helpers import lcss
@@ -56,6 +57,12 @@ def test_the_command_writes_the_figures_and_the_report_of_a_run(tmp_path, fashio
     worse = json.loads((tmp_path / "noise/metrics.json").read_text())
     assert worse["kid_pixels_24"] > 4 * max(abs(value), abs(real))
     assert worse["kid_pixels_24_of_training_data"] == real
+
+
+def test_a_long_name_keeps_its_distance_from_its_value():
+    name = "inception_score_fashion_mnist_1000_of_training_data"
+    lines = figures_text({name: 7.5, "step": 20, "step_error": 1.0}).splitlines()
+    assert [line.split() for line in lines] == [[name, "7.5"], ["step", "20", "±", "1"]]
 
 
 def test_real_data_are_taken_from_wherever_they_lie(tmp_path, fashion):
