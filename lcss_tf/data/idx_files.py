@@ -63,7 +63,7 @@ def _mapped(path: str, file: IO[bytes], size: int) -> Stored:
     return Stored(np.memmap(path, dtype, "r", offset, shape), offset)
 
 
-def _unpacked(path: str, file: IO[bytes], size: int, most_bytes: int) -> Stored:
+def _unpacked(path: str, file: gzip.GzipFile, size: int, most_bytes: int) -> Stored:
     dtype, shape = _header(path, file)
     claimed = math.prod(shape) * dtype.itemsize
     if claimed > size * _MOST_INFLATED:
@@ -79,7 +79,7 @@ def _unpacked(path: str, file: IO[bytes], size: int, most_bytes: int) -> Stored:
     return Stored(np.frombuffer(content, dtype).reshape(shape), None)
 
 
-def _header(path: str, file: IO[bytes]) -> tuple[np.dtype, tuple[int, ...]]:
+def _header(path: str, file: IO[bytes] | gzip.GzipFile) -> tuple[np.dtype, tuple[int, ...]]:
     """(dtype, shape), the file then standing at its numbers."""
     head = file.read(_HEAD)
     code, rank = (head[2], head[3]) if len(head) >= 4 else (0, 0)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def default_metrics(
       data: the data themselves, whose training split is then looked at for labels.
       num_samples: of each metric, in place of its default.
     """
-    options = {} if num_samples is None else {"num_samples": num_samples}
+    options: dict[str, Any] = {} if num_samples is None else {"num_samples": num_samples}
     if info.kind != "image":
         return [metric(**options) for metric in (SlicedWasserstein, MMD, EnergyDistance)]
     pixels = PixelFrechet(**options)
