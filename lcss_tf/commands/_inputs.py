@@ -15,6 +15,7 @@ from lcss_tf.typing import Array
 
 _HELD_OUT = "test"
 _COUNT = 8  # held-out examples, unless a number is asked for
+_LABELS = ("labels", "label", "classes", "y")  # names of arrays that hold no examples
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -93,7 +94,7 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     if not Path(name).is_file():
         raise FileNotFoundError(f"No input {name}: give a file, or 'test' for held-out examples.")
     suffix = Path(name).suffix
-    stored = _array(name) if suffix in (".npz", ".npy") else _image(name, shape, small)
+    stored = read_array(name) if suffix in (".npz", ".npy") else _image(name, shape, small)
     stored = stored[None] if stored.shape in (shape, small) else stored
     if stored.shape[1:] not in (shape, small):
         also = f", or {small} as it is observed" if small != shape else ""
@@ -108,13 +109,25 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     return info.scaling.scale_finite(stored, f"The examples of {name}")
 
 
-def _array(name: str) -> Array:
+def read_array(name: str) -> Array:
+    """The examples in a .npy or .npz file, whoever wrote it.
+
+    Of an archive it is the array ``samples``, the only one beside labels, or NumPy's unnamed first,
+    ``arr_0``.
+
+    Raises:
+      UsageError: no array of numbers, or several that could be meant.
+    """
     if not is_archive(name):
         return read_numpy(name).array
     names = list(member_names(name))
-    if len(names) != 1 and "samples" not in names:
-        raise UsageError(f"{name} holds {names}; expected one array, or one called 'samples'.")
-    return read_member(name, names[0] if len(names) == 1 else "samples")
+    others = [other for other in names if other not in _LABELS]
+    chosen = [n for n in ("samples", *(others if len(others) == 1 else ()), "arr_0") if n in names]
+    if not chosen:
+        raise UsageError(
+            f"{name} holds {names}; expected one array beside labels, or one called 'samples'."
+        )
+    return read_member(name, chosen[0])
 
 
 def _image(name: str, shape: tuple[int, ...], small: tuple[int, ...]) -> Array:
