@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from lcss_tf.archives import ArchiveError, ArrayArchive
+
 _BLOCK = 2**20
 
 
@@ -81,11 +83,11 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any], durable: bool = Fa
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray] | None:
-    """All arrays of an .npz, whose checksums NumPy verifies; None if it is missing or damaged."""
+    """All arrays of an .npz, within the limits of `ArrayArchive`; None if missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except Exception:  # a flipped bit can raise almost anything in zipfile
+        with ArrayArchive(path) as archive:
+            return archive.read_all()
+    except (OSError, ArchiveError):
         return None
 
 

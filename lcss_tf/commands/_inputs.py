@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from lcss_tf import random
+from lcss_tf.archives import ArchiveError, ArrayArchive, mapped
 from lcss_tf.data.base import DataInfo
+from lcss_tf.data.decoding import ImageHeader, read_image
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
 _HELD_OUT = "test"
 _COUNT = 8  # held-out examples, unless a number is asked for
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_CHANNELS = {mode: channels for channels, mode in _MODES.items()}
 
 
 class Inputs(NamedTuple):
@@ -92,14 +94,12 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     if not Path(name).is_file():
         raise FileNotFoundError(f"No input {name}: give a file, or 'test' for held-out examples.")
     suffix = Path(name).suffix
-    stored = _array(name) if suffix in (".npz", ".npy") else _image(name, shape, small)
-    stored = stored[None] if stored.shape in (shape, small) else stored
-    if stored.shape[1:] not in (shape, small):
-        also = f", or {small} as it is observed" if small != shape else ""
-        raise UsageError(
-            f"{name} has the shape {stored.shape}; one example of {info.name} has the shape "
-            f"{shape}{also}. Crop or resize it first."
-        )
+    fitting = (shape, small)
+    stored = (
+        _array(name, fitting, info) if suffix in (".npz", ".npy") else _image(name, fitting, info)
+    )
+    stored = stored[None] if stored.shape in fitting else stored
+    _check_shape(stored.shape, name, fitting, info)
     if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8:
         raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
@@ -107,26 +107,52 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     return info.scaling.scale(stored).numpy()
 
 
-def _array(name: str) -> Array:
-    held = np.load(name, allow_pickle=False)
-    if isinstance(held, np.ndarray):
-        return held
-    if len(held.files) == 1:
-        return held[held.files[0]]
-    if "samples" in held.files:
-        return held["samples"]
-    raise UsageError(f"{name} holds {held.files}; expected one array, or one called 'samples'.")
+def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataInfo) -> None:
+    """Raises a UsageError unless it is the shape of one example or observation, or of several."""
+    if shape in fitting or shape[1:] in fitting:
+        return
+    one, small = fitting
+    also = f", or {small} as it is observed" if small != one else ""
+    raise UsageError(
+        f"{name} has the shape {shape}; one example of {info.name} has the shape {one}{also}. Crop "
+        "or resize it first."
+    )
 
 
-def _image(name: str, shape: tuple[int, ...], small: tuple[int, ...]) -> Array:
+def _array(name: str, fitting: tuple, info: DataInfo) -> Array:
+    if Path(name).suffix == ".npy":
+        array = mapped(name)
+        _check_shape(array.shape, name, fitting, info)
+        return np.asarray(array)
+    with ArrayArchive(name) as archive:
+        one = archive.names[0] if len(archive.names) == 1 else "samples"
+        if one not in archive.names:
+            raise UsageError(
+                f"{name} holds {archive.names}; expected one array, or one called 'samples'."
+            )
+        try:
+            _check_shape(archive.claim(one).shape, name, fitting, info)  # before it is unpacked
+            return archive.read(one)
+        except ArchiveError as error:
+            raise UsageError(f"{name} cannot be used: {error}.") from error
+
+
+def _image(name: str, fitting: tuple, info: DataInfo) -> Array:
+    shape, small = fitting
     if len(shape) != 3:
         raise UsageError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
-    image = Image.open(name)
-    size = (image.height, image.width)
-    # A grey image is an observation where such is observed; else channels follow the data.
-    fitting = [s for s in (shape, small) if s[:2] == size and _MODES.get(s[2]) == image.mode]
-    channels = fitting[0][2] if fitting else shape[2]
-    if channels not in _MODES:
-        raise UsageError(f"{name}: no image file has the {channels} channels of {shape}.")
-    values = np.asarray(image.convert(_MODES[channels]))
-    return values.reshape(*size, channels)
+
+    def mode(header: ImageHeader) -> str:
+        # A grey image is an observation where such is observed; else channels follow the data.
+        size = header.size[::-1]
+        if size not in (shape[:2], small[:2]):  # before it is decoded
+            found = (*size, _CHANNELS.get(header.mode, shape[2]))
+            _check_shape(found, name, (shape, small), info)
+        alike = [s for s in (shape, small) if s[:2] == size and _MODES.get(s[2]) == header.mode]
+        channels = alike[0][2] if alike else shape[2]
+        if channels not in _MODES:
+            raise UsageError(f"{name}: no image file has the {channels} channels of {shape}.")
+        return _MODES[channels]
+
+    values = read_image(name, mode)
+    return values if values.ndim == 3 else values[..., None]

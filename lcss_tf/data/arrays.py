@@ -6,15 +6,17 @@ windows of a recording. A `Store` gives the examples of some segments by index, 
 are small, otherwise from the files as they are needed.
 """
 
+import contextlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from lcss_tf.archives import ArchiveError, ArrayArchive, mapped
 from lcss_tf.data.base import (
     OpenedDataset,
     check_both_splits,
@@ -380,102 +382,84 @@ class Arrays(StoredArrays):
                 f"There is no file {self.path}. Set Arrays.path to a .npy or .npz file that "
                 "numpy.save or numpy.savez wrote."
             )
-        segment = self._archive() if zipfile.is_zipfile(self.path) else _mapped(self.path)
+        packed = zipfile.is_zipfile(self.path)
+        segment = self._archive() if packed else self._file()
         array = segment.array
-        check_dtype(array.dtype, self.path)
         if self.shape[-1] == 1 and array.shape[1:] == self.shape[:-1]:
             array = array[..., None]
-        if array.shape[1:] != self.shape:
-            raise UsageError(
-                f"{self.path} holds an array of shape {array.shape}, and Arrays.shape = "
-                f"{self.shape} asks for (examples, *{self.shape}). Change the one or the other."
-            )
         return [segment._replace(array=array)]
 
+    def _check(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Raises a UsageError unless an array of that dtype and shape holds such examples."""
+        check_dtype(dtype, self.path)
+        if not shape or not shape[0]:
+            raise UsageError(
+                f"{self.path} holds no examples: an array of shape {shape}. Save [examples, ...]."
+            )
+        if shape[1:] != self.shape and (shape[1:], 1) != (self.shape[:-1], self.shape[-1]):
+            raise UsageError(
+                f"{self.path} holds an array of shape {shape}, and Arrays.shape = "
+                f"{self.shape} asks for (examples, *{self.shape}). Change the one or the other."
+            )
+
+    def _file(self) -> Segment:
+        with permission(self.path):
+            array = mapped(self.path)
+        self._check(array.dtype, array.shape)
+        return _segment(array, self.path, getattr(array, "offset", 0))
+
     def _archive(self) -> Segment:
-        with _opened(self.path) as archive:
-            names = [name for name in archive.files if name != _LABELS]
+        """The array, mapped where it is not compressed, otherwise unpacked into memory."""
+        with self._opened() as archive:
+            names = [name for name in archive.names if name != _LABELS]
             key = self.key or (names[0] if len(names) == 1 else None)
-            if key is None or key not in archive.files:
+            if key is None or key not in archive.names:
                 raise UsageError(
-                    f"{self.path} holds the arrays {archive.files}: set Arrays.key to one of them "
+                    f"{self.path} holds the arrays {archive.names}: set Arrays.key to one of them "
                     f"(got {self.key!r})."
                 )
-        return _mapped_member(self.path, key)
+            try:
+                claim = archive.claim(key)
+                self._check(claim.dtype, claim.shape)  # before anything is unpacked
+                if claim.member.deflated or claim.fortran:
+                    return Segment(archive.read(key), None, 0, 0)
+            except ArchiveError as error:
+                raise self._unusable(error) from error
+        offset = claim.member.offset + claim.header
+        array = np.memmap(self.path, claim.dtype, "r", offset, claim.shape)
+        return _segment(array, self.path, offset)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[ArrayArchive]:
+        with permission(self.path), ArrayArchive(self.path, MEMORY_BYTES) as archive:
+            yield archive
+
+    def _unusable(self, error: ArchiveError) -> UsageError:
+        if self.path in str(error):
+            return error
+        return UsageError(f"{self.path} cannot be used: {error}. Save it again.")
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
         """See `StoredArrays.all_labels`."""
         if not zipfile.is_zipfile(self.path):
             return None
-        with _opened(self.path) as archive:
-            if _LABELS not in archive.files:
+        count = len(segments[0].array)
+        with self._opened() as archive:
+            if _LABELS not in archive.names:
                 return None
-            labels = archive[_LABELS]
-        if labels.dtype.kind not in "ui" or labels.shape != (len(segments[0].array),):
-            raise UsageError(
-                f"The labels in {self.path} must be one integer for each of the "
-                f"{len(segments[0].array)} examples; got {labels.dtype} of shape {labels.shape}."
-            )
-        return labels.astype(np.int64)
-
-
-def _opened(path: str) -> Any:
-    return _numpy_errors(path, lambda: np.load(path, allow_pickle=False))
-
-
-def _numpy_errors(path: str, load: Callable[[], Any]) -> Any:
-    """load(); NumPy's errors become a UsageError with the remedy."""
-    try:
-        with permission(path):
-            return load()
-    except PermissionError:
-        raise
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
-        if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
-            raise UsageError(
-                f"{path} holds Python objects (a pickle), which could run any program and is never "
-                "loaded. Save an array of numbers: numpy.save(path, array.astype(numpy.float32))."
-            ) from error
-        raise UsageError(
-            f"{path} cannot be read as NumPy's arrays ({error}). It may be truncated: save it "
-            "again."
-        ) from error
-
-
-def _mapped(path: str) -> Segment:
-    array = _numpy_errors(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
-    return _segment(array, path, getattr(array, "offset", 0))
-
-
-def _mapped_member(path: str, key: str) -> Segment:
-    """An array of an archive: mapped where it is not compressed, otherwise unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo(f"{key}.npy")
-        if member.compress_type != zipfile.ZIP_STORED:
-            array = _numpy_errors(path, lambda: np.load(path, allow_pickle=False)[key])
-            return Segment(array, None, 0, 0)
-        with archive.open(member) as file:
-            start = file._orig_compress_start if hasattr(file, "_orig_compress_start") else None
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = _numpy_errors(path, lambda: _npy_header(file, version))
-            header = file.tell()
-    if start is None or fortran or dtype.hasobject:
-        return Segment(_numpy_errors(path, lambda: np.load(path)[key]), None, 0, 0)
-    offset = start + header
-    array = np.memmap(path, dtype, "r", offset, shape) if np.prod(shape) else np.empty(shape, dtype)
-    return _segment(array, path, offset)
-
-
-def _npy_header(file: Any, version: tuple[int, int]) -> Any:
-    read = {(1, 0): np.lib.format.read_array_header_1_0}
-    return read.get(version, np.lib.format.read_array_header_2_0)(file)
+            try:
+                claim = archive.claim(_LABELS)
+                if claim.dtype.kind not in "ui" or claim.shape != (count,):
+                    raise UsageError(
+                        f"The labels in {self.path} must be one integer for each of the {count} "
+                        f"examples; got {claim}."
+                    )
+                return archive.read(_LABELS).astype(np.int64)
+            except ArchiveError as error:
+                raise self._unusable(error) from error
 
 
 def _segment(array: Array, path: str, offset: int) -> Segment:
-    if array.ndim < 1 or not len(array):
-        raise UsageError(
-            f"{path} holds no examples: an array of shape {array.shape}. Save [examples, ...]."
-        )
     # Examples that lie one after another can be read by their offset.
     mapped = path if array.flags.c_contiguous else None
     return Segment(array, mapped, offset, int(array.strides[0]))

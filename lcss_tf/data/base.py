@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import forms
 from lcss_tf.data.pipeline import Shards, index_batches
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
@@ -20,6 +21,21 @@ POLICIES = ("error", "skip")  # what to do about a bad example
 # volume or a short video (D, H, W, C), a row of a table (columns,).
 RANKS = {"image": 3, "vector": None, "signal": 2, "volume": 4, "table": 1}
 KINDS = tuple(RANKS)
+
+_INFO = {
+    "name": forms.TEXT,
+    "shape": [forms.COUNT],
+    "kind": forms.TEXT,
+    "scaling": {
+        **dict.fromkeys(("low", "high", "stored_low", "stored_high"), forms.FINITE),
+        "stored_dtype": forms.TEXT,
+        "levels": forms.Optional(forms.INTEGER),
+        "means": forms.Optional([forms.FINITE]),
+        "stds": forms.Optional([forms.FINITE]),
+    },
+    "columns": forms.Optional([forms.TEXT]),
+    "raw_shape": forms.Optional([forms.COUNT]),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +131,9 @@ class DataInfo:
           UsageError: it is no such dict.
         """
         try:
+            problem = forms.mismatch(fields, _INFO)
+            if problem:
+                raise ValueError(problem)
             return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
@@ -135,7 +154,7 @@ class DataInfo:
         """
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(
                 "Not a description of data as DataInfo.to_json writes it: it is not JSON "
                 f"({error}): {text[:200]!r}"

@@ -5,15 +5,19 @@ a process that ends while its input pipeline still calls Python may hang. GIF, B
 are left to Pillow, which knows all their variants.
 """
 
+import contextlib
 import functools
 import io
+import os
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array, Shape, Tensor
 
 PNG, JPEG, WEBP, GIF, BMP = range(5)
@@ -166,7 +170,7 @@ def _opaque(image: Tensor, channels: int) -> Tensor:
 def _pillow(content: Any) -> Array:
     # Eagerly TensorFlow passes an array of one object; NumPy's own bytes would lose zeros.
     content = np.asarray(content, object).item()
-    with Image.open(io.BytesIO(content)) as image:
+    with _opened(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGBA"))
 
 
@@ -304,27 +308,96 @@ class BadImageError(ValueError):
     """An image that cannot be used; the message says why, without its name."""
 
 
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike | io.BytesIO) -> Iterator[Image.Image]:
+    """A Pillow image of a format that is read here, of at most `MAX_PIXELS`: its header alone.
+
+    Pillow knows dozens of formats. No others than ours look at the file.
+
+    Raises:
+      BadImageError: another format, a damaged header, or too large.
+      OSError: the file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
+            image = Image.open(source, formats=_READABLE)
+    except Image.DecompressionBombError as error:
+        raise BadImageError(_too_large(str(error))) from error
+    except Exception as error:  # Pillow raises many kinds
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise BadImageError(_why_not_opened(source, str(error))) from error
+    with image:
+        if image.size[0] * image.size[1] > MAX_PIXELS:
+            raise BadImageError(_too_large(f"{image.size[0]}×{image.size[1]} pixels"))
+        yield image
+
+
+def _why_not_opened(source: str | os.PathLike | io.BytesIO, reason: str) -> str:
+    if isinstance(source, io.BytesIO):
+        begin = source.getvalue()[:16]
+    else:
+        with open(source, "rb") as file:
+            begin = file.read(16)
+    if not begin:
+        return "not an image: the file is empty"
+    Image.init()
+    known = [name for name, (_, accepts) in Image.OPEN.items() if accepts and _says(accepts, begin)]
+    others = [name for name in known if name not in _READABLE]
+    if others and len(others) == len(known):
+        return f"{others[0]} is not read; convert it to PNG"
+    if "too large" in reason or "too much memory" in reason.lower():
+        return f"its text or its colour profile is a decompression bomb ({reason})"
+    return f"not an image, or its header is damaged (it begins with {begin[:8]!r})"
+
+
+def _says(accepts: Any, begin: bytes) -> bool:
+    try:
+        return accepts(begin) is True
+    except Exception:  # of a format's own look at a few bytes
+        return False
+
+
 def read_header(content: bytes) -> ImageHeader:
     """The header of encoded bytes.
 
     Raises:
       BadImageError: not an image, of a format that is not supported, or too large.
     """
+    with _opened(io.BytesIO(content)) as image:
+        return ImageHeader(str(image.format), image.size, image.mode)
+
+
+def read_image(
+    path: str | os.PathLike,
+    mode: str | Callable[[ImageHeader], str],
+) -> Array:
+    """A picture's pixels, uint8 [H, W] or [H, W, C]; its header is checked before it is decoded.
+
+    Args:
+      path: of a PNG, JPEG, WebP, GIF or BMP file.
+      mode: Pillow's, "L", "RGB" or "RGBA", that it is converted to; or what chooses it by the
+        header, and may refuse it.
+
+    Raises:
+      UsageError: not such a picture, or one of more than `MAX_PIXELS` pixels; names it.
+      OSError: it cannot be read.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
-            with Image.open(io.BytesIO(content)) as image:
-                found = ImageHeader(image.format, image.size, image.mode)
-    except Image.DecompressionBombError as error:
-        raise BadImageError(_too_large(str(error))) from error
-    except Exception as error:  # Pillow raises many kinds
-        begins = "empty" if not content else f"it begins with {content[:8]!r}"
-        raise BadImageError(f"not an image, or its header is damaged ({begins})") from error
-    if found.size[0] * found.size[1] > MAX_PIXELS:
-        raise BadImageError(_too_large(f"{found.size[0]}×{found.size[1]} pixels"))
-    if found.format not in _READABLE:
-        raise BadImageError(f"{found.format} is not read; convert it to PNG")
-    return found
+        with _opened(path) as image:
+            header = ImageHeader(str(image.format), image.size, image.mode)
+            chosen = mode if isinstance(mode, str) else mode(header)
+            return np.asarray(image.convert(chosen))
+    except BadImageError as error:
+        raise UsageError(f"The picture {os.fspath(path)} cannot be used: {error}.") from error
+    except (SyntaxError, ValueError, OSError) as error:  # Pillow's, of truncated data
+        if isinstance(error, UsageError) or getattr(error, "errno", None) is not None:
+            raise
+        raise UsageError(
+            f"The picture {os.fspath(path)} cannot be decoded ({error}): it is truncated or "
+            "damaged. Make it again."
+        ) from error
 
 
 def _too_large(what: str) -> str:
@@ -371,5 +444,6 @@ __all__ = [
     "format_of",
     "pixels_of",
     "read_header",
+    "read_image",
     "upright",
 ]

@@ -2,15 +2,16 @@
 
 import fnmatch
 import os
-import struct
-import zipfile
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import archives
+from lcss_tf.archives import Member
 from lcss_tf.data.base import held_out
+from lcss_tf.data.decoding import BadImageError
 from lcss_tf.data.files import permission, read_range, walk
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
@@ -109,7 +110,7 @@ class ImageFolder(EncodedImages):
     def _wanted(self, name: str) -> bool:
         return name.lower().endswith(EXTENSIONS) and fnmatch.fnmatch(name, self.pattern)
 
-    def _members(self) -> "list[Member]":
+    def _members(self) -> list[Member]:
         found = members(self.root, self._wanted)
         if not found:
             raise FileNotFoundError(self._nothing_in("archive"))
@@ -183,26 +184,10 @@ class _Files:
         return tf.io.read_file(self._paths[index])
 
 
-# ZIP archives: members are found by their offset and unpacked inside TensorFlow's graph.
+# ZIP archives: members are found by their offset, and unpacked and checked by zlib, which lets go
+# of Python's lock meanwhile. No TensorFlow operation unpacks within a limit.
 
-_LOCAL_HEADER = 30  # bytes, before the name and the extra field
-_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # the header that makes a deflated member a gzip file
-_MAX_MEMBER = 2**30  # bytes of one unpacked member
-_ENCRYPTED = 1  # bit of the flags
-
-
-class Member(NamedTuple):
-    """A file of an archive.
-
-    name: its path there. offset, packed: where its bytes begin, and how many they are. deflated:
-    whether they are compressed. trailer: the last bytes of the gzip file that they can be made.
-    """
-
-    name: str
-    offset: int
-    packed: int
-    deflated: bool
-    trailer: bytes
+_MAX_MEMBER = 2**28  # bytes of one unpacked member
 
 
 def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
@@ -211,65 +196,43 @@ def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
     Nothing is unpacked to the disk.
 
     Raises:
-      UsageError: not an archive, or a member whose path leads out of it, that is encrypted,
-        compressed by another method, or a decompression bomb.
+      UsageError: as `archives.members`, or an image of more than 256 MiB.
     """
-    try:
-        with permission(path), zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            found = [info for info in archive.infolist() if not info.is_dir()]
-            chosen = [info for info in found if wanted(info.filename)]
-            return sorted(_member(path, info, file) for info in chosen)
-    except zipfile.BadZipFile as error:
-        raise UsageError(f"{path} is no ZIP archive, or is truncated ({error}).") from error
-
-
-def _member(path: str, info: zipfile.ZipInfo, file: BinaryIO) -> Member:
-    where = f"The member {info.filename!r} of {path}"
-    parts = info.filename.replace("\\", "/").split("/")
-    if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise UsageError(f"{where} has a path that leads out of the archive. Do not trust it.")
-    if info.flag_bits & _ENCRYPTED:
-        raise UsageError(f"{where} is encrypted. Pack the images again without a password.")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UsageError(
-            f"{where} is compressed by a method other than deflate. Pack the images again by zip."
-        )
-    if info.file_size > _MAX_MEMBER:
-        raise UsageError(
-            f"{where} would unpack to {info.file_size:,} bytes: a decompression bomb. Remove it."
-        )
-    file.seek(info.header_offset)
-    header = file.read(_LOCAL_HEADER)
-    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
-        raise UsageError(f"{where} has no header: the archive is damaged. Copy it again.")
-    name_length, extra_length = struct.unpack("<HH", header[26:30])
-    offset = info.header_offset + _LOCAL_HEADER + name_length + extra_length
-    deflated = info.compress_type == zipfile.ZIP_DEFLATED
-    trailer = struct.pack("<II", info.CRC, info.file_size)
-    return Member(info.filename, offset, info.compress_size, deflated, trailer)
+    with permission(path):
+        found = sorted(archives.members(path, wanted))
+    for member in found:
+        if member.size > _MAX_MEMBER:
+            raise UsageError(
+                f"The member {member.name!r} of {path} would unpack to {member.size:,} bytes, more "
+                f"than the {_MAX_MEMBER:,} that are read: a decompression bomb. Remove it."
+            )
+    return found
 
 
 class _Members:
     """The members of one archive by index."""
 
     def __init__(self, path: str, chosen: Sequence[Member]) -> None:
+        self._chosen = chosen
         with tf.init_scope(), tf.device("CPU:0"):
             self._path = tf.constant(path)
-            self._size = tf.constant(os.path.getsize(path), tf.int64)
+            self._bytes = tf.constant(os.path.getsize(path), tf.int64)
             self._offsets = tf.constant(np.array([m.offset for m in chosen], np.int64))
             self._packed = tf.constant(np.array([m.packed for m in chosen], np.int64))
-            self._deflated = tf.constant([m.deflated for m in chosen])
-            self._trailers = tf.constant([m.trailer for m in chosen])
 
     def content(self, index: Tensor) -> Tensor:
-        packed = read_range(self._path, self._offsets[index], self._packed[index], self._size)
-        return tf.cond(
-            self._deflated[index],
-            lambda: tf.io.decode_compressed(
-                tf.strings.join([_GZIP, packed, self._trailers[index]]), "GZIP"
-            ),
-            lambda: packed,
-        )
+        packed = read_range(self._path, self._offsets[index], self._packed[index], self._bytes)
+        content = tf.numpy_function(self._unpacked, [packed, index], tf.string, stateful=False)
+        return tf.ensure_shape(content, [])
+
+    def _unpacked(self, packed: Any, index: Any) -> bytes:
+        member = self._chosen[int(index)]
+        # Eagerly TensorFlow passes an array of one object.
+        packed = np.asarray(packed, object).item()
+        try:
+            return archives.unpack(packed, member.size, member.crc, member.deflated)
+        except archives.ArchiveError as error:
+            raise BadImageError(str(error)) from error
 
 
 __all__ = ["EXTENSIONS", "ImageFolder", "Member", "members"]

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from lcss_tf import files
+from lcss_tf.archives import ArchiveError, ArrayArchive
 from lcss_tf.data import Dataset
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.base import Metric
@@ -90,18 +92,34 @@ class References:
         extractor = metrics[0].extractor.name or "identity"
         name = f"{meta['data']}_{self.split}_{extractor}_{meta['count']}"
         path = Path(self._given or self._directory / f"{name}_{key[:16]}.npz")
-        arrays = files.read_arrays(path)
-        if arrays is None:
-            if self._given and path.exists():
-                raise ReferenceMismatchError(
-                    f"{path} cannot be read. Remove it, and it is computed again."
-                )
+        statistics = self._stored(path, meta)
+        if statistics is None:
             statistics = self._computed(metrics, progress)
             stored = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
             files.write_arrays(path, stored | statistics.arrays())
-            return statistics, path
-        _compare(path, json.loads(bytes(arrays.pop(_META))), meta)
-        return FeatureStatistics.from_arrays(arrays), path
+        return statistics, path
+
+    def _stored(self, path: Path, meta: dict[str, Any]) -> FeatureStatistics | None:
+        """What a file holds, compared with what is expected before it is read; None: no file."""
+        try:
+            with ArrayArchive(path) as archive:
+                found = json.loads(bytes(archive.read(_META, (None,), np.uint8)))
+                if not isinstance(found, dict):
+                    raise ArchiveError("its description is no object with keys")
+                _compare(path, found, meta)
+                arrays = {name: archive.read(name) for name in archive.names if name != _META}
+            return FeatureStatistics.from_arrays(arrays)
+        except ReferenceMismatchError:
+            raise
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            if self._given:
+                raise ReferenceMismatchError(
+                    f"{path} cannot be read ({error}). Remove it, and it is computed again."
+                ) from error
+            logging.warning("%s cannot be read (%s): it is computed again.", path, error)
+            return None
 
     def other_statistics(
         self, metrics: Sequence[Metric], progress: bool = True

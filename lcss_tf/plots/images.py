@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lcss_tf import files
+from lcss_tf.data.decoding import read_image
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
@@ -141,8 +142,12 @@ def write_gif(
 
 
 def read_png(path: str | Path) -> Array:
-    """A PNG file as uint8 [H, W, 3]."""
-    return np.asarray(Image.open(path).convert("RGB"))
+    """A PNG file as uint8 [H, W, 3].
+
+    Raises:
+      UsageError: not a picture, or one too large to be decoded; names it.
+    """
+    return read_image(path, "RGB")
 
 
 def _checked(images: Array, rank: int, what: str) -> Array:

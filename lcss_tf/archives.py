@@ -1,0 +1,386 @@
+"""Archives that are read within limits: the members of ZIP files, and the arrays of .npz files.
+
+A compressed file of a few megabytes can unpack to gigabytes, whatever it says of itself. So what a
+member claims is compared with what is expected before anything is unpacked; it is unpacked piece by
+piece, up to the claimed size and no further; and its length and its CRC-32 are checked.
+"""
+
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from lcss_tf.errors import UsageError
+
+# Bytes that the compressed arrays of a file may unpack to where nobody knows their shapes. What
+# this project writes is not compressed, so it takes on the disk what it takes in memory.
+MAX_UNPACKED = 2**28
+_MOST_PER_BYTE = 1_032  # bytes that a byte of a deflated stream gives, at most
+_LOCAL_HEADER = 30  # bytes, before the name and the extra field
+_ENCRYPTED = 1  # bit of the flags
+_BLOCK = 2**20
+_NPY = ".npy"
+_PICKLE = (
+    "{} holds Python objects (a pickle), which could run any program and is never loaded "
+    "(allow_pickle=False). Save an array of numbers: numpy.save(path, array.astype(numpy.float32))."
+)
+_MAX_HEADER = 2**14  # bytes of an array's own header; NumPy refuses more than 10,000
+
+
+class ArchiveError(UsageError):
+    """An archive, or a member of one, that cannot be used; the message says why."""
+
+
+class Member(NamedTuple):
+    """A file of a ZIP archive, by what the archive claims of it.
+
+    name: its path there. offset, packed: where its bytes begin, and how many they are. size: bytes
+    that they unpack to. crc: CRC-32 of these. deflated: whether they are compressed.
+    """
+
+    name: str
+    offset: int
+    packed: int
+    size: int
+    crc: int
+    deflated: bool
+
+
+def members(path: str | os.PathLike, wanted: Callable[[str], bool] | None = None) -> list[Member]:
+    """The `Member`s of an archive whose names `wanted` accepts, in its order; nothing is read.
+
+    Raises:
+      ArchiveError: not an archive, or a member whose path leads out of it, that is encrypted,
+        compressed by another method than deflate, or of an impossible size.
+      OSError: the file cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            found = [info for info in archive.infolist() if not info.is_dir()]
+            chosen = [info for info in found if wanted is None or wanted(info.filename)]
+            return [_member(path, info, file) for info in chosen]
+    # A damaged directory can raise almost anything that is read from it.
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError) as error:
+        raise ArchiveError(f"{path} is no ZIP archive, or is truncated ({error}).") from error
+
+
+def _member(path: str | os.PathLike, info: zipfile.ZipInfo, file: IO[bytes]) -> Member:
+    where = f"The member {info.filename!r} of {path}"
+    parts = info.filename.replace("\\", "/").split("/")
+    if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        raise ArchiveError(f"{where} has a path that leads out of the archive. Do not trust it.")
+    if info.flag_bits & _ENCRYPTED:
+        raise ArchiveError(f"{where} is encrypted. Pack the files again without a password.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ArchiveError(
+            f"{where} is compressed by a method other than deflate. Pack the files again by zip."
+        )
+    deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    possible = _MOST_PER_BYTE * info.compress_size if deflated else info.compress_size
+    if info.file_size > possible or (not deflated and info.file_size != info.compress_size):
+        raise ArchiveError(
+            f"{where} claims {info.file_size:,} bytes, which {info.compress_size:,} packed ones "
+            "cannot give: the archive is damaged, or made to deceive. Pack the files again."
+        )
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
+        raise ArchiveError(f"{where} has no header: the archive is damaged. Copy it again.")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    offset = info.header_offset + _LOCAL_HEADER + name_length + extra_length
+    if offset + info.compress_size > os.fstat(file.fileno()).st_size:
+        raise ArchiveError(f"{where} ends after the archive, which is truncated. Copy it again.")
+    return Member(
+        info.filename, offset, info.compress_size, info.file_size, info.CRC, deflated
+    )  # fmt: skip
+
+
+class _Unpacking:
+    """Packed bytes to the bytes of a member, as they come; checks all that the member claims."""
+
+    def __init__(self, size: int, crc: int, deflated: bool) -> None:
+        self._left, self._expected, self._crc, self._size = size, crc, 0, size
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if deflated else None
+
+    def __call__(self, packed: bytes, most: int = _BLOCK) -> Iterator[bytes]:
+        """What the next packed bytes give, in pieces of at most `most` bytes."""
+        if self._inflate is None:
+            yield self._counted(packed)
+            return
+        if self._inflate.eof and packed:
+            raise ArchiveError("bytes follow the end of its compressed data: it is damaged")
+        while not self._inflate.eof:
+            # One byte more than there may be shows that there is more.
+            limit = min(most, self._left + 1)
+            try:
+                piece = self._inflate.decompress(packed, limit)
+            except zlib.error as error:
+                raise ArchiveError(f"its compressed data are damaged ({error})") from error
+            packed = self._inflate.unconsumed_tail
+            yield self._counted(piece)
+            if not packed and len(piece) < limit:  # otherwise more may wait inside
+                break
+        if self._inflate.unused_data:
+            raise ArchiveError("bytes follow the end of its compressed data: it is damaged")
+
+    def _counted(self, piece: bytes) -> bytes:
+        if len(piece) > self._left:
+            raise ArchiveError(
+                f"it unpacks to more than the {self._size:,} bytes that it claims: a "
+                "decompression bomb, or a damaged archive"
+            )
+        self._left -= len(piece)
+        self._crc = zlib.crc32(piece, self._crc)
+        return piece
+
+    def end(self) -> None:
+        """Checks the length and the checksum, after the last packed byte."""
+        if self._left or (self._inflate is not None and not self._inflate.eof):
+            raise ArchiveError(
+                f"it unpacks to {self._size - self._left:,} bytes and claims {self._size:,}: it is "
+                "truncated or damaged"
+            )
+        if self._crc != self._expected:
+            raise ArchiveError(
+                f"its checksum is {self._crc:08x} and it claims {self._expected:08x}: it is damaged"
+            )
+
+
+def unpack(packed: bytes, size: int, crc: int, deflated: bool) -> bytes:
+    """The bytes of a member from its packed ones, all in memory: at most `size` and one more.
+
+    Raises:
+      ArchiveError: their length or their CRC-32 is another than the archive claims.
+    """
+    unpacking = _Unpacking(size, crc, deflated)
+    content = b"".join(unpacking(packed, size + 1))
+    unpacking.end()
+    return content
+
+
+def stream(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    """The bytes of a member piece by piece; length and CRC-32 are checked at the end.
+
+    Raises:
+      ArchiveError: as `unpack`, or the archive is shorter than it was.
+    """
+    unpacking, left = _Unpacking(member.size, member.crc, member.deflated), member.packed
+    file.seek(member.offset)
+    while left:
+        packed = file.read(min(_BLOCK, left))
+        if not packed:
+            raise ArchiveError("the archive ends in the middle of it: it is truncated")
+        left -= len(packed)
+        yield from unpacking(packed)
+    unpacking.end()
+
+
+class Claim(NamedTuple):
+    """What an array in an archive says it is.
+
+    shape, dtype: of the array. fortran: whether its first axis varies fastest. header: bytes before
+    its numbers. member: where it lies.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    header: int
+    member: Member
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype} of shape {self.shape}"
+
+
+class ArrayArchive:
+    """The arrays of an .npz file by name. Pickles are refused. Use it in a ``with`` block.
+
+    What NumPy's own reader does not do: it knows what an array claims to be before it unpacks it,
+    and holds it to that.
+
+    Args:
+      path: of the file.
+      most: bytes that its compressed arrays may unpack to in all, unless their shape is given.
+
+    Raises:
+      ArchiveError: not such a file.
+      OSError: it cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike, most: int = MAX_UNPACKED) -> None:
+        self._path, self._most, self._unpacked = path, most, 0
+        found = members(path, lambda name: name.endswith(_NPY))
+        self._members = {member.name.removesuffix(_NPY): member for member in found}
+        self._claims: dict[str, Claim] = {}
+        self._file = open(path, "rb")  # noqa: SIM115  # closed by __exit__
+
+    def __enter__(self) -> "ArrayArchive":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the arrays."""
+        return list(self._members)
+
+    def claim(self, name: str) -> Claim:
+        """What an array says it is; a few kilobytes are read.
+
+        Raises:
+          ArchiveError: there is no such array, it holds Python objects, or its header is damaged.
+        """
+        if name not in self._claims:
+            self._claims[name] = self._read_claim(name)
+        return self._claims[name]
+
+    def _read_claim(self, name: str) -> Claim:
+        if name not in self._members:
+            raise ArchiveError(f"there is no array {name!r}, but {_few(self.names)}")
+        member = self._members[name]
+        head = bytearray()
+        try:
+            for piece in stream(self._file, member):
+                head += piece
+                if len(head) >= _MAX_HEADER:
+                    break
+            shape, fortran, dtype, length = _npy_header(bytes(head[:_MAX_HEADER]))
+        except Exception as error:  # NumPy parses it as a literal of Python: many kinds of error
+            raise ArchiveError(f"the array {name!r} has a damaged header ({error})") from error
+        if dtype.hasobject:
+            raise ArchiveError(_PICKLE.format(self._path))
+        claim = Claim(shape, dtype, fortran, length, member)
+        if claim.num_bytes + length != member.size:
+            raise ArchiveError(
+                f"the array {name!r} claims {claim}, which takes {claim.num_bytes:,} bytes; "
+                f"{member.size - length:,} are there"
+            )
+        return claim
+
+    def read(self, name: str, shape: Sequence[int] | None = None, dtype: Any = None) -> np.ndarray:
+        """An array, unpacked once its claims have been compared with what is expected.
+
+        Args:
+          name: of the array.
+          shape: expected; None for an axis, or instead of all, is any.
+          dtype: expected; None: any.
+
+        Raises:
+          ArchiveError: it claims to be something else, or is not what it claims.
+        """
+        claim = self.claim(name)
+        if not _fits(claim.shape, shape) or (dtype is not None and claim.dtype != np.dtype(dtype)):
+            expected = [] if dtype is None else [str(np.dtype(dtype))]
+            expected += [] if shape is None else [f"shape {tuple(shape)}"]
+            raise ArchiveError(
+                f"the array {name!r} is {claim}; expected {' of '.join(expected)}".replace(
+                    "None", "any"
+                )
+            )
+        known = shape is not None and None not in shape
+        if claim.member.deflated and not known:
+            self._unpacked += claim.num_bytes
+            if self._unpacked > self._most:
+                raise ArchiveError(
+                    f"its compressed arrays unpack to more than {self._most / 2**20:,.0f} MiB, "
+                    f"{name!r} to {claim}. Save them by numpy.savez, which does not compress"
+                )
+        return self._read_numbers(name, claim)
+
+    def _read_numbers(self, name: str, claim: Claim) -> np.ndarray:
+        flat = np.empty(claim.num_bytes, np.uint8)
+        place = -claim.header
+        try:
+            for piece in stream(self._file, claim.member):
+                part = np.frombuffer(piece, np.uint8)[max(-place, 0) :]
+                start = max(place, 0)
+                flat[start : start + len(part)] = part
+                place += len(piece)
+        except ArchiveError as error:
+            raise ArchiveError(f"the array {name!r} cannot be read: {error}") from error
+        order = claim.shape[::-1] if claim.fortran else claim.shape
+        array = flat.view(claim.dtype) if claim.dtype.itemsize else np.empty(order, claim.dtype)
+        array = array.reshape(order)
+        return array.T if claim.fortran else array
+
+    def read_all(self) -> dict[str, np.ndarray]:
+        """Every array by name."""
+        return {name: self.read(name) for name in self.names}
+
+
+def mapped(path: str | os.PathLike) -> np.ndarray:
+    """The array of a .npy file, memory-mapped: what it claims is held against the file's size.
+
+    Raises:
+      ArchiveError: not such a file, truncated, or one with Python objects; names it.
+      OSError: it cannot be read.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses the header as a literal of Python
+        if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
+            raise ArchiveError(_PICKLE.format(path)) from error
+        raise ArchiveError(
+            f"{path} cannot be read as NumPy's arrays ({error}). It may be truncated: save it "
+            "again."
+        ) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ArchiveError(f"{path} is an archive of arrays, not one array: call it .npz.")
+    return array
+
+
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """(shape, whether in Fortran's order, dtype, length of the header in bytes)."""
+    file = io.BytesIO(head)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0}
+    shape, fortran, dtype = read.get(version, np.lib.format.read_array_header_2_0)(file)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"a shape {shape} with a negative size")
+    return tuple(shape), fortran, dtype, file.tell()
+
+
+def _fits(shape: tuple[int, ...], expected: Sequence[int] | None) -> bool:
+    if expected is None:
+        return True
+    return len(shape) == len(expected) and all(
+        e in (None, s) for s, e in zip(shape, expected, strict=True)
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "") or "none"
+
+
+__all__ = [
+    "MAX_UNPACKED",
+    "ArchiveError",
+    "ArrayArchive",
+    "Claim",
+    "Member",
+    "mapped",
+    "members",
+    "stream",
+    "unpack",
+]

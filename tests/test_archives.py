@@ -1,0 +1,220 @@
+"""What is packed claims to be something: it is held to that, and no more of it is unpacked."""
+
+import io
+import json
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf
+from lcss_tf import archives, files
+from lcss_tf.archives import ArchiveError, ArrayArchive
+from lcss_tf.data import Arrays
+from lcss_tf.training.checkpoints import CheckpointError, read
+from tests.packing import deflated, zip_of
+
+ZEROS = 32 * 2**20  # bytes that a bomb unpacks to, in 32 KiB
+MOST = 4 * 2**20  # bytes that may be taken meanwhile
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def little_memory():
+    """Fails if much more memory is taken than what is claimed."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MOST, f"{peak:,} bytes were taken"
+
+
+CONTENT = bytes(range(256)) * 40
+GOOD = deflated(CONTENT)
+BAD = {
+    "more than it claims": (deflated(bytes(ZEROS)), 1_000, zlib.crc32(bytes(1_000)), "bomb"),
+    "one byte more": (GOOD, len(CONTENT) - 1, zlib.crc32(CONTENT[:-1]), "unpacks to more"),
+    "less than it claims": (GOOD, len(CONTENT) + 9, zlib.crc32(CONTENT), "truncated or damaged"),
+    "another checksum": (GOOD, len(CONTENT), 7, "checksum"),
+    "cut": (GOOD[:-9], len(CONTENT), zlib.crc32(CONTENT), "truncated or damaged"),
+    "bytes behind": (GOOD + b"behind", len(CONTENT), zlib.crc32(CONTENT), "bytes follow"),
+    "not deflated": (
+        b"\xff" * 99,
+        len(CONTENT),
+        zlib.crc32(CONTENT),
+        "compressed data are damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_member_is_held_to_its_claims(name, tmp_path, little_memory):
+    packed, size, crc, message = BAD[name]
+    with pytest.raises(ArchiveError, match=message):
+        archives.unpack(packed, size, crc, True)
+    (member,) = archives.members(zip_of(tmp_path / "x.zip", packed, size, crc))
+    with open(tmp_path / "x.zip", "rb") as file, pytest.raises(ArchiveError, match=message):
+        for _ in archives.stream(file, member):
+            pass
+
+
+@pytest.mark.parametrize("content", [CONTENT, b"", bytes(3 * 2**20 + 1), b"a"])
+def test_a_good_member_is_unpacked(content, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("stored", content)
+        file.writestr("deflated", content, zipfile.ZIP_DEFLATED)
+    for member in archives.members(tmp_path / "x.zip"):
+        with open(tmp_path / "x.zip", "rb") as file:
+            assert b"".join(archives.stream(file, member)) == content
+            file.seek(member.offset)
+            packed = file.read(member.packed)
+        assert archives.unpack(packed, member.size, member.crc, member.deflated) == content
+
+
+@pytest.mark.parametrize(
+    ("packed", "size", "method", "message"),
+    [
+        (deflated(bytes(99)), 10**6, zipfile.ZIP_DEFLATED, "cannot give"),
+        (b"12", 3, zipfile.ZIP_STORED, "cannot give"),
+        (b"12", 2, zipfile.ZIP_BZIP2, "other than deflate"),
+    ],
+)
+def test_impossible_claims_are_refused_before_anything_is_read(
+    packed, size, method, message, tmp_path
+):
+    path = zip_of(tmp_path / "x.zip", packed, size, 0, method)
+    with pytest.raises(ArchiveError, match=message):
+        archives.members(path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24.0).reshape(2, 3, 4), np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.zeros((0, 3), np.float32), np.array(7), np.arange(5, dtype=">f4"),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_are_read_as_numpy_reads_them(array, save, tmp_path):
+    save(tmp_path / "x.npz", **{"a/b": array, "other": np.ones(3)})
+    with ArrayArchive(tmp_path / "x.npz") as archive:
+        assert archive.names == ["a/b", "other"]
+        assert archive.claim("a/b")[:2] == (array.shape, array.dtype)
+        found = archive.read("a/b", array.shape, array.dtype)
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array)
+        with pytest.raises(ArchiveError, match="expected int8 of shape"):
+            archive.read("a/b", array.shape, np.int8)
+        with pytest.raises(ArchiveError, match="no array 'c', but 'a/b', 'other'"):
+            archive.read("c")
+    np.testing.assert_array_equal(files.read_arrays(tmp_path / "x.npz")["a/b"], array)
+
+
+def test_compressed_arrays_unpack_to_a_limit(tmp_path, little_memory):
+    np.savez_compressed(
+        tmp_path / "x.npz", a=np.zeros(10**5, np.uint8), b=np.zeros(10**5, np.uint8)
+    )
+    with ArrayArchive(tmp_path / "x.npz", most=150_000) as archive:
+        archive.read("a")
+        with pytest.raises(ArchiveError, match="unpack to more than"):
+            archive.read("b")
+        assert archive.read("b", (10**5,)).shape == (10**5,)  # as expected: no bomb
+
+
+def test_a_header_and_a_size_that_disagree_are_refused(tmp_path, little_memory):
+    content = bytearray(npy(np.zeros(100, np.uint8)))
+    place = content.index(b"(100,)")
+    for text in (b"(999,)", b"(-9,) ", b"(1e5,)", b"open()"):
+        content[place : place + 6] = text
+        zip_of(tmp_path / "x.npz", deflated(content), len(content), zlib.crc32(content))
+        assert files.read_arrays(tmp_path / "x.npz") is None
+        with ArrayArchive(tmp_path / "x.npz") as archive, pytest.raises(ArchiveError, match="'x'"):
+            archive.read("x")
+
+
+def test_a_bomb_of_data_is_refused_by_its_shape(tmp_path, little_memory):
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((4, ZEROS // 4), np.uint8))
+    tracemalloc.reset_peak()
+    with pytest.raises(ValueError, match=r"shape \(4, 8388608\).*Arrays.shape = \(8, 1\)"):
+        Arrays(tmp_path / "x.npz", (8, 1)).require()
+
+
+def test_a_npy_file_claims_no_more_than_it_holds(tmp_path):
+    for content in (
+        npy(np.zeros(10, np.uint8)).replace(b"(10,), }      ", b"(10000000000,)}"),
+        npy(np.zeros(10))[:-1], b"", b"no array",
+    ):  # fmt: skip
+        (tmp_path / "x.npy").write_bytes(content)
+        with pytest.raises(ArchiveError, match=r"x\.npy cannot be read|x\.npy holds Python"):
+            archives.mapped(tmp_path / "x.npy")
+    np.savez(tmp_path / "y.npy.npz", x=np.ones(3))
+    (tmp_path / "y.npy.npz").rename(tmp_path / "y.npy")
+    with pytest.raises(ArchiveError, match=r"call it \.npz"):
+        archives.mapped(tmp_path / "y.npy")
+
+
+# Checkpoints and models ---------------------------------------------------------------------------
+
+
+def checkpoint(path, **arrays):
+    meta = {"format": 2, "step": 3, "nonfinite_steps": 0, "model": {}}
+    meta = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez_compressed(path, **({"meta": meta} | arrays))
+    return path
+
+
+VARIABLES = {"network": {"w": tf.Variable(tf.zeros((3, 2))), "b": tf.Variable(tf.zeros(2))}}
+
+
+def test_a_checkpoint_is_compared_before_it_is_unpacked(tmp_path, little_memory):
+    w, b = np.ones((3, 2), np.float32), np.ones(2, np.float32)
+    good = read(checkpoint(tmp_path / "x.npz", **{"network/w": w, "network/b": b}), VARIABLES)
+    np.testing.assert_array_equal(good["network"]["w"], w)
+    for shape, dtype, said in (
+        ((ZEROS // 4,), np.float32, r"\(8388608,\) and float32"),
+        ((3, 2), float, r"the stored one \(3, 2\) and float64"),
+    ):
+        arrays = {"network/w": np.zeros(shape, dtype), "network/b": b}
+        path = checkpoint(tmp_path / "x.npz", **arrays)
+        del arrays
+        tracemalloc.reset_peak()
+        with pytest.raises(CheckpointError, match=f"variable w has the shape.*{said}"):
+            read(path, VARIABLES)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 9_999, b'{"format": 2}',
+        b'{"format": 2, "step": 1e400, "nonfinite_steps": 0, "model": {}}',
+        b'{"format": 2, "step": -1, "nonfinite_steps": 0, "model": {}}',
+        b'{"format": 2, "step": 1, "nonfinite_steps": 0, "model": []}',
+    ],
+)  # fmt: skip
+def test_a_hostile_description_names_its_file(meta, tmp_path):
+    path = checkpoint(tmp_path / "x.lcss.npz", meta=np.frombuffer(meta, np.uint8))
+    with pytest.raises(CheckpointError, match=r"x\.lcss\.npz"):
+        lcss_tf.ScoreModel.load(path)
+
+
+@pytest.mark.parametrize("key", ["network", "sde", "preconditioning", "ema_decay", "data"])
+@pytest.mark.parametrize(
+    "value", [[], "x", {"class": 3}, {"class": "VPSDE", "arguments": [1]}, 1e999]
+)
+def test_a_hostile_model_names_its_file(key, value, tmp_path):
+    model = lcss_tf.ScoreModel()
+    description = model.description() | {key: value}
+    meta = {"format": 2, "step": 3, "nonfinite_steps": 0, "model": description}
+    meta = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    path = checkpoint(tmp_path / "x.npz", meta=meta)
+    with pytest.raises(CheckpointError, match=r"x\.npz"):
+        lcss_tf.ScoreModel.load(path)
