@@ -5,10 +5,12 @@ member claims is compared with what is expected before anything is unpacked; it 
 piece, up to the claimed size and no further; and its length and its CRC-32 are checked.
 """
 
+import gzip
 import io
 import math
 import os
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -326,6 +328,79 @@ class ArrayArchive:
         return {name: self.read(name) for name in self.names}
 
 
+def check_unpacked(path: str | os.PathLike, most: int = MAX_UNPACKED) -> list[str]:
+    """The names in a ZIP archive that another library reads, once its size has been checked.
+
+    Args:
+      path: of the file.
+      most: bytes that its compressed members may claim in all.
+
+    Raises:
+      ArchiveError: as `members`, or they claim more.
+    """
+    found = members(path)
+    claimed = sum(member.size for member in found if member.deflated)
+    if claimed > most:
+        raise ArchiveError(
+            f"{path} would unpack to {claimed:,} bytes, more than the {most:,} that are read: a "
+            "decompression bomb. Save it again without compression."
+        )
+    return [member.name for member in found]
+
+
+class _Counted:
+    """A file of which no more than `most` bytes are read."""
+
+    def __init__(self, file: Any, most: int) -> None:
+        self._file, self._most, self._left = file, most, most
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(min(size, self._left + 1))
+        self._left -= len(content)
+        if self._left < 0:
+            raise ArchiveError(
+                f"it unpacks to more than {self._most:,} bytes: a decompression bomb"
+            )
+        return content
+
+
+def tar_member(path: str | os.PathLike, name: str, most: int) -> bytes:
+    """A file of a gzipped tar archive, whose checksum is checked; nothing is written.
+
+    Args:
+      path: of the archive.
+      name: of the file in it, whatever its folder.
+      most: bytes that the archive may unpack to in all.
+
+    Raises:
+      ArchiveError: there is no such file, the archive is damaged, or it unpacks to more.
+      OSError: the archive cannot be read.
+    """
+    content = None
+    try:
+        with gzip.open(path) as file:
+            counted: Any = _Counted(file, most)
+            with tarfile.open(fileobj=counted, mode="r|") as tar:
+                for member in tar:
+                    if (
+                        content is None
+                        and member.isfile()
+                        and name == os.path.basename(member.name)
+                    ):
+                        if member.size > most:
+                            raise ArchiveError(f"{name} claims {member.size:,} bytes: a bomb")
+                        content = tar.extractfile(member).read()  # type: ignore[union-attr]
+            while counted.read(_BLOCK):  # to its end, where its checksum is
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise ArchiveError(f"it is no gzipped tar archive, or is damaged ({error})") from error
+    if content is None:
+        raise ArchiveError(f"it holds no {name}")
+    return content
+
+
 def mapped(path: str | os.PathLike) -> np.ndarray:
     """The array of a .npy file, memory-mapped: what it claims is held against the file's size.
 
@@ -379,8 +454,10 @@ __all__ = [
     "ArrayArchive",
     "Claim",
     "Member",
+    "check_unpacked",
     "mapped",
     "members",
     "stream",
+    "tar_member",
     "unpack",
 ]

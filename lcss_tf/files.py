@@ -8,7 +8,6 @@ import json
 import math
 import os
 import secrets
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +16,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from lcss_tf import forms
 from lcss_tf.archives import ArchiveError, ArrayArchive
+from lcss_tf.errors import UsageError
 
 _BLOCK = 2**20
+PUT_BACK = "Put a good copy back, or remove it."
 
 
 @contextlib.contextmanager
@@ -67,12 +69,44 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:
     return write_text(path, json.dumps(content, indent=indent))
 
 
-def read_json(path: str | Path) -> Any:
-    """What a JSON file holds; None if it is missing or damaged."""
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+      UsageError: it is in another encoding; names it.
+      OSError: it cannot be read.
+    """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError):
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is no text in UTF-8 ({error}). Save it as UTF-8, or put a good copy back."
+        ) from error
+
+
+def read_json(path: str | Path, form: Any = forms.ANY, remedy: str = PUT_BACK) -> Any:
+    """What a JSON file holds; None if there is no such file.
+
+    Args:
+      path: of the file.
+      form: that its content must have, see `forms.mismatch`.
+      remedy: what to do where it is damaged, a sentence.
+
+    Raises:
+      UsageError: it is damaged: empty, truncated, no JSON in UTF-8, or of another form. The message
+        names it, and the remedy.
+      OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged: it is no JSON ({error}). {remedy}") from error
+    problem = forms.mismatch(content, form)
+    if problem:
+        raise UsageError(f"{path} is damaged: {problem}. {remedy}")
+    return content
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Any], durable: bool = False) -> Path:
@@ -110,17 +144,28 @@ def text_hash(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def download(url: str, path: str | Path, timeout_s: float = 30.0) -> None:
-    """Fetches a file, whole.
+def download(url: str, path: str | Path, timeout_s: float = 30.0, most_bytes: int = 2**31) -> None:
+    """Fetches a file over https, whole.
 
     Raises:
-      OSError: there is no network, or no such file.
+      UsageError: another protocol, which anybody on the way could answer.
+      OSError: there is no network, no such file, or it has more than `most_bytes`.
     """
     try:
+        _check_https(url)
         with urllib.request.urlopen(url, timeout=timeout_s) as source, whole(path) as file:
-            shutil.copyfileobj(source, file, _BLOCK)
+            _check_https(source.url)  # where it was sent on to
+            while block := source.read(_BLOCK):
+                file.write(block)
+                if file.tell() > most_bytes:
+                    raise OSError(f"{url} has more than {most_bytes:,} bytes")
     except urllib.error.URLError as error:
         raise OSError(str(error.reason)) from error
+
+
+def _check_https(url: str) -> None:
+    if not url.startswith("https://"):
+        raise UsageError(f"Files are downloaded over https alone; got {url}. Fetch it by yourself.")
 
 
 def number_text(value: Any) -> str:
@@ -155,6 +200,7 @@ def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 __all__ = [
+    "PUT_BACK",
     "cache_directory",
     "csv_table",
     "download",
@@ -162,6 +208,7 @@ __all__ = [
     "number_text",
     "read_arrays",
     "read_json",
+    "read_text",
     "sha256",
     "text_hash",
     "whole",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 import tracemalloc
 import zipfile
 import zlib
@@ -14,6 +15,8 @@ import lcss_tf
 from lcss_tf import archives, files
 from lcss_tf.archives import ArchiveError, ArrayArchive
 from lcss_tf.data import Arrays
+from lcss_tf.importers import torch_file
+from lcss_tf.metrics import KerasFeatures
 from lcss_tf.training.checkpoints import CheckpointError, read
 from tests.packing import deflated, zip_of
 
@@ -160,6 +163,65 @@ def test_a_npy_file_claims_no_more_than_it_holds(tmp_path):
     (tmp_path / "y.npy.npz").rename(tmp_path / "y.npy")
     with pytest.raises(ArchiveError, match=r"call it \.npz"):
         archives.mapped(tmp_path / "y.npy")
+
+
+# Archives of other kinds ------------------------------------------------------------------------
+
+
+def tgz(path, **contents):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_a_file_of_a_gzipped_tar_is_read_within_limits(tmp_path):
+    path = tgz(tmp_path / "x.tgz", zeros=bytes(2**20), wanted=b"content")
+    assert archives.tar_member(path, "wanted", 2**21) == b"content"
+    for name, most, said in (
+        ("wanted", 2**20, "more than 1,048,576 bytes"), ("zeros", 2**19, "a bomb"),
+        ("other", 2**21, "holds no other"),
+    ):  # fmt: skip
+        with pytest.raises(ArchiveError, match=said):
+            archives.tar_member(path, name, most)
+    content = path.read_bytes()
+    for damaged in (content[:-9], content[:-8] + b"\0\0\0\0" + content[-4:], b"", b"text"):
+        path.write_bytes(damaged)
+        with pytest.raises(ArchiveError, match="damaged"):
+            archives.tar_member(path, "wanted", 2**21)
+
+
+def test_files_of_other_libraries_are_measured_first(tmp_path):
+    """Keras' models and PyTorch's checkpoints are archives too, which do not compress."""
+    bomb = zip_of(tmp_path / "x.keras", bytes(2**19), 2**28 + 1, 0, name="model.weights.h5")
+    with pytest.raises(ValueError, match=r"x\.keras .*would unpack to 268,435,457"):
+        KerasFeatures(bomb).check(None)
+    for name, said in (("x/data/0", "would unpack to"), ("x/code/constants.pkl", "")):
+        path = zip_of(tmp_path / "x.pth", bytes(2**19), 2**28 + 1, 0, name=name)
+        with pytest.raises(ValueError, match=rf"x\.pth .*{said}"):
+            torch_file.read(path)
+    zip_of(tmp_path / "x.pth", b"", 0, 0, 0, name="x/constants.pkl")
+    with pytest.raises(ValueError, match="TorchScript archive, a program"):
+        torch_file.read(tmp_path / "x.pth")
+
+
+def test_downloads_come_over_https_alone(tmp_path, monkeypatch):
+    def answers(url, **_):
+        answer = io.BytesIO(b"content")
+        answer.url = url.replace("https://sent.on", "http://sent.on")
+        return answer
+
+    monkeypatch.setattr("urllib.request.urlopen", answers)
+    files.download("https://a.b/c", tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == b"content"
+    for url in ("http://a.b/c", "file:///etc/hosts", "https://sent.on/c"):
+        with pytest.raises(ValueError, match="over https alone"):
+            files.download(url, tmp_path / "d")
+    with pytest.raises(OSError, match="more than 3 bytes"):
+        files.download("https://a.b/c", tmp_path / "d", most_bytes=3)
+    assert not (tmp_path / "d").exists()
 
 
 # Checkpoints and models ---------------------------------------------------------------------------
