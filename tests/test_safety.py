@@ -8,10 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from lcss_tf import files
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.training.checkpoints import read
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10, where pytest brings the same under another name
+    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "lcss_tf").rglob("*.py"), *(ROOT / "bin").glob("*.py")])
@@ -49,6 +56,36 @@ def test_nothing_in_the_code_runs_what_it_reads(path):
             assert options.get("weights_only") is True
         if ast.unparse(node.func).startswith("keras.") and name.startswith(("load", "deserialize")):
             assert options.get("safe_mode") is True
+
+
+SAFE = {  # the first versions without the hole that is named
+    "keras": ("3.13.2", "safe mode ran SavedModels, weights claimed any shape"),
+    "pillow": ("12.3", "writes beyond memory, and decompression bombs of several kinds"),
+    "jinja2": ("3.1.6", "a way out of the sandbox"),
+    "tqdm": ("4.66.3", "arguments of the command line were run"),
+    "torch": ("2.10", "weights_only=True ran code"),
+    "tensorflow": ("2.20", "not of safety: the first that decodes WebP"),
+}
+
+
+@pytest.mark.parametrize("name", SAFE)
+def test_no_version_with_a_known_hole_is_allowed(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    found = [Requirement(line) for line in (*project["dependencies"], *extras)]
+    lowest, hole = SAFE[name]
+    bounds = [r.specifier for r in found if r.name.lower() == name]
+    assert bounds
+    for specifier in bounds:
+        given = [Version(s.version) for s in specifier if s.operator in (">=", ">", "==", "~=")]
+        assert given, f"{name} has no lower bound: {specifier}"
+        assert max(given) >= Version(lowest), f"{name}{specifier}: {hole}"
+
+
+def test_every_dependency_has_a_lower_bound():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line in project["dependencies"]:
+        assert any(s.operator == ">=" for s in Requirement(line).specifier), line
 
 
 def test_a_checkpoint_with_a_pickle_runs_nothing(tmp_path):
