@@ -408,7 +408,7 @@ class Evaluator:
 def _against_truth(data: Any, sde: Any, times: Sequence[float]) -> Callable:
     """score -> E‖S − s*‖²/E‖s*‖² at each time, at points drawn from p_t."""
     exact = ExactMixture(data, sde, times)
-    x0 = data.examples(np.arange(_POINTS), "test", _SEED)
+    x0 = data.some_examples(_POINTS, "test", _SEED)
     draw = tf.function(sde.sample_xt, jit_compile=True)
     points, truths = [], []
     for i, t in enumerate(times):

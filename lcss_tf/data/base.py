@@ -12,6 +12,7 @@ from lcss_tf import forms
 from lcss_tf.data.pipeline import Shards, index_batches
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
+from lcss_tf.ops import spread_indices
 from lcss_tf.typing import Array, Tensor
 
 SPLITS = ("train", "test")
@@ -271,9 +272,8 @@ class Dataset:
     def spread_indices(self, count: int, split: str = "train") -> Array:
         """`count` distinct indices spread evenly over a split, in increasing order.
 
-        This is the one meaning of "some examples". A split may be sorted, by class for instance, so
-        its first examples may all be alike. Index k is the middle of the k-th of `count` equal
-        shares: ⌊(k + ½)·size/count⌋. The result depends on count and size alone.
+        A split may be sorted, by class for instance, so its first examples may all be alike. The
+        result depends on count and size alone; see `ops.spread_indices`.
 
         Args:
           count: at least 1.
@@ -290,8 +290,7 @@ class Dataset:
         size = self.size(split)
         if size is None:
             return np.arange(count, dtype=np.int64)
-        count = min(count, size)
-        return (2 * np.arange(count, dtype=np.int64) + 1) * size // (2 * max(count, 1))
+        return spread_indices(count, size)
 
     def some_examples(self, count: int, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `spread_indices`, scaled: float32 [n, *shape]."""
