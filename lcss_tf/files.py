@@ -52,6 +52,18 @@ def whole(path: str | Path, durable: bool = False) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def permission(path: str | Path, what: str = "The file", how: str = "u+r") -> Iterator[None]:
+    """Turns a PermissionError inside the block into one that names `path` and the remedy."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
+            "run as a user who may."
+        ) from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Writes a small file whole; returns its path."""
     with whole(path) as file:
@@ -77,7 +89,8 @@ def read_text(path: str | Path) -> str:
       OSError: it cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with permission(path):
+            return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is no text in UTF-8 ({error}). Save it as UTF-8, or put a good copy back."
@@ -98,7 +111,8 @@ def read_json(path: str | Path, form: Any = forms.ANY, remedy: str = PUT_BACK) -
       OSError: it cannot be read.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
+        with permission(path):
+            content = json.loads(Path(path).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
@@ -206,6 +220,7 @@ __all__ = [
     "download",
     "markdown_table",
     "number_text",
+    "permission",
     "read_arrays",
     "read_json",
     "read_text",

@@ -30,13 +30,23 @@ COUNT = Kind("a whole number from 0 up", lambda value: _is_whole(value) and valu
 NUMBER = Kind("a number", _is_number)
 FINITE = Kind("a finite number", lambda value: _is_number(value) and math.isfinite(value))
 TEXT = Kind("a text", lambda value: isinstance(value, str))
+PAIR = Kind(
+    "a pair of numbers",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
+)
 ANY = Kind("anything", lambda value: True)
 
 
-class Optional(NamedTuple):
-    """A value of a form, or null, or a key that is left out."""
+class Nullable(NamedTuple):
+    """A value of a form, or null."""
 
     form: Any
+    may_be_absent: bool = False
+
+
+def Optional(form: Any) -> Nullable:  # it stands where a form does
+    """A value of a form, or null, or a key that is left out."""
+    return Nullable(form, True)
 
 
 def mismatch(value: Any, form: Any) -> str | None:
@@ -45,8 +55,8 @@ def mismatch(value: Any, form: Any) -> str | None:
     Args:
       value: of JSON: dicts, lists, texts, numbers, booleans and None.
       form: a `Kind`; ``dict``, ``list``, ``int`` and other builtins; ``[form]``, a list of such;
-        ``{"key": form}``, a dict with at least these keys; ``{str: form}``, a dict with any keys;
-        `Optional` of a form.
+        ``{"key": form}``, a dict with at least these keys; ``{str: form}`` in it, the form of all
+        other keys; `Nullable` and `Optional` of a form.
     """
     return _mismatch(value, form, "")
 
@@ -63,15 +73,16 @@ def _mismatch(value: Any, form: Any, where: str) -> str | None:
     if isinstance(form, dict):
         if not isinstance(value, dict):
             return _expected("an object with keys", value, where)
-        if str in form:
-            return _first(_mismatch(v, form[str], _key(where, k)) for k, v in value.items())
-        return _first(_keyed(value, key, part, where) for key, part in form.items())
+        named = {key: part for key, part in form.items() if key is not str}
+        others = dict.fromkeys(value.keys() - named.keys(), form[str]) if str in form else {}
+        return _first(_keyed(value, k, part, where) for k, part in (named | others).items())
     return None if isinstance(value, form) else _expected(f"a {form.__name__}", value, where)
 
 
 def _keyed(value: dict, key: str, form: Any, where: str) -> str | None:
     if key not in value:
-        return None if hasattr(form, "form") else f"{_key(where, key)} is missing"
+        may_be_absent = getattr(form, "may_be_absent", False)
+        return None if may_be_absent else f"{_key(where, key)} is missing"
     return _mismatch(value[key], form, _key(where, key))
 
 
@@ -92,4 +103,16 @@ def _expected(what: str, value: Any, where: str) -> str:
     return f"{where or 'it'} should be {what}; got {text}"
 
 
-__all__ = ["ANY", "COUNT", "FINITE", "INTEGER", "NUMBER", "TEXT", "Kind", "Optional", "mismatch"]
+__all__ = [
+    "ANY",
+    "COUNT",
+    "FINITE",
+    "INTEGER",
+    "NUMBER",
+    "PAIR",
+    "TEXT",
+    "Kind",
+    "Nullable",
+    "Optional",
+    "mismatch",
+]

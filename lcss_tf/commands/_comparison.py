@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 from tqdm.auto import tqdm
 
-from lcss_tf import files, plots, random
+from lcss_tf import files, forms, plots, random
 from lcss_tf.commands import _gin
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
 from lcss_tf.exact import ExactMixture
@@ -28,6 +28,26 @@ from lcss_tf.training.optimizers import default_optimizer
 
 RESULT, DIAGNOSIS = "result.json", "diagnosis.json"
 _PROGRESS = "progress.json"
+_POINT = {"step": forms.COUNT, "seconds": forms.NUMBER, str: forms.NUMBER}
+_RECORD_FORM = {
+    "seconds": forms.FINITE,
+    "block_ms": [forms.NUMBER],
+    "curve": [_POINT],
+    "budgets": {str: _POINT},
+    "peak_mib": forms.NUMBER,
+}
+_RESULT_FORM = {
+    **dict.fromkeys(("name", "loss", "sde"), forms.TEXT),
+    **dict.fromkeys(("parameters", "batch_size"), forms.COUNT),
+    **dict.fromkeys(("ms_per_step", "peak_mib"), forms.NUMBER),
+    "curve": [_POINT],
+    "budgets": {"steps": _POINT, "seconds": _POINT},
+}
+_DIAGNOSIS_FORM = {
+    "name": forms.TEXT,
+    "buckets": [forms.PAIR],
+    "figures": {str: [forms.NUMBER]},
+}
 _BLOCK = 10  # steps between two looks at the clock
 _SAVE_S = 60.0  # training seconds between checkpoints
 _FOREVER = 10**9  # steps: the budgets end the training
@@ -164,6 +184,26 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     files.write_json(directory / RESULT, budgets.result())
 
 
+def read_result(workdir: str | Path, name: str, file: str) -> dict | None:
+    """``result.json`` or ``diagnosis.json`` of one run; None where there is none.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    form, done = (_RESULT_FORM, "trained") if file == RESULT else (_DIAGNOSIS_FORM, "measured")
+    path = entry_workdir(workdir, name) / file
+    return files.read_json(path, form, f"Remove it: {name} is {done} to its end again.")
+
+
+def _records(path: Path) -> dict[str, Any]:
+    """What is recorded beside the newest checkpoints, by step."""
+    remedy = f"Remove {path.parent} to train that run anew."
+    records = files.read_json(path, {str: _RECORD_FORM}, remedy) or {}
+    if not all(step.isdecimal() and step.isascii() for step in records):
+        raise UsageError(f"{path} is damaged: its keys should be steps. {remedy}")
+    return records
+
+
 class _Recorded(Checkpoints):
     """Checkpoints that keep the comparison's record of their step beside them."""
 
@@ -173,7 +213,7 @@ class _Recorded(Checkpoints):
 
     def write(self, path: Path, state: Any) -> Path:
         """The record first: whichever checkpoint is restored finds its own."""
-        records = files.read_json(self._path) or {}
+        records = _records(self._path)
         # A later step is of a process that was killed before its checkpoint was written.
         before = {int(step): record for step, record in records.items() if int(step) < state.step}
         kept = dict(sorted((before | {state.step: self._record}).items())[-4:])
@@ -239,7 +279,7 @@ class _Budgets(Periodic):
 
     def _recorded(self, step: int) -> dict[str, Any]:
         path = self._directory / _PROGRESS
-        record = (files.read_json(path) or {}).get(str(step))
+        record = _records(path).get(str(step))
         if record is None:
             raise UsageError(
                 f"{path} has no record of step {step}, where the newest checkpoint is. Remove "

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 
 from lcss_tf import files, plots
-from lcss_tf.commands._comparison import DIAGNOSIS, RESULT, entry_workdir
+from lcss_tf.commands._comparison import DIAGNOSIS, RESULT, entry_workdir, read_result
 from lcss_tf.commands._gin import binding_table
 from lcss_tf.commands._results import Results
 from lcss_tf.errors import UsageError
@@ -70,8 +70,7 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
 
 def read_results(workdir: str | Path, names: Sequence[str], file: str) -> list[dict]:
     """The JSON files of runs, those that are there."""
-    paths = [entry_workdir(workdir, name) / file for name in names]
-    results = [result for path in paths if (result := files.read_json(path))]
+    results = [result for name in names if (result := read_result(workdir, name, file))]
     if not results:
         raise FileNotFoundError(f"{workdir} holds no {file} of {names}: run the comparison first.")
     return results
@@ -346,7 +345,7 @@ def _grid(path: Path) -> str | None:
 
 def _settings(paths: Sequence[Path]) -> list[tuple]:
     """[(key, value of each run)] where the configurations differ."""
-    tables = [binding_table((path / "config.gin").read_text()) for path in paths]
+    tables = [binding_table(files.read_text(path / "config.gin")) for path in paths]
     keys = sorted(set().union(*tables))
     rows = [(key, [table.get(key, "–") for table in tables]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import re
 import sys
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import keras
 from absl import logging
 
 import lcss_tf
-from lcss_tf import callbacks, inference, metrics, model, training
+from lcss_tf import callbacks, files, inference, metrics, model, training
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import ALL_REGISTRIES
 from lcss_tf.training.prior_check import check_prior as _check_prior
@@ -176,6 +177,8 @@ RENAMED = {
     "ProbabilityFlowODE.spacing": "ProbabilityFlowODE.schedule",
     "StochasticHeun.spacing": "StochasticHeun.schedule",
 }
+# What gin raises for a file that it cannot parse; KeyError: an ambiguous name.
+_PARSING = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError)
 _KEY = re.compile(r"^\s*(?:[\w/]+/)?([\w.]+)\.(\w+)\s*=", re.MULTILINE)
 _REFERENCE = re.compile(r"@(?:[\w/]+/)?([\w.]+)")
 _UNKNOWN = re.compile(r"No configurable matching (?:reference )?'?@?([\w./]+)")
@@ -206,14 +209,29 @@ def load(
     for command in _COMMANDS:
         importlib.import_module(f"lcss_tf.commands.{command}")
     gin.clear_config()
+    content = files.read_text(path) if path else ""
     with _quiet(), _searching([path.parent] if path else []):
         try:
             gin.parse_config_files_and_bindings([str(path)] if path else [], list(bindings))
-        except (ValueError, SyntaxError, TypeError, KeyError) as error:  # KeyError: ambiguous
-            text = "\n".join([path.read_text() if path else "", *bindings])
-            raise ConfigError(f"{error}{_hint(str(error), text)}") from error
+        except RecursionError as error:
+            raise ConfigError(
+                f"{path} includes itself, or nests too deeply. Remove the include."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"A file that {path} includes is no text in UTF-8 ({error}). Save it as UTF-8."
+            ) from error
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"{path or 'A binding'} imports {error.name}, and there is no such module here. "
+                "Install it, or run where Python finds it."
+            ) from error
         except OSError as error:
             raise ConfigError(f"{path} includes a file that is not there: {error}") from error
+        except _PARSING as error:
+            text = "\n".join([content, *bindings])
+            where = f"{path}: " if path and str(path) not in str(error) else ""
+            raise ConfigError(f"{where}{error}{_hint(str(error), text)}") from error
 
 
 @contextlib.contextmanager

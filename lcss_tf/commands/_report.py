@@ -1,13 +1,17 @@
 """The report of a run, ``report.html``: figures, pictures, neighbours, loss by t, configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 import numpy as np
+from absl import logging
 
 from lcss_tf import files, plots
+from lcss_tf.commands import _likelihood as _likelihood_file
+from lcss_tf.commands import _runs, quality
+from lcss_tf.errors import UsageError
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
 from lcss_tf.plots import History, charts
@@ -55,13 +59,22 @@ def write_report(
         "real": view(real),
         "neighbours": _neighbours(samples, references, info),
         "loss_by_t": _loss_by_t(workdir),
-        "quality": _quality(workdir / "quality"),
-        "likelihood": _likelihood(workdir / "likelihood.json"),
+        "quality": _or_without(lambda: _quality(workdir / "quality"), None),
+        "likelihood": _or_without(lambda: _likelihood(workdir / "likelihood.json"), None),
         "evaluation": gin.operative_config_str(),
-        "configuration": _text(workdir / "operative_config.gin"),
-        "versions": _versions(workdir),
+        "configuration": _or_without(lambda: _text(workdir / "operative_config.gin"), ""),
+        "versions": _or_without(lambda: _versions(workdir), {}),
     }
     return write_html(workdir / "report.html", "evaluation.html", **context)
+
+
+def _or_without(read: Callable[[], Any], nothing: Any) -> Any:
+    """read(), or nothing where a file is damaged: what was measured is reported without it."""
+    try:
+        return read()
+    except (UsageError, OSError) as error:
+        logging.warning("The report is written without a part: %s", error)
+        return nothing
 
 
 def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
@@ -78,7 +91,7 @@ def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
 
 def _history(results: Sequence[dict]) -> str | None:
     """The first metric over steps, where there are several."""
-    name = next(iter(results[-1]["figures"]))
+    name = next(iter(results[-1]["figures"]), "")
     shown = [r for r in results if name in r["figures"]]
     if len(shown) < 2:
         return None
@@ -126,7 +139,7 @@ def _loss_by_t(workdir: Path) -> str | None:
 
 def _quality(directory: Path) -> dict | None:
     """What ``lcss quality`` measured, if it has run: ``quality.json`` and its picture."""
-    result = files.read_json(directory / "quality.json")
+    result = quality.read_result(directory / "quality.json")
     if result is None or not (directory / "quality.png").is_file():
         return None
     keys = ("sampler", "nfe", "distance", "std")
@@ -137,16 +150,14 @@ def _quality(directory: Path) -> dict | None:
 
 def _likelihood(path: Path) -> dict | None:
     """The figures of ``lcss evaluate --likelihood``, if it has run."""
-    content = files.read_json(path)
-    figures = (content or {}).get("figures", {})
-    return {key: value for key, value in figures.items() if np.ndim(value) == 0} or None
+    return (_likelihood_file.read_result(path) or {}).get("figures") or None
 
 
 def _versions(workdir: Path) -> dict:
-    run = files.read_json(workdir / "run.json") or {}
+    run = _runs.recorded(workdir) if (workdir / "run.json").is_file() else {}
     flat = {key: run[key] for key in ("lcss_tf", "python") if key in run}
-    return flat | run.get("versions", {})
+    return flat | (run.get("versions") or {})
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    return files.read_text(path) if path.is_file() else ""

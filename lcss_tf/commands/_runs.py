@@ -17,15 +17,26 @@ from typing import Any
 import gin
 import numpy as np
 
-from lcss_tf import files
+from lcss_tf import files, forms
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
+from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
 from lcss_tf.training.workdir import MODEL
 
 _CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
+_RECORD = {
+    "imports": [forms.TEXT],
+    "devices": forms.Optional([forms.TEXT]),
+    "lcss_tf": forms.Optional(forms.TEXT),
+    "started": forms.Optional(forms.TEXT),
+    "versions": forms.Optional({str: forms.TEXT}),
+}
+_RUN_REMEDY = (
+    'Put a good copy back, or write {"imports": []} into it if the run needs no module of yours.'
+)
 _VERSIONS = ("tensorflow", "keras", "numpy")
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
@@ -52,7 +63,7 @@ def check_configuration(workdir: str | Path, force: bool = False) -> None:
     if force or not stored.is_file():
         return
     _check_version(workdir)
-    differing = _differing_keys(stored.read_text(), parsed_config())
+    differing = _differing_keys(files.read_text(stored), parsed_config())
     if differing:
         raise ConfigError(
             f"{workdir} holds a run with another configuration. It differs in:\n"
@@ -151,7 +162,7 @@ def _readable(checkpoints: Checkpoints, text: str) -> Path | None:
         try:
             read_meta(path)
             return path
-        except Exception:  # a flipped bit can raise almost anything in zipfile
+        except (UsageError, OSError):
             continue
     return None
 
@@ -166,13 +177,10 @@ def recorded(workdir: str | Path) -> dict[str, Any]:
     path = Path(workdir) / _RUN
     if not path.is_file():
         raise FileNotFoundError(f"{workdir} holds no run ({_RUN} is missing).")
-    run = files.read_json(path)
-    if not isinstance(run, dict) or "imports" not in run:
-        raise ConfigError(
-            f"{path} is damaged: it should hold JSON with the run's imports. Put a good copy back, "
-            'or write {"imports": []} into it if the run needs no module of yours.'
-        )
-    return run
+    try:
+        return files.read_json(path, _RECORD, _RUN_REMEDY)
+    except UsageError as error:
+        raise ConfigError(str(error)) from error
 
 
 def provenance() -> dict[str, Any]:
@@ -196,19 +204,28 @@ def provenance_differences(then: dict, now: dict) -> list[str]:
         if then.get(key) != now.get(key):
             lines.append(f"{key}: {then.get(key)} then, {now.get(key)} now")
     for name in _VERSIONS:
-        old, new = then.get("versions", {}).get(name), now["versions"][name]
+        old, new = (then.get("versions") or {}).get(name), now["versions"][name]
         if old != new:
             lines.append(f"{name}: {old} then, {new} now")
     return lines
 
 
 def _check_version(workdir: str | Path) -> None:
-    """Raises ConfigError if the run is of a version whose keys had other names; gives the new."""
-    lines = _gin.renamed((Path(workdir) / _CONFIG).read_text())
+    """Raises ConfigError if the run is of a version whose keys had other names; gives the new.
+
+    Nor does a configuration that is empty say what the run is.
+    """
+    config = files.read_text(Path(workdir) / _CONFIG)
+    if not config.strip():
+        raise ConfigError(
+            f"{Path(workdir) / _CONFIG} is empty: it should hold the configuration of the run. Put "
+            "a good copy back, or train again in another --workdir."
+        )
+    lines = _gin.renamed(config)
     if not lines:
         return
-    run = files.read_json(Path(workdir) / _RUN)
-    version = run.get("lcss_tf", "0.1.0") if isinstance(run, dict) else "0.1.0"
+    run = files.read_json(Path(workdir) / _RUN, _RECORD, _RUN_REMEDY) or {}
+    version = run.get("lcss_tf") or "0.1.0"
     raise ConfigError(
         f"{workdir} holds a run of lcss_tf {version}; this is {__version__}, which cannot read its "
         "checkpoints. Install that version to use the run, or train again in another --workdir "

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from absl import flags
 
+from lcss_tf import files
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._comparison import (
     DIAGNOSIS,
     RESULT,
     Comparison,
     diagnose_entry,
-    entry_workdir,
+    read_result,
     train_entry,
 )
 from lcss_tf.commands._comparison_report import (
@@ -100,7 +101,7 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
     with only_process(workdir):
         _runs.write_records(workdir, _runs.records(imports))
         for i, name in enumerate(comparison.entries):
-            if (entry_workdir(workdir, name) / RESULT).is_file():
+            if read_result(workdir, name, RESULT):
                 print(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
                 continue
             print(f"[{i + 1}/{len(comparison.entries)}] {name}", flush=True)
@@ -108,7 +109,7 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
     paths = write_tables(workdir, list(comparison.entries))
     if comparison.seeds:
         paths = write_seeds(workdir, comparison.entries) + paths
-    print(Path(paths[0]).read_text())
+    print(files.read_text(paths[0]))
     return paths
 
 
@@ -120,11 +121,11 @@ def diagnose(workdir: str | Path) -> list[Path]:
     comparison = Comparison()
     with only_process(workdir):
         for name in comparison.entries:
-            if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
+            if not read_result(workdir, name, DIAGNOSIS):
                 print(f"Diagnosing {name}", flush=True)
                 _in_process(workdir, "--entry", name, "--diagnose")
     paths = write_diagnosis(workdir, list(comparison.entries))
-    print(Path(paths[0]).read_text())
+    print(files.read_text(paths[0]))
     return paths
 
 

@@ -15,7 +15,7 @@ import gin
 import numpy as np
 from absl import flags, logging
 
-from lcss_tf import files, plots
+from lcss_tf import files, forms, plots
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
@@ -25,6 +25,18 @@ from lcss_tf.score import Score
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
+_NUMBER = forms.Nullable(forms.NUMBER)
+_ROW = {
+    "sampler": forms.TEXT,
+    **dict.fromkeys(("budget", "tolerance", "steps", "nfe", "distance", "std", "real"), _NUMBER),
+}
+_FORM = {
+    "metric": forms.TEXT,
+    "real": _NUMBER,
+    "rows": [_ROW],
+    "configuration": [forms.INTEGER],
+    "repeats": forms.Optional(forms.COUNT),
+}
 
 FLAGS = flags.FlagValues()
 _cli.workdir_flag(FLAGS, "A run, whose checkpoint is sampled; without one there, where to write.")
@@ -50,7 +62,7 @@ def main(_: Sequence[str]) -> None:
             "data of known score: gin/quality/mixture64.gin."
         )
     paths = nfe_sweep(workdir)
-    print(f"\n{paths[0].read_text()}")
+    print(f"\n{files.read_text(paths[0])}")
     print("Written:", *paths, sep="\n  ")
 
 
@@ -158,9 +170,18 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
     return paths
 
 
+def read_result(path: Path) -> dict | None:
+    """What ``quality.json`` holds; None where there is none.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    return files.read_json(path, _FORM, "Remove it, and it is measured again.")
+
+
 def _finished(path: Path, configuration: list) -> dict:
     """Rows of an earlier run under this configuration, by (sampler, budget, tolerance)."""
-    result = files.read_json(path)
+    result = read_result(path)
     if result is None or result["configuration"] != configuration:
         return {}
     key = lambda row: (row["sampler"], row["budget"], row["tolerance"])
@@ -305,7 +326,7 @@ def picture(result: dict) -> np.ndarray:
 
 def _spread(result: dict) -> list[str]:
     """A line on how far one set's distance lies from the mean, or none."""
-    n = result.get("repeats", 1)
+    n = result.get("repeats") or 1
     good = [row for row in result["rows"] if row["distance"]]
     if n < 2 or not good:
         return []

@@ -1,12 +1,12 @@
 """Files under a folder, in one order on every machine, and parts of files read inside a graph."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
+from lcss_tf.files import permission
 from lcss_tf.typing import Tensor
 
 MISSING = "it is gone: there is no such file any more"
@@ -52,18 +52,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself: a bad file, reported when it is read
         return False
-
-
-@contextlib.contextmanager
-def permission(path: str, what: str = "The file", how: str = "u+r") -> Iterator[None]:
-    """Turns a PermissionError inside the block into one that names `path` and the remedy."""
-    try:
-        yield
-    except PermissionError as error:
-        raise PermissionError(
-            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
-            "run as a user who may."
-        ) from error
 
 
 def why_unreadable(path: str, size: int) -> str | None:

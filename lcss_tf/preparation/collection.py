@@ -1,19 +1,20 @@
 """A collection of images to a TFDS dataset: validates, converts and reports."""
 
 import importlib.util
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable
 from typing import Any
 
+from lcss_tf import forms
 from lcss_tf.errors import UsageError
-from lcss_tf.files import read_json
+from lcss_tf.files import read_json, read_text
 from lcss_tf.preparation.conversion import SPLITS, Chunks, Source
 from lcss_tf.preparation.report import report
 
 _FFHQ = "ffhq"
+_REPORT = {"made_from": dict, "dataset": forms.TEXT, "shape": [forms.COUNT]}
 _MAX_NAMED = 20  # rejected files named in a message
 _Made = tuple[Any, list[str], Callable[[], None]]  # builder, reasons of rejections, clean-up
 
@@ -89,17 +90,17 @@ def _finished(source: Source, folder: str) -> tuple[dict[str, Any], str, str] | 
     Raises:
       UsageError: it was made from something else.
     """
-    result = read_json(os.path.join(folder, "report.json"))
+    path = os.path.join(folder, "report.json")
+    result = read_json(path, _REPORT, f"Remove {folder} to prepare the data again.")
     if result is None:
         return None
-    with open(os.path.join(folder, "report.md"), encoding="utf-8") as file:
-        text = file.read()
     if result["made_from"] != source._asdict():
         raise UsageError(
             f"{folder} holds a dataset made from {result['made_from']}, and {source._asdict()} is "
             "asked for. Choose another --name or --out, or remove the folder."
         )
-    return result, text, folder
+    beside = os.path.join(os.path.dirname(path), "report.md")
+    return result, read_text(beside) if os.path.isfile(beside) else "", folder
 
 
 def _tfds_name(path: str) -> str:
@@ -140,8 +141,8 @@ def _by_beam(source: Source, out: str, name: str, classes: list[str], on_bad_exa
     builder.download_and_prepare(download_config=config)
     rejected = []
     for path in sorted(os.listdir(rejects)):
-        with open(os.path.join(rejects, path), encoding="utf-8") as file:
-            rejected.append(json.load(file))
+        place = os.path.join(rejects, path)
+        rejected.append(read_json(place, forms.TEXT, f"Remove {rejects}, and prepare again."))
     _stop_if_bad(rejected, on_bad_example)
     return builder, rejected, lambda: shutil.rmtree(rejects, ignore_errors=True)
 

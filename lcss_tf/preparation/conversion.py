@@ -9,7 +9,6 @@ import functools
 import glob
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,11 +16,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tqdm import tqdm
 
+from lcss_tf import forms
 from lcss_tf.data.decoding import BadImageError
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import EncodedImages
 from lcss_tf.data.records import FFHQ
-from lcss_tf.files import write_json
+from lcss_tf.files import read_json, write_json
 
 SPLITS = ("test", "train")
 _CHUNK = 256  # examples
@@ -168,8 +168,8 @@ class Chunks:
         reasons = []
         for split, size in self._sizes.items():
             for k in range(-(-size // _CHUNK)):
-                with open(self._path(split, k, "json"), encoding="utf-8") as file:
-                    reasons += json.load(file)
+                remedy = f"Remove {self.folder}, and prepare again."
+                reasons += read_json(self._path(split, k, "json"), [forms.TEXT], remedy) or []
         return reasons
 
 

@@ -63,7 +63,7 @@ def _acquire(file: IO, workdir: str | Path) -> None:
         file.seek(0)
         try:
             holder = "process {pid} on {host}, since {since}".format(**json.loads(file.read()))
-        except (ValueError, LookupError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             holder = "another process"
         raise UsageError(
             f"{workdir} is being used by {holder}. Two would overwrite each other's files: wait "
@@ -79,7 +79,8 @@ def _acquire(file: IO, workdir: str | Path) -> None:
 
 def check_same_model(workdir: str | Path, description: dict) -> None:
     """Raises UsageError if the workdir holds a run of another model; names what differs."""
-    stored = files.read_json(Path(workdir) / MODEL)
+    remedy = "Remove it, and it is written again; the checkpoints know the model too."
+    stored = files.read_json(Path(workdir) / MODEL, dict, remedy)
     if stored is None:
         return
     differing = list(_differences(stored, json.loads(json.dumps(description)), ""))
