@@ -64,6 +64,33 @@ def permission(path: str | Path, what: str = "The file", how: str = "u+r") -> It
         ) from error
 
 
+def check_writable(path: str | Path, folder: bool = False) -> None:
+    """Raises before any long work if a file, or a folder, cannot be written; makes nothing.
+
+    Args:
+      path: of the file or folder, which need not exist, nor those above it.
+      folder: whether it is to be a folder.
+
+    Raises:
+      UsageError: a folder in the place of the file, a file in that of a folder, or no permission.
+    """
+    path = Path(path).absolute()
+    if not folder and path.is_dir():
+        raise UsageError(f"{path} is a folder, and a file is to be written. Name a file in it.")
+    place = path if folder else path.parent
+    there = next(p for p in (place, *place.parents) if p.exists() or p == p.parent)
+    if not there.is_dir():
+        raise UsageError(
+            f"{path} cannot be written: {there} is a file, not a folder. Choose another path."
+        )
+    effective = os.access in os.supports_effective_ids
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=effective):
+        raise UsageError(
+            f"{path} cannot be written: the folder {there} may not be changed. Allow it (chmod "
+            f"u+wx {there}), or choose another path."
+        )
+
+
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Writes a small file whole; returns its path."""
     with whole(path) as file:
@@ -216,6 +243,7 @@ def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 __all__ = [
     "PUT_BACK",
     "cache_directory",
+    "check_writable",
     "csv_table",
     "download",
     "markdown_table",

@@ -223,6 +223,8 @@ def report_finished(workdirs: Sequence[str | Path], out: str | Path | None = Non
     for path in paths:
         if not (path / "config.gin").is_file():
             raise FileNotFoundError(f"{path} holds no run (config.gin is missing).")
+    out = Path(out) if out else paths[0].parent / "comparison.html"
+    files.check_writable(out)
     names = _names(paths)
     runs = [_run(path) for path in paths]
     results = {
@@ -244,7 +246,6 @@ def report_finished(workdirs: Sequence[str | Path], out: str | Path | None = Non
         "settings": _settings(paths),
         "unevaluated": [name for name in names if name not in results],
     }
-    out = Path(out) if out else paths[0].parent / "comparison.html"
     return write_html(out, "comparison.html", **context)
 
 

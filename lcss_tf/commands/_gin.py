@@ -255,6 +255,8 @@ def find_config(gin_file: str | Path) -> Path:
       FileNotFoundError: there is none; the message names near matches.
     """
     path = Path(gin_file)
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a folder. Give --gin_file a file in it.")
     own = Path(*path.parts[1:]) if path.parts[:1] == ("gin",) else path
     for place in (path, CONFIGS / own):
         if place.is_file():
@@ -277,6 +279,13 @@ def import_user_module(module: str) -> None:
       ConfigError: there is no such module.
     """
     path = Path(module)
+    if not module or (
+        path.suffix != ".py" and path.is_dir() and not (path / "__init__.py").exists()
+    ):
+        raise ConfigError(
+            f"--import={module}: a module is expected, not {'a folder' if module else 'nothing'}. "
+            "Give a module name, or the path of a .py file."
+        )
     place, name = (
         (path.resolve().parent, path.stem) if path.suffix == ".py" else (Path.cwd(), module)
     )

@@ -109,8 +109,10 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
 
 def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataInfo) -> None:
     """Raises a UsageError unless it is the shape of one example or observation, or of several."""
-    if shape in fitting or shape[1:] in fitting:
+    if shape in fitting or (shape[1:] in fitting and shape[0]):
         return
+    if shape[1:] in fitting:
+        raise UsageError(f"{name} holds no examples: an array of shape {shape}. Give some.")
     one, small = fitting
     also = f", or {small} as it is observed" if small != one else ""
     raise UsageError(
@@ -134,7 +136,9 @@ def _array(name: str, fitting: tuple, info: DataInfo) -> Array:
             _check_shape(archive.claim(one).shape, name, fitting, info)  # before it is unpacked
             return archive.read(one)
         except ArchiveError as error:
-            raise UsageError(f"{name} cannot be used: {error}.") from error
+            if str(name) in str(error):
+                raise
+            raise UsageError(f"{name} cannot be used: {error}. Save it again.") from error
 
 
 def _image(name: str, fitting: tuple, info: DataInfo) -> Array:

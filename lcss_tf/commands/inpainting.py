@@ -36,6 +36,7 @@ _cli.bindings_flag(FLAGS, "inpainting.num_images=100")
 def main(_: Sequence[str]) -> None:
     """The command."""
     _runs.load_configuration(FLAGS.workdir, FLAGS.gin_bindings)
+    files.check_writable(FLAGS.out or FLAGS.workdir, folder=True)
     text, paths = inpainting(FLAGS.workdir, FLAGS.out or FLAGS.workdir)
     print(f"\n{text}\nWritten:", *paths, sep="\n  ")
 

@@ -137,6 +137,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
       Their paths, the table first.
     """
     plan, directory = NFESweep(), Path(workdir) / "quality"
+    files.check_writable(directory, folder=True)
     state: Any
     if plan.sde is None:
         model, arguments = _runs.load_model(workdir), _gin.fit()

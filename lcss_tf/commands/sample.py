@@ -39,7 +39,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "out", None, "Where to write; <workdir>/samples/... by default.", flag_values=FLAGS
 )
-flags.DEFINE_integer("seed", 0, "Seed of the samples.", flag_values=FLAGS)
+_cli.seed_flag(FLAGS, "Seed of the samples.")
 flags.DEFINE_integer(
     "label", None, "The class of all samples, of a network with classes.", flag_values=FLAGS
 )
@@ -67,6 +67,10 @@ _cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 
 def main(_: Sequence[str]) -> None:
     """The command."""
+    _cli.check_finite(FLAGS, "guidance", "noise_std")
+    if FLAGS.out:
+        for suffix in ("", ".npz"):
+            files.check_writable(FLAGS.out.removesuffix(suffix) + suffix)
     guidance = [] if FLAGS.guidance is None else [f"sample.guidance = {FLAGS.guidance}"]
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)

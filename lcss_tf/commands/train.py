@@ -108,6 +108,9 @@ def build() -> tuple[ScoreModel, dict[str, Any]]:
     distribution = _gin.Distribution()
     model = _gin.ScoreModel(distribution=distribution)
     arguments = _gin.fit()
+    for name in ("steps", "batch_size", "seed"):
+        if not isinstance(arguments[name], int):
+            raise UsageError(f"fit.{name} must be a whole number; got {arguments[name]!r}.")
     if arguments["steps"] < 1:
         raise UsageError(f"fit.steps must be at least 1; got {arguments['steps']}.")
     return model, arguments

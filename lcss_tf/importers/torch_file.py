@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lcss_tf.archives import check_unpacked
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import MissingPackageError, UsageError
 
 
 def read(path: str | os.PathLike) -> Any:
@@ -50,7 +50,7 @@ def _torch():
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             "Reading a PyTorch checkpoint needs torch, which is not installed: "
             "pip install -e '.[torch]' (the CPU build is enough)."
         ) from error

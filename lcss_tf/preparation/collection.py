@@ -9,7 +9,7 @@ from typing import Any
 
 from lcss_tf import forms
 from lcss_tf.errors import UsageError
-from lcss_tf.files import read_json, read_text
+from lcss_tf.files import check_writable, read_json, read_text
 from lcss_tf.preparation.conversion import SPLITS, Chunks, Source
 from lcss_tf.preparation.report import report
 
@@ -46,6 +46,8 @@ def prepare(
     Raises:
       FileNotFoundError, UsageError: before any work, with the remedy.
     """
+    if not source.path:
+        raise UsageError("--source is empty. Give a folder or a ZIP archive of images.")
     source = source._replace(path=os.path.abspath(os.path.expanduser(source.path)))
     out = os.path.abspath(os.path.expanduser(out))
     name = name or _tfds_name(source.path)
@@ -75,6 +77,7 @@ def _check(source: Source, out: str, name: str, beam: bool) -> None:
         )
     if os.path.isdir(source.path) and os.path.commonpath([source.path, out]) == source.path:
         raise UsageError(f"--out={out} lies in the source, which is never changed. Choose another.")
+    check_writable(out, folder=True)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError(
             "--name consists of lower-case letters, digits and underscores, a letter first; got "
@@ -118,6 +121,10 @@ def _by_chunks(
     chunks.make()
     rejected = chunks.rejected()
     _stop_if_bad(rejected, on_bad_example)
+    for split in SPLITS:
+        reasons = chunks.rejected(split)
+        if len(reasons) == source.open().size(split):
+            _stop_if_bad(reasons, "error")
     options: dict[str, Any] = {"source": source, "data_dir": out, "file_format": "tfrecord"}
     if name == _FFHQ:
         builder = Ffhq(chunks=chunks, **options)
@@ -152,7 +159,7 @@ def _stop_if_bad(rejected: list[str], on_bad_example: str) -> None:
         listed = "\n  ".join(rejected[:_MAX_NAMED])
         raise UsageError(
             f"{len(rejected)} files cannot be used:\n  {listed}\nRepair or remove them, or leave "
-            "them out by --on_bad_example=skip."
+            "them out by --on_bad_example=skip; each split needs a good one."
         )
 
 

@@ -163,13 +163,13 @@ class Chunks:
             record |= {name: features[name].int64_list.value[0] for name in _NUMBERS}
             yield features["index"].int64_list.value[0], record
 
-    def rejected(self) -> list[str]:
-        """The reasons of all rejections."""
+    def rejected(self, split: str | None = None) -> list[str]:
+        """The reasons of all rejections, of one split or of all."""
         reasons = []
-        for split, size in self._sizes.items():
-            for k in range(-(-size // _CHUNK)):
+        for name in [split] if split else self._sizes:
+            for k in range(-(-self._sizes[name] // _CHUNK)):
                 remedy = f"Remove {self.folder}, and prepare again."
-                reasons += read_json(self._path(split, k, "json"), [forms.TEXT], remedy) or []
+                reasons += read_json(self._path(name, k, "json"), [forms.TEXT], remedy) or []
         return reasons
 
 
