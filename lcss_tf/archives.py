@@ -277,7 +277,9 @@ class ArrayArchive:
             )
         return claim
 
-    def read(self, name: str, shape: Sequence[int] | None = None, dtype: Any = None) -> np.ndarray:
+    def read(
+        self, name: str, shape: Sequence[int | None] | None = None, dtype: Any = None
+    ) -> np.ndarray:
         """An array, unpacked once its claims have been compared with what is expected.
 
         Args:
@@ -436,7 +438,7 @@ def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     return tuple(shape), fortran, dtype, file.tell()
 
 
-def _fits(shape: tuple[int, ...], expected: Sequence[int] | None) -> bool:
+def _fits(shape: tuple[int, ...], expected: Sequence[int | None] | None) -> bool:
     if expected is None:
         return True
     return len(shape) == len(expected) and all(

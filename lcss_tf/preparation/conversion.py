@@ -165,7 +165,7 @@ class Chunks:
 
     def rejected(self, split: str | None = None) -> list[str]:
         """The reasons of all rejections, of one split or of all."""
-        reasons = []
+        reasons: list[str] = []
         for name in [split] if split else self._sizes:
             for k in range(-(-self._sizes[name] // _CHUNK)):
                 remedy = f"Remove {self.folder}, and prepare again."
