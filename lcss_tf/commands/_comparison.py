@@ -28,6 +28,7 @@ from lcss_tf.training.optimizers import default_optimizer
 
 RESULT, DIAGNOSIS = "result.json", "diagnosis.json"
 _PROGRESS = "progress.json"
+_ANEW = "Remove {} to train that run anew."
 _POINT = {"step": forms.COUNT, "seconds": forms.NUMBER, str: forms.NUMBER}
 _RECORD_FORM = {
     "seconds": forms.FINITE,
@@ -36,12 +37,16 @@ _RECORD_FORM = {
     "budgets": {str: _POINT},
     "peak_mib": forms.NUMBER,
 }
-_RESULT_FORM = {
-    **dict.fromkeys(("name", "loss", "sde"), forms.TEXT),
-    **dict.fromkeys(("parameters", "batch_size"), forms.COUNT),
-    **dict.fromkeys(("ms_per_step", "peak_mib"), forms.NUMBER),
-    "curve": [_POINT],
+FIGURES_FORM = {  # of a result's figures alone
+    "name": forms.TEXT,
+    "ms_per_step": forms.NUMBER,
     "budgets": {"steps": _POINT, "seconds": _POINT},
+}
+_RESULT_FORM = FIGURES_FORM | {
+    **dict.fromkeys(("loss", "sde"), forms.TEXT),
+    **dict.fromkeys(("parameters", "batch_size"), forms.COUNT),
+    "peak_mib": forms.NUMBER,
+    "curve": [_POINT],
 }
 _DIAGNOSIS_FORM = {
     "name": forms.TEXT,
@@ -184,24 +189,43 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     files.write_json(directory / RESULT, budgets.result())
 
 
-def read_result(workdir: str | Path, name: str, file: str) -> dict | None:
+def read_result(workdir: str | Path, name: str, file: str, form: Any = None) -> dict | None:
     """``result.json`` or ``diagnosis.json`` of one run; None where there is none.
+
+    Args:
+      workdir: the comparison's directory.
+      name: of the run.
+      file: `RESULT` or `DIAGNOSIS`.
+      form: that is needed of it; by default all that is written.
 
     Raises:
       UsageError: it is damaged; names it.
     """
-    form, done = (_RESULT_FORM, "trained") if file == RESULT else (_DIAGNOSIS_FORM, "measured")
+    whole, done = (_RESULT_FORM, "trained") if file == RESULT else (_DIAGNOSIS_FORM, "measured")
     path = entry_workdir(workdir, name) / file
-    return files.read_json(path, form, f"Remove it: {name} is {done} to its end again.")
+    return files.read_json(path, form or whole, f"Remove it: {name} is {done} to its end again.")
 
 
 def _records(path: Path) -> dict[str, Any]:
     """What is recorded beside the newest checkpoints, by step."""
-    remedy = f"Remove {path.parent} to train that run anew."
-    records = files.read_json(path, {str: _RECORD_FORM}, remedy) or {}
-    if not all(step.isdecimal() and step.isascii() for step in records):
+    remedy = _ANEW.format(path.parent)
+    records = files.read_json(path, {str: dict}, remedy) or {}
+    if not all(step.isdecimal() and step.isascii() and len(step) < 19 for step in records):
         raise UsageError(f"{path} is damaged: its keys should be steps. {remedy}")
     return records
+
+
+def _record(path: Path, step: int) -> dict[str, Any] | None:
+    """What is recorded of one step; None where nothing is.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    record = _records(path).get(str(step))
+    problem = None if record is None else forms.mismatch(record, _RECORD_FORM)
+    if problem:
+        raise UsageError(f"{path} is damaged: {problem}. {_ANEW.format(path.parent)}")
+    return record
 
 
 class _Recorded(Checkpoints):
@@ -279,7 +303,7 @@ class _Budgets(Periodic):
 
     def _recorded(self, step: int) -> dict[str, Any]:
         path = self._directory / _PROGRESS
-        record = _records(path).get(str(step))
+        record = _record(path, step)
         if record is None:
             raise UsageError(
                 f"{path} has no record of step {step}, where the newest checkpoint is. Remove "

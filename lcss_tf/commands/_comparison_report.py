@@ -10,7 +10,13 @@ import numpy as np
 import scipy.stats
 
 from lcss_tf import files, plots
-from lcss_tf.commands._comparison import DIAGNOSIS, RESULT, entry_workdir, read_result
+from lcss_tf.commands._comparison import (
+    DIAGNOSIS,
+    FIGURES_FORM,
+    RESULT,
+    entry_workdir,
+    read_result,
+)
 from lcss_tf.commands._gin import binding_table
 from lcss_tf.commands._results import Results
 from lcss_tf.errors import UsageError
@@ -68,9 +74,11 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def read_results(workdir: str | Path, names: Sequence[str], file: str) -> list[dict]:
-    """The JSON files of runs, those that are there."""
-    results = [result for name in names if (result := read_result(workdir, name, file))]
+def read_results(
+    workdir: str | Path, names: Sequence[str], file: str, form: Any = None
+) -> list[dict]:
+    """The JSON files of runs, those that are there; see `read_result`."""
+    results = [result for name in names if (result := read_result(workdir, name, file, form))]
     if not results:
         raise FileNotFoundError(f"{workdir} holds no {file} of {names}: run the comparison first.")
     return results
@@ -133,7 +141,8 @@ def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int | None
     Returns:
       The two paths.
     """
-    by_name = {r["name"]: r for r in read_results(workdir, list(entries), RESULT)}
+    results = read_results(workdir, list(entries), RESULT, FIGURES_FORM)
+    by_name = {result["name"]: result for result in results}
     blocks: list[str] = []
     lines: list[list] = []
     for budget, title in _TITLES.items():

@@ -129,7 +129,7 @@ READ = {
     ),
     "progress.json": (
         {"20": RECORD},
-        lambda folder: _comparison._records(folder / "progress.json"),
+        lambda folder: _comparison._record(folder / "progress.json", 20),
     ),
     "report.json": (
         {"made_from": Source("x", 8)._asdict(), "dataset": "x", "shape": [8, 8, 3]},
