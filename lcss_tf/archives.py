@@ -5,10 +5,15 @@ member claims is compared with what is expected before anything is unpacked; it 
 piece, up to the claimed size and no further; and its length and its CRC-32 are checked.
 """
 
+import bz2
+import contextlib
 import gzip
 import io
+import lzma
 import math
 import os
+import posixpath
+import re
 import struct
 import tarfile
 import zipfile
@@ -20,16 +25,18 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import visible
 
 # Bytes that the compressed arrays of a file may unpack to where nobody knows their shapes. What
 # this project writes is not compressed, so it takes on the disk what it takes in memory.
 MAX_UNPACKED = 2**28
 _MOST_PER_BYTE = 1_032  # bytes that a byte of a deflated stream gives, at most
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
-_ENCRYPTED = 1  # bit of the flags
+_ENCRYPTED, _UTF8 = 1, 0x800  # bits of the flags
 _BLOCK = 2**20
 _NPY = ".npy"
-_PICKLE = (
+PICKLED = (
     "{} holds Python objects (a pickle), which could run any program and is never loaded "
     "(allow_pickle=False). Save an array of numbers: numpy.save(path, array.astype(numpy.float32))."
 )
@@ -44,7 +51,7 @@ class Member(NamedTuple):
     """A file of a ZIP archive, by what the archive claims of it.
 
     name: its path there. offset, packed: where its bytes begin, and how many they are. size: bytes
-    that they unpack to. crc: CRC-32 of these. deflated: whether they are compressed.
+    that they unpack to. crc: CRC-32 of these. method: of compression, as zipfile numbers it.
     """
 
     name: str
@@ -52,7 +59,12 @@ class Member(NamedTuple):
     packed: int
     size: int
     crc: int
-    deflated: bool
+    method: int
+
+    @property
+    def compressed(self) -> bool:
+        """Whether its bytes in the archive are others than its own."""
+        return self.method != zipfile.ZIP_STORED
 
 
 def members(path: str | os.PathLike, wanted: Callable[[str], bool] | None = None) -> list[Member]:
@@ -60,35 +72,57 @@ def members(path: str | os.PathLike, wanted: Callable[[str], bool] | None = None
 
     Raises:
       ArchiveError: not an archive, or a member whose path leads out of it, that is encrypted,
-        compressed by another method than deflate, or of an impossible size.
+        compressed by a rare method, or of an impossible size.
       OSError: the file cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
             found = [info for info in archive.infolist() if not info.is_dir()]
-            chosen = [info for info in found if wanted is None or wanted(info.filename)]
+            chosen = [info for info in found if wanted is None or wanted(_name(info))]
             return [_member(path, info, file) for info in chosen]
+    except UnicodeDecodeError as error:
+        raise ArchiveError(
+            f"{visible(path)} says that its names are UTF-8, and {error.object!r} is not. Pack the "
+            "files again by zip."
+        ) from error
     # A damaged directory can raise almost anything that is read from it.
     except (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError) as error:
-        raise ArchiveError(f"{path} is no ZIP archive, or is truncated ({error}).") from error
+        raise ArchiveError(
+            f"{visible(path)} is no ZIP archive, or is truncated: it cannot be read ({error})."
+        ) from error
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    if info.flag_bits & _UTF8:
+        return info.filename
+    # Then it should be DOS's letters, and is often UTF-8 all the same.
+    with contextlib.suppress(UnicodeError):
+        return info.filename.encode("cp437").decode()
+    return info.filename
+
+
+def tidy(name: str) -> str:
+    """A member's name with slashes between its parts: ``./cats\\1.png`` is ``cats/1.png``."""
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 def _member(path: str | os.PathLike, info: zipfile.ZipInfo, file: IO[bytes]) -> Member:
-    where = f"The member {info.filename!r} of {path}"
-    parts = info.filename.replace("\\", "/").split("/")
-    if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+    name, where = _name(info), f"The member {info.filename!r} of {visible(path)}"
+    if tidy(name).startswith(("/", "../")) or re.match("[A-Za-z]:/", tidy(name)):
         raise ArchiveError(f"{where} has a path that leads out of the archive. Do not trust it.")
     if info.flag_bits & _ENCRYPTED:
         raise ArchiveError(f"{where} is encrypted. Pack the files again without a password.")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    method, packed = info.compress_type, info.compress_size
+    if method not in _METHODS:
         raise ArchiveError(
-            f"{where} is compressed by a method other than deflate. Pack the files again by zip."
+            f"{where} is compressed by a method other than deflate, bzip2 and LZMA. Pack the files "
+            "again by zip."
         )
-    deflated = info.compress_type == zipfile.ZIP_DEFLATED
-    possible = _MOST_PER_BYTE * info.compress_size if deflated else info.compress_size
-    if info.file_size > possible or (not deflated and info.file_size != info.compress_size):
+    if (method == zipfile.ZIP_STORED and info.file_size != packed) or (
+        method == zipfile.ZIP_DEFLATED and info.file_size > _MOST_PER_BYTE * packed
+    ):
         raise ArchiveError(
-            f"{where} claims {info.file_size:,} bytes, which {info.compress_size:,} packed ones "
+            f"{where} claims {info.file_size:,} bytes, which {packed:,} packed ones "
             "cannot give: the archive is damaged, or made to deceive. Pack the files again."
         )
     file.seek(info.header_offset)
@@ -97,19 +131,86 @@ def _member(path: str | os.PathLike, info: zipfile.ZipInfo, file: IO[bytes]) -> 
         raise ArchiveError(f"{where} has no header: the archive is damaged. Copy it again.")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     offset = info.header_offset + _LOCAL_HEADER + name_length + extra_length
-    if offset + info.compress_size > os.fstat(file.fileno()).st_size:
+    if offset + packed > os.fstat(file.fileno()).st_size:
         raise ArchiveError(f"{where} ends after the archive, which is truncated. Copy it again.")
-    return Member(
-        info.filename, offset, info.compress_size, info.file_size, info.CRC, deflated
-    )  # fmt: skip
+    return Member(name, offset, packed, info.file_size, info.CRC, method)
+
+
+class _Deflated:
+    """A deflated stream, with the face of the decompressors of bz2 and lzma."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def decompress(self, packed: bytes, most: int) -> bytes:
+        """At most `most` bytes."""
+        return self._stream.decompress(self._stream.unconsumed_tail + packed, most)
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the stream's end."""
+        return self._stream.unused_data
+
+
+class _Lzma:
+    """The same of an LZMA stream as ZIP archives have it: a header, then the bare stream."""
+
+    _HEADER = struct.Struct("<HHBI")  # version, bytes that follow, lc lp pb, size of the dictionary
+
+    def __init__(self, size: int) -> None:
+        self._size, self._head = size, b""
+        self._stream: lzma.LZMADecompressor | None = None
+
+    def decompress(self, packed: bytes, most: int) -> bytes:
+        """At most `most` bytes."""
+        if self._stream is None:
+            self._head += packed
+            if len(self._head) < self._HEADER.size:
+                return b""
+            _, length, parts, window = self._HEADER.unpack_from(self._head)
+            if length != 5 or parts >= 9 * 5 * 5:
+                raise lzma.LZMAError("an unknown header")
+            # No more of its dictionary is used than there are bytes; it could claim 4 GiB.
+            window = max(min(window, self._size), 2**12)
+            one = {"id": lzma.FILTER_LZMA1, "dict_size": window}
+            one |= {"lc": parts % 9, "lp": parts // 9 % 5, "pb": parts // 45}
+            self._stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[one])
+            packed = self._head[self._HEADER.size :]
+        return b"" if self._stream.eof else self._stream.decompress(packed, most)
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended by its mark, which it may lack."""
+        return self._stream is not None and self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the stream's end."""
+        return self._stream.unused_data if self._stream else b""
+
+
+def _decompressor(method: int, size: int) -> Any:
+    makers: dict[int, Callable[[], Any]] = {
+        zipfile.ZIP_STORED: lambda: None,
+        zipfile.ZIP_DEFLATED: _Deflated,
+        zipfile.ZIP_BZIP2: bz2.BZ2Decompressor,
+        zipfile.ZIP_LZMA: lambda: _Lzma(size),
+    }
+    return makers[method]()
 
 
 class _Unpacking:
     """Packed bytes to the bytes of a member, as they come; checks all that the member claims."""
 
-    def __init__(self, size: int, crc: int, deflated: bool) -> None:
+    def __init__(self, size: int, crc: int, method: int) -> None:
         self._left, self._expected, self._crc, self._size = size, crc, 0, size
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if deflated else None
+        self._inflate = _decompressor(method, size)
+        self._marked = method != zipfile.ZIP_LZMA  # whether the stream says where it ends
 
     def __call__(self, packed: bytes, most: int = _BLOCK) -> Iterator[bytes]:
         """What the next packed bytes give, in pieces of at most `most` bytes."""
@@ -123,11 +224,11 @@ class _Unpacking:
             limit = min(most, self._left + 1)
             try:
                 piece = self._inflate.decompress(packed, limit)
-            except zlib.error as error:
+            except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
                 raise ArchiveError(f"its compressed data are damaged ({error})") from error
-            packed = self._inflate.unconsumed_tail
+            packed = b""  # the rest is kept inside
             yield self._counted(piece)
-            if not packed and len(piece) < limit:  # otherwise more may wait inside
+            if len(piece) < limit:  # otherwise more may wait inside
                 break
         if self._inflate.unused_data:
             raise ArchiveError("bytes follow the end of its compressed data: it is damaged")
@@ -144,7 +245,8 @@ class _Unpacking:
 
     def end(self) -> None:
         """Checks the length and the checksum, after the last packed byte."""
-        if self._left or (self._inflate is not None and not self._inflate.eof):
+        ended = self._inflate is None or self._inflate.eof or not self._marked
+        if self._left or not ended:
             raise ArchiveError(
                 f"it unpacks to {self._size - self._left:,} bytes and claims {self._size:,}: it is "
                 "truncated or damaged"
@@ -155,14 +257,14 @@ class _Unpacking:
             )
 
 
-def unpack(packed: bytes, size: int, crc: int, deflated: bool) -> bytes:
-    """The bytes of a member from its packed ones, all in memory: at most `size` and one more.
+def unpack(packed: bytes, member: Member) -> bytes:
+    """The bytes of a member from its packed ones, all in memory: what it claims and one byte more.
 
     Raises:
       ArchiveError: their length or their CRC-32 is another than the archive claims.
     """
-    unpacking = _Unpacking(size, crc, deflated)
-    content = b"".join(unpacking(packed, size + 1))
+    unpacking = _Unpacking(member.size, member.crc, member.method)
+    content = b"".join(unpacking(packed, member.size + 1))
     unpacking.end()
     return content
 
@@ -173,7 +275,7 @@ def stream(file: IO[bytes], member: Member) -> Iterator[bytes]:
     Raises:
       ArchiveError: as `unpack`, or the archive is shorter than it was.
     """
-    unpacking, left = _Unpacking(member.size, member.crc, member.deflated), member.packed
+    unpacking, left = _Unpacking(member.size, member.crc, member.method), member.packed
     file.seek(member.offset)
     while left:
         packed = file.read(min(_BLOCK, left))
@@ -223,8 +325,7 @@ class ArrayArchive:
 
     def __init__(self, path: str | os.PathLike, most: int = MAX_UNPACKED) -> None:
         self._path, self._most, self._unpacked = path, most, 0
-        found = members(path, lambda name: name.endswith(_NPY))
-        self._members = {member.name.removesuffix(_NPY): member for member in found}
+        self._members = {member.name.removesuffix(_NPY): member for member in members(path)}
         self._claims: dict[str, Claim] = {}
         self._file = open(path, "rb")  # noqa: SIM115  # closed by __exit__
 
@@ -241,8 +342,31 @@ class ArrayArchive:
 
     @property
     def names(self) -> list[str]:
-        """Of the arrays."""
+        """Of the arrays, and of whatever else the archive holds."""
         return list(self._members)
+
+    def member(self, name: str) -> Member:
+        """Where an array lies.
+
+        Raises:
+          ArchiveError: there is no such array.
+        """
+        if name not in self._members:
+            raise ArchiveError(f"there is no array {name!r}, but {_few(self.names)}")
+        return self._members[name]
+
+    def head(self, name: str, most: int = _MAX_HEADER) -> bytes:
+        """The first bytes of an array's file, by which it is known what it is.
+
+        Raises:
+          ArchiveError: there is no such array, or its compressed data are damaged.
+        """
+        head = bytearray()
+        for piece in stream(self._file, self.member(name)):
+            head += piece
+            if len(head) >= most:
+                break
+        return bytes(head[:most])
 
     def claim(self, name: str) -> Claim:
         """What an array says it is; a few kilobytes are read.
@@ -255,25 +379,20 @@ class ArrayArchive:
         return self._claims[name]
 
     def _read_claim(self, name: str) -> Claim:
-        if name not in self._members:
-            raise ArchiveError(f"there is no array {name!r}, but {_few(self.names)}")
-        member = self._members[name]
-        head = bytearray()
+        member = self.member(name)
         try:
-            for piece in stream(self._file, member):
-                head += piece
-                if len(head) >= _MAX_HEADER:
-                    break
-            shape, fortran, dtype, length = _npy_header(bytes(head[:_MAX_HEADER]))
+            shape, fortran, dtype, length = _npy_header(self.head(name))
         except Exception as error:  # NumPy parses it as a literal of Python: many kinds of error
-            raise ArchiveError(f"the array {name!r} has a damaged header ({error})") from error
+            raise ArchiveError(
+                f"the array {name!r} has a truncated or damaged header ({error})"
+            ) from error
         if dtype.hasobject:
-            raise ArchiveError(_PICKLE.format(self._path))
+            raise ArchiveError(PICKLED.format(self._path))
         claim = Claim(shape, dtype, fortran, length, member)
         if claim.num_bytes + length != member.size:
             raise ArchiveError(
                 f"the array {name!r} claims {claim}, which takes {claim.num_bytes:,} bytes; "
-                f"{member.size - length:,} are there"
+                f"{member.size - length:,} are there: it is truncated or damaged"
             )
         return claim
 
@@ -300,7 +419,7 @@ class ArrayArchive:
                 )
             )
         known = shape is not None and None not in shape
-        if claim.member.deflated and not known:
+        if claim.member.compressed and not known:
             self._unpacked += claim.num_bytes
             if self._unpacked > self._most:
                 raise ArchiveError(
@@ -341,7 +460,7 @@ def check_unpacked(path: str | os.PathLike, most: int = MAX_UNPACKED) -> list[st
       ArchiveError: as `members`, or they claim more.
     """
     found = members(path)
-    claimed = sum(member.size for member in found if member.deflated)
+    claimed = sum(member.size for member in found if member.compressed)
     if claimed > most:
         raise ArchiveError(
             f"{path} would unpack to {claimed:,} bytes, more than the {most:,} that are read: a "
@@ -416,7 +535,7 @@ def mapped(path: str | os.PathLike) -> np.ndarray:
         raise
     except Exception as error:  # NumPy parses the header as a literal of Python
         if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
-            raise ArchiveError(_PICKLE.format(path)) from error
+            raise ArchiveError(PICKLED.format(path)) from error
         raise ArchiveError(
             f"{path} cannot be read as NumPy's arrays ({error}). It may be truncated: save it "
             "again."
@@ -452,6 +571,7 @@ def _few(names: Sequence[str]) -> str:
 
 __all__ = [
     "MAX_UNPACKED",
+    "PICKLED",
     "ArchiveError",
     "ArrayArchive",
     "Claim",
@@ -461,5 +581,6 @@ __all__ = [
     "members",
     "stream",
     "tar_member",
+    "tidy",
     "unpack",
 ]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import files, forms, plots
+from lcss_tf.display import warn
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.metrics import MetricSuite, References, default_metrics
+from lcss_tf.random import check_seed
 from lcss_tf.training.diagnostics import GradientDiagnostics
 from lcss_tf.training.loop import Periodic, Run
 
@@ -41,6 +42,7 @@ class Pictures(Periodic):
         sampling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(every)
+        check_seed(seed, "Pictures.seed")
         self._num_samples, self._seed = num_samples, seed
         self._options = dict(sampling or {})
 
@@ -59,7 +61,7 @@ class Pictures(Periodic):
         try:
             pictures = self._pictures()
         except NotFiniteError as error:  # young weights: training goes on
-            logging.warning("No pictures at step %d: %s", step, error)
+            warn("No pictures at step %d: %s", step, error)
             return
         for name, picture in pictures.items():
             summaries.picture(f"samples/{name}", picture, step, f"samples/{name}_{step:09d}.png")
@@ -147,6 +149,7 @@ class Watch(Periodic):
         references: Callable = References,
     ) -> None:
         super().__init__(every)
+        check_seed(seed, "Watch.seed")
         self._metric, self._seed = metric, seed
         self._sign = -1.0 if more_is_better else 1.0
         self._options, self._make_references = dict(sampling or {}), references
@@ -167,7 +170,7 @@ class Watch(Periodic):
         try:
             drawn = self._draw(self._suite.num_samples, self._seed, progress=False)
         except NotFiniteError as error:  # young weights: training goes on
-            logging.warning("Nothing is watched at step %d: %s", step, error)
+            warn("Nothing is watched at step %d: %s", step, error)
             return
         values = self._suite.measure([run.data.info().unscale(drawn.x)])
         finite = {f"watch/{n}": float(v.value) for n, v in values.items() if np.isfinite(v.value)}

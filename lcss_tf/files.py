@@ -18,7 +18,9 @@ import numpy as np
 
 from lcss_tf import forms
 from lcss_tf.archives import ArchiveError, ArrayArchive
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import markdown, visible
 
 _BLOCK = 2**20
 PUT_BACK = "Put a good copy back, or remove it."
@@ -53,14 +55,14 @@ def whole(path: str | Path, durable: bool = False) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def permission(path: str | Path, what: str = "The file", how: str = "u+r") -> Iterator[None]:
+def permission(path: str | os.PathLike, what: str = "The file", how: str = "u+r") -> Iterator[None]:
     """Turns a PermissionError inside the block into one that names `path` and the remedy."""
     try:
         yield
     except PermissionError as error:
         raise PermissionError(
-            f"{what} {path} may not be read ({error.strerror}). Allow it: chmod {how} {path}, or "
-            "run as a user who may."
+            f"{what} {visible(path)} may not be read ({error.strerror}). Allow it: chmod {how} "
+            f"{visible(path)}, or run as a user who may."
         ) from error
 
 
@@ -99,8 +101,8 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 
 
 def write_text(path: str | Path, content: str) -> Path:
-    """Writes a text as UTF-8, whole; returns its path."""
-    return write_bytes(path, content.encode())
+    """Writes a text as UTF-8, whole; returns its path. What is no character is escaped."""
+    return write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:
@@ -171,6 +173,25 @@ def cache_directory() -> Path:
     return Path(os.environ.get("LCSS_TF_CACHE") or Path.home() / ".cache" / "lcss_tf")
 
 
+def keep_arrays(path: str | Path, arrays: Mapping[str, Any], setting: str) -> bool:
+    """Writes an .npz that would be computed again without it; whether it could be written.
+
+    Args:
+      path: of the file.
+      arrays: as for `write_arrays`.
+      setting: what sets the place, for the warning.
+    """
+    try:
+        write_arrays(path, arrays)
+    except OSError as error:
+        warn(
+            "%s cannot be written (%s). What was computed is used, but not kept for the next time. "
+            "Set %s to a place that can be written.", path, error, setting,
+        )  # fmt: skip
+        return False
+    return True
+
+
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -225,18 +246,19 @@ def number_text(value: Any) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown; other people's text stands in it as it is."""
-    lines = [header, ["---"] * len(header), *rows]
-    cell = lambda value: number_text(value).replace("|", "\\|").replace("\n", " ")
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+    """A table in Markdown: numbers by `number_text`, texts literally."""
+    cell = lambda value: markdown(
+        value if isinstance(value, str) else number_text(value), begins=False
+    )
+    lines = [map(cell, header), ["---"] * len(header), *(map(cell, row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table as CSV."""
+    """A table as CSV, whose texts a reader gets back; of control characters an escape."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows(rows)
+    cell = lambda value: visible(value, "\n\t") if isinstance(value, str) else value
+    csv.writer(text).writerows([cell(value) for value in line] for line in (header, *rows))
     return text.getvalue()
 
 
@@ -246,6 +268,7 @@ __all__ = [
     "check_writable",
     "csv_table",
     "download",
+    "keep_arrays",
     "markdown_table",
     "number_text",
     "permission",

@@ -1,5 +1,6 @@
 """ScoreModel: an SDE, a network, and all that one does with them."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lcss_tf import files, forms, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.archives import ArchiveError
 from lcss_tf.data.base import DataInfo
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference.latents import Latents
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
@@ -33,8 +35,8 @@ from lcss_tf.training.checkpoints import (
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.optimizers import default_optimizer
-from lcss_tf.training.progress import say
 from lcss_tf.training.state import TrainState
+from lcss_tf.training.workdir import as_begun, source_of
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 
 FORMAT = 1
@@ -89,6 +91,7 @@ class ScoreModel:
         self.preconditioning = preconditioning
         self.ema_decay = ema_decay
         self._info: DataInfo | None = None
+        self._source: dict | None = None  # what the data were when it was last fitted
         self.stop_training = False
         self._distribution = distribution
         self._state: TrainState | None = None
@@ -125,7 +128,8 @@ class ScoreModel:
           batch_size: examples per step, over all replicas.
           optimizer: a Keras optimiser; by default Adam at 2e-4 after a warm-up over a tenth of
             the steps.
-          workdir: where the run is kept.
+          workdir: where the run is kept. A run that is resumed keeps the scaling of the data that
+            it began with; other data than these are refused, unless ``Trainer.resume`` is "force".
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
             ``Trainer.log_every`` steps.
           seed: of initial weights, order of the data, times and noise.
@@ -145,8 +149,14 @@ class ScoreModel:
         held_out = None if validation is True else validation
         data = lcss_data.from_user(data, labels, validation=held_out)
         data.require("train")  # before a large network is built
+        trainer = trainer or Trainer()
+        self._source = source_of(data)
+        if workdir:
+            data = as_begun(data, workdir, trainer.resume == "force", self.distribution)
         chosen = self._choose_network(data)
         state = self._prepare(data.info(), seed)
+        if state.num_classes is not None:
+            self._info = dataclasses.replace(self.info, classes=tuple(data.class_names()))
         run = Run(
             state,
             data,
@@ -165,7 +175,7 @@ class ScoreModel:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
         else:
             state.description = self.description()
-        return (trainer or Trainer()).train(run, callbacks, self)
+        return trainer.train(run, callbacks, self)
 
     def _choose_network(self, data: Any) -> bool:
         """Chooses the network if none was given; returns whether it did."""
@@ -280,7 +290,7 @@ class ScoreModel:
         seed: int = 0,
         sampler: Any = None,
         batch_size: int = 256,
-        label: int | None = None,
+        label: int | str | None = None,
         guidance: float = 1.0,
         progress: bool = False,
     ) -> Array:
@@ -291,7 +301,8 @@ class ScoreModel:
           seed: sample i is a function of (seed, batch_size, i).
           sampler: an object of `SAMPLERS`; by default Euler–Maruyama with 1,000 steps.
           batch_size: samples drawn at a time.
-          label: the class of all; None: of a network with K classes, sample i is of class i mod K.
+          label: the class of all, its number or its name; None: of a network with K classes, sample
+            i is of class i mod K.
           guidance: classifier-free: 1 is none, more is stronger.
           progress: whether to show a bar.
 
@@ -300,7 +311,8 @@ class ScoreModel:
           NotFiniteError: a sample is not finite; says at which step that began.
         """
         draw = self.sampling(sampler, batch_size, guidance)
-        return self.denormalise(draw(num_samples, seed, label, progress=progress).x)
+        number = None if label is None else self.info.class_number(label)
+        return self.denormalise(draw(num_samples, seed, number, progress=progress).x)
 
     def sampling(
         self, sampler: Any = None, batch_size: int = 256, guidance: float = 1.0,
@@ -412,6 +424,7 @@ class ScoreModel:
             "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
             "ema_decay": self.ema_decay,
             "data": self._info.to_dict() if self._info else None,
+            "source": self._source,
         }
 
     def save(self, path: str | Path, overwrite: bool = True) -> Path:
@@ -481,8 +494,7 @@ class ScoreModel:
         cls, checkpoints: Checkpoints, text: str, distribution: Distribution | None
     ) -> "ScoreModel":
         problems = []
-        chosen = checkpoints.paths() if text == "newest" else checkpoints.chosen(text)
-        for path in reversed(chosen):
+        for path in checkpoints.candidates(text):
             try:
                 return cls._from_file(path, distribution)
             except CheckpointError as error:
@@ -545,6 +557,7 @@ class ScoreModel:
                 model.network = networks.deserialize(description["network"])
         if description.get("data") is not None:
             model._prepare(DataInfo.from_dict(description["data"]))
+            model._source = description.get("source")
         return model
 
     def summary(self) -> str:
@@ -582,16 +595,19 @@ class Posterior:
         self._model = model
         y = np.asarray(y)
         y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
-        self._y = np.asarray(model.info.scaling.scale(y))
+        self._y = model.info.scaling.scale_finite(y, "The observations")
         self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
         operator.check(self._y, model.state.shape)
 
-    def draw(self, num_samples: int = 1, seed: int = 0, label: int | None = None) -> Drawn:
+    def draw(self, num_samples: int = 1, seed: int = 0, label: int | str | None = None) -> Drawn:
         """As `sample`, normalised, with the NFE."""
-        return self._sampling(self._y, num_samples, seed, label, progress=False)
+        number = None if label is None else self._model.info.class_number(label)
+        return self._sampling(self._y, num_samples, seed, number, progress=False)
 
-    def sample(self, num_samples: int = 1, seed: int = 0, label: int | None = None) -> Array:
+    def sample(self, num_samples: int = 1, seed: int = 0, label: int | str | None = None) -> Array:
         """`num_samples` samples for each observation: [N, num_samples, ...] in the data's units.
+
+        `label` is the class of all, its number or its name; None: any class.
 
         Raises:
           UsageError: num_samples < 1, or no such class.

@@ -29,6 +29,7 @@ from lcss_tf.typing import Seed, Shape, Tensor
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+_SEEDS = 2**31  # an int32 holds what lies below, and as much below zero
 _FOLD = 0xFFFFFFFF  # the counter's second word where a seed is made; no row is as large
 
 
@@ -59,12 +60,29 @@ def _rotated(x: Tensor, bits: int) -> Tensor:
     return left | tf.bitwise.right_shift(x, _word(32 - bits))
 
 
+def check_seed(seed: Any, name: str = "A seed") -> None:
+    """Raises UsageError unless `seed` is a whole number that 32 bits hold.
+
+    Args:
+      seed: what somebody set.
+      name: of the setting, for the message: ``"fit.seed"``.
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not -_SEEDS <= int(seed) < _SEEDS:
+        raise UsageError(
+            f"{name} must be a whole number from -2**31 to 2**31 - 1; got {seed!r}. Choose a "
+            "smaller one, such as 0."
+        )
+
+
 def as_seed(seed: Seed) -> Tensor:
     """An int, a pair, a triple or a tensor as an int32 seed of shape [2] or [3].
 
     Raises:
-      UsageError: the shape is neither [], [2] nor [3].
+      UsageError: the shape is neither [], [2] nor [3], or an int does not fit 32 bits.
     """
+    if isinstance(seed, int | float):
+        check_seed(seed)
     seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
     if seed.shape == ():
         return tf.stack([seed, tf.zeros_like(seed)])

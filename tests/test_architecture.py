@@ -10,7 +10,8 @@ PACKAGE = ROOT / "lcss_tf"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a module imports from its own folder or from below.
 LAYERS = [
-    {"_version", "errors", "typing", "arguments"},
+    {"texts"},
+    {"_version", "errors", "typing", "arguments", "display"},
     {"archives", "forms"},
     {"files"},
     {"registry", "xla"},
@@ -147,6 +148,17 @@ def test_no_type_of_ours_is_asked():
                 asked |= {k.removeprefix("lcss_tf.").rpartition(".")[2] for k in asked
                           if not k.startswith(("tf.", "np.", "keras."))}  # fmt: skip
                 assert not asked & ours, f"{path}: isinstance(…, {asked & ours})"
+
+
+def test_what_is_shown_goes_through_one_module():
+    """It alone prints, and draws bars: so that nothing that is shown raises, or acts by itself."""
+    for path in FILES:
+        name = path.relative_to(PACKAGE).as_posix()
+        if name in ("display.py", "training/progress.py"):
+            continue
+        tree = ast.parse(path.read_text())
+        called = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        assert not called & {"print", "tqdm", "sys.stderr.write", "sys.stdout.write"}, name
 
 
 def test_no_method_replaces_itself():

@@ -61,25 +61,65 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_member_is_held_to_its_claims(name, tmp_path, little_memory):
     packed, size, crc, message = BAD[name]
-    with pytest.raises(ArchiveError, match=message):
-        archives.unpack(packed, size, crc, True)
     (member,) = archives.members(zip_of(tmp_path / "x.zip", packed, size, crc))
+    with pytest.raises(ArchiveError, match=message):
+        archives.unpack(packed, member)
     with open(tmp_path / "x.zip", "rb") as file, pytest.raises(ArchiveError, match=message):
         for _ in archives.stream(file, member):
             pass
 
 
+METHODS = {
+    name: getattr(zipfile, f"ZIP_{name}") for name in ("STORED", "DEFLATED", "BZIP2", "LZMA")
+}
+
+
 @pytest.mark.parametrize("content", [CONTENT, b"", bytes(3 * 2**20 + 1), b"a"])
 def test_a_good_member_is_unpacked(content, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
-        file.writestr("stored", content)
-        file.writestr("deflated", content, zipfile.ZIP_DEFLATED)
+        for name, method in METHODS.items():
+            file.writestr(name, content, method)
     for member in archives.members(tmp_path / "x.zip"):
         with open(tmp_path / "x.zip", "rb") as file:
             assert b"".join(archives.stream(file, member)) == content
             file.seek(member.offset)
             packed = file.read(member.packed)
-        assert archives.unpack(packed, member.size, member.crc, member.deflated) == content
+        assert archives.unpack(packed, member) == content
+
+
+@pytest.mark.parametrize("method", ["BZIP2", "LZMA"])
+def test_members_of_other_methods_are_held_to_their_claims(method, tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", METHODS[method]) as file, file.open("x", "w") as entry:
+        for _ in range(ZEROS // 2**20):
+            entry.write(bytes(2**20))
+    (honest,) = archives.members(path)
+    bomb = honest._replace(size=1_000, crc=zlib.crc32(bytes(1_000)))
+    for member, message in (
+        (bomb, "bomb"), (honest._replace(crc=7), "checksum"),
+        (honest._replace(size=honest.size + 1), "truncated or damaged"),
+        (honest._replace(packed=honest.packed // 2), "truncated or damaged"),
+        (honest._replace(offset=honest.offset + 1), "compressed data are damaged"),
+    ):  # fmt: skip
+        with open(path, "rb") as file, pytest.raises(ArchiveError, match=message):
+            for _ in archives.stream(file, member):
+                pass
+    packed = path.read_bytes()[honest.offset :][: honest.packed]
+    tracemalloc.start()
+    with pytest.raises(ArchiveError, match="bomb"):
+        archives.unpack(packed, bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2 * MOST
+    tracemalloc.stop()
+
+
+def test_the_dictionary_of_a_stream_is_no_larger_than_what_it_gives(tmp_path):
+    """An LZMA stream may claim to need 4 GiB of memory."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("x", CONTENT)
+    (member,) = archives.members(tmp_path / "x.zip")
+    packed = bytearray((tmp_path / "x.zip").read_bytes()[member.offset :][: member.packed])
+    packed[5:9] = b"\xff" * 4
+    assert archives.unpack(bytes(packed), member) == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -87,7 +127,7 @@ def test_a_good_member_is_unpacked(content, tmp_path):
     [
         (deflated(bytes(99)), 10**6, zipfile.ZIP_DEFLATED, "cannot give"),
         (b"12", 3, zipfile.ZIP_STORED, "cannot give"),
-        (b"12", 2, zipfile.ZIP_BZIP2, "other than deflate"),
+        (b"12", 2, 9, "other than deflate"),  # Deflate64
     ],
 )
 def test_impossible_claims_are_refused_before_anything_is_read(

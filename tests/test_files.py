@@ -1,6 +1,8 @@
 """Files appear whole or not at all, never through a link, and with the umask's permissions."""
 
 import contextlib
+import csv
+import io
 import os
 import secrets
 import stat
@@ -77,3 +79,33 @@ def test_damaged_arrays_are_none(tmp_path):
     assert files.read_arrays(tmp_path / "absent.npz") is None
     assert files.read_json(tmp_path / "absent.json") is None
     assert files.read_json(files.write_json(tmp_path / "b.json", {"a": [1]})) == {"a": [1]}
+
+
+HOSTILE = [
+    r"$\frac{a$", "fee $ (% of $)", "a|b", "two\nlines", "<b>&amp;", "*x*", "1e3", "=1+1",
+    "a,\"b\"", "",
+]  # fmt: skip
+
+
+def test_a_table_in_csv_gives_the_texts_back():
+    text = files.csv_table(HOSTILE, [[1, 0.25, None, *HOSTILE[3:]]])
+    header, row = csv.reader(io.StringIO(text, newline=""))
+    assert header == HOSTILE
+    assert row == ["1", "0.25", "", *HOSTILE[3:]]
+    assert "\\x1b[2J" in files.csv_table(["\x1b[2J"], [])
+
+
+def test_a_table_in_markdown_shows_the_texts_literally():
+    table = files.markdown_table(["name", "value"], [[name, 1234.5] for name in HOSTILE])
+    lines = table.split("\n")
+    assert len(lines) == 2 + len(HOSTILE)
+    for line in lines:  # two cells a line: what is no escaped bar separates
+        assert line.replace("\\|", "").count("|") == 3
+        assert line.endswith(("| 1,234 |", "| --- |", "| value |"))
+    assert r"two\\nlines" in table
+    assert r"\<b\>\&amp;" in table
+    assert "| 1e3 |" in table  # a name, not the number
+
+
+def test_a_name_in_another_encoding_can_be_written(tmp_path):
+    assert files.write_text(tmp_path / "a.txt", "caf\udce9").read_text() == "caf\\udce9"

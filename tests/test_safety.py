@@ -3,6 +3,7 @@
 import ast
 import io
 import pickle
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -14,11 +15,6 @@ from packaging.version import Version
 from lcss_tf import files
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.training.checkpoints import read
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10, where pytest brings the same under another name
-    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "lcss_tf").rglob("*.py"), *(ROOT / "bin").glob("*.py")])

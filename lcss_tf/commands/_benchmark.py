@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import gin
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lcss_tf import files, random, xla
 from lcss_tf.commands import _gin
 from lcss_tf.commands.train import build, planned
 from lcss_tf.data.pipeline import training_batches
+from lcss_tf.display import Bar, say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Sampling
 from lcss_tf.training import Run, TrainStep, loop
@@ -96,14 +96,17 @@ class Benchmark:
                 {"case": case.name, "mode": mode, "first_s": first, "peak_mib": memory.peak()}
             )
             made.append(case)
-            print(f"  {case.name}, {mode}: compiled and run in {first:.1f} s", flush=True)
+            say(f"  {case.name}, {mode}: compiled and run in {first:.1f} s")
         times = np.zeros([self._rounds, len(made)])
-        for i in tqdm(range(self._rounds), desc=f"rounds, {mode}", mininterval=1.0):
-            for j, case in enumerate(made):
-                start = time.perf_counter()
-                for _ in range(self._runs):
-                    case.run()
-                times[i, j] = (time.perf_counter() - start) / self._runs / case.per_run() * 1e3
+        with Bar(self._rounds, mode, "rounds") as bar:
+            for i in range(self._rounds):
+                for j, case in enumerate(made):
+                    start = time.perf_counter()
+                    for _ in range(self._runs):
+                        case.run()
+                    seconds = time.perf_counter() - start
+                    times[i, j] = seconds / self._runs / case.per_run() * 1e3
+                bar.update()
         for j, (case, row) in enumerate(zip(made, rows, strict=True)):
             ms = float(np.median(times[:, j]))
             row |= {

@@ -19,6 +19,7 @@ from lcss_tf.commands import _gin
 from lcss_tf.commands.train import train
 from lcss_tf.data import ImageFolder
 from lcss_tf.data.pipeline import MAX_FETCH, index_batches, training_batches
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import History
 
@@ -217,7 +218,7 @@ def _times(
                 raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2_000:]}")
             _, rates = History.from_workdir(place).curve("speed/steps_per_second")
             times[name].append(1e3 / float(np.median(rates[1:])))
-            print(f"{name}: {times[name][-1]:.2f} ms a step", flush=True)
+            say(f"{name}: {times[name][-1]:.2f} ms a step")
     return times
 
 

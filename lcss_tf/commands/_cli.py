@@ -14,10 +14,13 @@ from typing import Any
 
 from absl import flags, logging
 
+from lcss_tf.commands._processes import end_with_parent
+from lcss_tf.display import say, tolerant_streams
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import visible
 from lcss_tf.training.cluster import TEMPORARY
 from lcss_tf.training.distribution import WorkerLostError, watching_workers
-from lcss_tf.training.interruption import DataTimeoutError
+from lcss_tf.training.interruption import DataTimeoutError, ending_by_signal
 
 _FOR_PEOPLE = (UsageError, OSError, MemoryError)
 _TEMPORARY = (WorkerLostError, DataTimeoutError)  # a new start may mend them (`--max_restarts`)
@@ -33,11 +36,18 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
       arguments: without the program's name.
       name: what the program is called in messages.
     """
+    with tolerant_streams(), ending_by_signal():
+        end_with_parent()
+        return _run(command, arguments, name)
+
+
+def _run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
     FLAGS = command.FLAGS
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in arguments):
-        print(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
+        say(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
         return 0
     logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(_Literal())
     for flag in FLAGS:
         FLAGS[flag].unparse()  # of a call before, in the same process
     parse = getattr(command, "parse", lambda words: FLAGS([name, *words])[1:])
@@ -49,11 +59,19 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
                 "--flag or --noflag for what is on or off."
             )
     except flags.Error as error:
-        print(f"error: {error}\nAll flags: {name} --help", file=sys.stderr)
+        say(f"error: {error}\nAll flags: {name} --help", error=True)
         return 2
     with exit_status() as status:
         status[0] = command.main(positional) or 0
     return status[0]
+
+
+class _Literal(logging.PythonFormatter):
+    """The log's lines, in which no name of somebody else's acts on the terminal."""
+
+    def format(self, record: std_logging.LogRecord) -> str:
+        """See ``logging.Formatter``."""
+        return visible(super().format(record), "\n\t")
 
 
 @contextlib.contextmanager
@@ -71,12 +89,12 @@ def exit_status() -> Iterator[list[int]]:
         with watching_workers():
             yield status
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+        say("\nInterrupted.", error=True)
         status[0] = 130
     except _TEMPORARY as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        say(f"\nerror: {error}", error=True)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
         # At once: the interpreter's own end would wait for the lost worker, or for the data.
         os._exit(TEMPORARY)
     except Exception as error:
@@ -84,13 +102,11 @@ def exit_status() -> Iterator[list[int]]:
         if os.environ.get("LCSS_TF_TRACEBACK") or not (isinstance(error, _FOR_PEOPLE) or unset):
             place = _own_part(error)
             if place:
-                print(
-                    f"\nThe error comes from a part of your own: look at {place}.", file=sys.stderr
-                )
+                say(f"\nThe error comes from a part of your own: look at {place}.", error=True)
             raise
-        print(f"\nerror: {message_of(error)}", file=sys.stderr)
+        say(f"\nerror: {message_of(error)}", error=True)
         if unset:
-            print("Bind them in the gin file, or by --gin_bindings.", file=sys.stderr)
+            say("Bind them in the gin file, or by --gin_bindings.", error=True)
         status[0] = 1
 
 
@@ -173,13 +189,6 @@ def check_finite(FLAGS: flags.FlagValues, *names: str) -> None:
     for name in names:
         if not math.isfinite(FLAGS[name].value or 0.0):
             raise UsageError(f"--{name} must be a finite number; got {FLAGS[name].value}.")
-
-
-def seed_flag(FLAGS: flags.FlagValues, text: str) -> None:
-    """--seed, of 64 bits."""
-    flags.DEFINE_integer(
-        "seed", 0, text, lower_bound=-(2**63), upper_bound=2**63 - 1, flag_values=FLAGS
-    )
 
 
 def bindings(FLAGS: flags.FlagValues) -> list[str]:

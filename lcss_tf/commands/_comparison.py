@@ -1,7 +1,6 @@
 """Losses side by side: one seed, data, network and budget; quality, seconds, memory."""
 
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Any
 import gin
 import numpy as np
 import tensorflow as tf
-from absl import logging
-from tqdm.auto import tqdm
 
 from lcss_tf import files, forms, plots, random
-from lcss_tf.commands import _gin
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.display import Bar, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
-from lcss_tf.exact import ExactMixture
+from lcss_tf.exact import exact_mixture
 from lcss_tf.inference import Sampling
 from lcss_tf.metrics import MetricSuite, References
 from lcss_tf.model import ScoreModel
@@ -99,6 +97,8 @@ class Comparison:
     def __post_init__(self) -> None:
         self.sdes = self.sdes or {}
         self.samplers = self.samplers or {"samples": None}
+        for seed in self.seeds:
+            random.check_seed(seed, "Each of Comparison.seeds")
         strangers = sorted(set(self.sdes) - set(self.losses))
         if strangers or not self.losses:
             raise UsageError(
@@ -173,6 +173,7 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     model, arguments = comparison.build(name)
     arguments["optimizer"] = arguments["optimizer"] or default_optimizer(arguments["steps"])
     budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
+    budgets.begun = lambda: _runs.adopt(workdir)
     trainer = _gin.Trainer(
         make_step=_gin.TrainStep, make_checkpoints=budgets.make_checkpoints, check_prior=None
     )
@@ -270,17 +271,14 @@ class _Budgets(Periodic):
         self._last_step = 0  # up to which time was counted
         self._failure: Exception | None = None
         self._marks = np.linspace(0, 1, comparison.curve_points + 1)[1:]
+        self.begun: Callable[[], None] = lambda: None  # called after the first step
 
     def __enter__(self) -> "_Budgets":
-        layout = "{desc} |{bar}| {percentage:3.0f}% {postfix} [{elapsed}, {remaining} left]"
-        often = 0.25 if sys.stderr.isatty() else 20.0  # seconds between two looks of the line
-        self._bar = tqdm(
-            total=1.0, desc=self._name, bar_format=layout, dynamic_ncols=True, mininterval=often
-        )
+        self._bar = Bar(100, self._name, "%").__enter__()
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._bar.close()
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
 
     def make_checkpoints(self, workdir: str | Path, writes: bool = True) -> Checkpoints:
         """As `Trainer` wants it."""
@@ -300,6 +298,10 @@ class _Budgets(Periodic):
             self._evaluate_if_due(step)  # a process that was stopped may not have come to it
         if self._done():
             self._trained.stop_training = True
+
+    def started(self) -> None:
+        """See `Periodic`."""
+        self.begun()
 
     def _recorded(self, step: int) -> dict[str, Any]:
         path = self._directory / _PROGRESS
@@ -342,8 +344,8 @@ class _Budgets(Periodic):
             record["block_ms"].append(round(1e3 * (now - self._since) / steps, 4))
             record["peak_mib"] = max(record["peak_mib"], self._memory.peak())
         fraction = min(step / self._steps, self._share(), 1.0)
-        self._bar.set_postfix_str(f"{self.ms_per_step():.1f} ms/step", refresh=False)
-        self._bar.update(fraction - self._bar.n)
+        self._bar.note = f"{self.ms_per_step():.1f} ms/step"
+        self._bar.update(int(100 * fraction) - self._bar.n)
         self._evaluate_if_due(step)
         if record["seconds"] - self._saved_s > _SAVE_S:
             self._checkpoints.save(self.run.state)
@@ -395,7 +397,8 @@ class _Budgets(Periodic):
             for name in new:
                 record["budgets"][name] = place | values | samples
                 for sampler, picture in pictures.items():
-                    plots.write_png(directory / f"equal_{name}_{slug(sampler)}.png", picture)
+                    path = directory / f"equal_{name}_{slug(sampler)}.png"
+                    self.run.tolerance(f"The picture {path.name}", plots.write_png, path, picture)
             self._checkpoints.save(self.run.state, patient=True)
         self._memory.restart()  # the evaluator's memory is not the loss's
 
@@ -453,10 +456,11 @@ class Evaluator:
             count = max(metric.num_samples for metric in metrics)
             drawn = self._draws[name](count, _SEED + k, progress=False)
         except NotFiniteError as error:  # young weights: the comparison goes on
-            logging.warning("%s: %s", name, error)
+            warn("%s: %s", name, error)
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}
         samples = self._info.unscale(drawn.x)
-        picture = plots.main_view(samples, self._info, most=_PICTURED) if k == 0 else None
+        draw = lambda: plots.main_view(samples, self._info, most=_PICTURED)
+        picture = tolerated(f"The picture of {name}", draw) if k == 0 else None
         if picture is not None:
             pictures[name] = picture
         values: dict[str, float] = {}
@@ -471,7 +475,7 @@ class Evaluator:
 
 def _against_truth(data: Any, sde: Any, times: Sequence[float]) -> Callable:
     """score -> E‖S − s*‖²/E‖s*‖² at each time, at points drawn from p_t."""
-    exact = ExactMixture(data, sde, times)
+    exact = exact_mixture(data, sde, times)
     x0 = data.some_examples(_POINTS, "test", _SEED)
     draw = tf.function(sde.sample_xt, jit_compile=True)
     points, truths = [], []

@@ -19,6 +19,7 @@ from lcss_tf.commands._comparison import (
 )
 from lcss_tf.commands._gin import binding_table
 from lcss_tf.commands._results import Results
+from lcss_tf.display import tolerated
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import History, charts
 from lcss_tf.reports import data_uri, value_text, write_html
@@ -49,11 +50,12 @@ def write_tables(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     paths = [workdir / "table.md", workdir / "table.csv"]
     files.write_text(paths[0], "\n\n".join(blocks) + "\n")
     files.write_text(paths[1], files.csv_table(["budget", *header], rows))
-    pictures = charts.comparison(results)
+    pictures = tolerated("The charts", charts.comparison, results) or {}
     for name, picture in pictures.items():
-        paths.append(workdir / f"{name}.png")
-        plots.write_png(paths[-1], picture)
-    _tensorboard(workdir, results, pictures)
+        path = workdir / f"{name}.png"
+        if tolerated(f"The picture {path}", plots.write_png, path, picture):
+            paths.append(path)
+    tolerated("What TensorBoard shows", _tensorboard, workdir, results, pictures)
     return paths
 
 
@@ -70,8 +72,8 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     paths = [workdir / f"diagnosis.{suffix}" for suffix in ("md", "csv", "png")]
     files.write_text(paths[0], files.markdown_table(header, lines) + "\n")
     files.write_text(paths[1], files.csv_table(header, lines))
-    plots.write_png(paths[2], charts.gradient_diagnosis(results))
-    return paths
+    draw = lambda: plots.write_png(paths[2], charts.gradient_diagnosis(results))
+    return paths if tolerated(f"The picture {paths[2]}", draw) else paths[:2]
 
 
 def read_results(

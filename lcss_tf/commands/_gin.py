@@ -25,6 +25,7 @@ from absl import logging
 
 import lcss_tf
 from lcss_tf import callbacks, files, inference, metrics, model, training
+from lcss_tf.commands._types import wrong_bindings
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import ALL_REGISTRIES
 from lcss_tf.training.prior_check import check_prior as _check_prior
@@ -201,7 +202,8 @@ def load(
 
     Raises:
       FileNotFoundError: no such file; the message names near matches.
-      ConfigError: what gin cannot parse, or an unknown name; the message lists the known ones.
+      ConfigError: what gin cannot parse, an unknown name, of which the message lists the known
+        ones, or a value of another type than its parameter has.
     """
     path = None if gin_file is None else find_config(gin_file).resolve()
     for module in imports:
@@ -232,6 +234,10 @@ def load(
             text = "\n".join([content, *bindings])
             where = f"{path}: " if path and str(path) not in str(error) else ""
             raise ConfigError(f"{where}{error}{_hint(str(error), text)}") from error
+    wrong = list(wrong_bindings())
+    if wrong:
+        lines = "".join(f"\n  {line}" for line in wrong)
+        raise ConfigError(f"{path or 'A binding'} has values of other types than expected:{lines}")
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lcss_tf import random
-from lcss_tf.archives import ArchiveError, ArrayArchive, mapped
 from lcss_tf.data.base import DataInfo
-from lcss_tf.data.decoding import ImageHeader, read_image
+from lcss_tf.data.decoding import ImageHeader, read_picture
+from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
@@ -38,7 +38,7 @@ def read_inputs(
     """The `Inputs` that `names` describe; noise is added to examples.
 
     Args:
-      names: "test" or "test:16", held-out examples spread over the split; or paths of PNG, JPEG,
+      names: "test" or "test:16", held-out examples spread over the split; or paths of image,
         .npy and .npz files, which hold examples in the data's own units, or observations of them
         (a small image for super-resolution, a grey one to be given colours).
       info: the `DataInfo` of the run.
@@ -104,7 +104,7 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
         raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
         raise UsageError(f"{name} holds values that are not finite.")
-    return info.scaling.scale(stored).numpy()
+    return info.scaling.scale_finite(stored, f"The examples of {name}")
 
 
 def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataInfo) -> None:
@@ -122,41 +122,30 @@ def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataIn
 
 
 def _array(name: str, fitting: tuple, info: DataInfo) -> Array:
-    if Path(name).suffix == ".npy":
-        array = mapped(name)
-        _check_shape(array.shape, name, fitting, info)
-        return np.asarray(array)
-    with ArrayArchive(name) as archive:
-        one = archive.names[0] if len(archive.names) == 1 else "samples"
-        if one not in archive.names:
-            raise UsageError(
-                f"{name} holds {archive.names}; expected one array, or one called 'samples'."
-            )
-        try:
-            _check_shape(archive.claim(one).shape, name, fitting, info)  # before it is unpacked
-            return archive.read(one)
-        except ArchiveError as error:
-            if str(name) in str(error):
-                raise
-            raise UsageError(f"{name} cannot be used: {error}. Save it again.") from error
+    check = lambda shape, _: _check_shape(shape, name, fitting, info)  # before it is unpacked
+    if not is_archive(name):
+        return np.asarray(read_numpy(name, check=check).array)
+    names = member_names(name)
+    if len(names) != 1 and "samples" not in names:
+        raise UsageError(f"{name} holds {names}; expected one array, or one called 'samples'.")
+    return read_member(name, names[0] if len(names) == 1 else "samples", check)
 
 
 def _image(name: str, fitting: tuple, info: DataInfo) -> Array:
     shape, small = fitting
     if len(shape) != 3:
         raise UsageError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
+    if shape[2] not in _MODES:
+        raise UsageError(f"{name}: no image file has the {shape[2]} channels of {shape}.")
 
-    def mode(header: ImageHeader) -> str:
+    def channels(header: ImageHeader) -> int:
         # A grey image is an observation where such is observed; else channels follow the data.
-        size = header.size[::-1]
-        if size not in (shape[:2], small[:2]):  # before it is decoded
-            found = (*size, _CHANNELS.get(header.mode, shape[2]))
-            _check_shape(found, name, (shape, small), info)
-        alike = [s for s in (shape, small) if s[:2] == size and _MODES.get(s[2]) == header.mode]
-        channels = alike[0][2] if alike else shape[2]
-        if channels not in _MODES:
-            raise UsageError(f"{name}: no image file has the {channels} channels of {shape}.")
-        return _MODES[channels]
+        # One on its side is turned upright, so that its size is known when it is decoded.
+        sizes = (header.size[::-1], header.size)
+        if not {shape[:2], small[:2]} & set(sizes):
+            found = (*sizes[0], _CHANNELS.get(header.mode, shape[2]))
+            _check_shape(found, name, fitting, info)
+        alike = [s for s in fitting if s[:2] in sizes and _MODES.get(s[2]) == header.mode]
+        return alike[0][2] if alike else shape[2]
 
-    values = read_image(name, mode)
-    return values if values.ndim == 3 else values[..., None]
+    return read_picture(name, channels)

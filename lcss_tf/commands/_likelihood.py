@@ -7,11 +7,10 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import logging
-from tqdm.auto import tqdm
 
 from lcss_tf import files, forms
-from lcss_tf.commands import _gin
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.display import Bar, say, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.model import ScoreModel
@@ -65,7 +64,7 @@ def held_out_likelihood(
       NotFiniteError: the ODE could not be solved; says where.
     """
     arguments = _gin.fit()
-    data, seed = arguments["data"], arguments["seed"]
+    data, seed = _runs.data_for(model, arguments["data"]), arguments["seed"]
     if num_examples is not None and num_examples < 1:
         raise UsageError(
             f"held_out_likelihood.num_examples must be at least 1; got {num_examples}."
@@ -90,8 +89,8 @@ def held_out_likelihood(
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
     if done:
-        print(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
-    with tqdm(total=len(indices), initial=done, unit=" examples") as bar:
+        say(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
+    with Bar(len(indices), "likelihood", "examples", done) as bar:
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]
             found = run(np.asarray(data.examples(part, "test", seed)), seed, first)
@@ -141,7 +140,7 @@ class _Results:
         try:
             stored = read_result(path)
         except UsageError as error:  # the next batch writes it anew
-            logging.warning("%s", error)
+            warn("%s", error)
             stored = None
         if stored is not None and stored["settings"] == settings:
             columns = (stored["log_prob"], stored["nats"], stored["nfe"])

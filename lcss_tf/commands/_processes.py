@@ -4,6 +4,7 @@ Signals that reach the command are handed on to all that it started, so that not
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.training.cluster import TEMPORARY, Cluster
 
@@ -21,6 +23,8 @@ _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
 _LONGEST_PAUSE_S = 60.0
+_PARENT = "LCSS_TF_PARENT"  # the process that started this one, and hands signals on
+_PR_SET_PDEATHSIG = 1
 
 
 class Forwarding:
@@ -55,7 +59,8 @@ class Forwarding:
         In a group of its own: Ctrl-C reaches it through this process, once. A second signal would
         end a training without saving.
         """
-        process = subprocess.Popen(command, start_new_session=True, **options)
+        environment = {**options.pop("env", os.environ), _PARENT: str(os.getpid())}
+        process = subprocess.Popen(command, start_new_session=True, env=environment, **options)
         self.processes.append(process)
         if self.asked:  # the signal came before there was a process to hand it to
             process.terminate()
@@ -66,6 +71,21 @@ class Forwarding:
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def end_with_parent() -> None:
+    """Asks to be sent SIGTERM when the command that started this process ends (Linux).
+
+    It hands on the signals that reach it; kill -9 it cannot. The child saves then and leaves,
+    instead of training on beside a command that was started again.
+    """
+    parent = os.environ.pop(_PARENT, None)
+    if parent != str(os.getppid()):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another operating system
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if parent != str(os.getppid()):  # it ended meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def own_command() -> list[str]:
@@ -118,7 +138,7 @@ def launch(command: Sequence[str], workers: int, logs: str | Path) -> int:
     for index, status in enumerate(statuses):
         if status:
             where = f"; it said why in {logs / f'worker_{index}.log'}" if index else ""
-            print(f"Worker {index} ended with status {status}{where}.", file=sys.stderr)
+            say(f"Worker {index} ended with status {status}{where}.", error=True)
     return next((status for status in statuses if status), 0)
 
 
@@ -173,4 +193,4 @@ def supervise(command: Sequence[str], max_restarts: int, pause_s: float = 1.0) -
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)

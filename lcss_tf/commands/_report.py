@@ -6,11 +6,11 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import logging
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _likelihood as _likelihood_file
 from lcss_tf.commands import _runs, quality
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
@@ -19,6 +19,7 @@ from lcss_tf.reports import data_uri, write_html
 
 _REAL = 64  # images in a grid
 _POINTS = 1_024  # vectors in a scatter plot
+_CLASSES = 20  # whose names are listed
 _LOSS = "loss_by_t/"
 
 
@@ -73,7 +74,7 @@ def _or_without(read: Callable[[], Any], nothing: Any) -> Any:
     try:
         return read()
     except (UsageError, OSError) as error:
-        logging.warning("The report is written without a part: %s", error)
+        warn("The report is written without a part: %s", error)
         return nothing
 
 
@@ -86,6 +87,10 @@ def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
         "batch": arguments["batch_size"],
         "trained steps": f"{model.step:,} of {arguments['steps']:,}",
     }
+    classes = model.info.classes
+    if classes:
+        named = ", ".join(model.info.class_title(k) for k in range(min(len(classes), _CLASSES)))
+        parts["classes"] = f"({named}{' …' if len(classes) > _CLASSES else ''})"
     return ", ".join(f"{key} {value}" for key, value in parts.items())
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,23 +22,26 @@ from lcss_tf import files, forms
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
+from lcss_tf.data.rescaling import rescaled
 from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
-from lcss_tf.training.workdir import MODEL
+from lcss_tf.training.workdir import MODEL, RECORD
 
-_CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", "run.json"
+_CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", RECORD
 _RECORD = {
     "imports": [forms.TEXT],
     "devices": forms.Optional([forms.TEXT]),
     "lcss_tf": forms.Optional(forms.TEXT),
     "started": forms.Optional(forms.TEXT),
     "versions": forms.Optional({str: forms.TEXT}),
+    "failures": forms.Optional(dict),
 }
 _RUN_REMEDY = (
     'Put a good copy back, or write {"imports": []} into it if the run needs no module of yours.'
 )
 _VERSIONS = ("tensorflow", "keras", "numpy")
+_OFFERED = ".offered"  # a folder of the workdir
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
 _NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.")
@@ -86,9 +90,49 @@ def write_records(workdir: str | Path, contents: dict[str, bytes]) -> None:
     Raises:
       ConfigError: the workdir cannot be written.
     """
+    failures = _failures(workdir)
     with _writing(workdir):
         for name, content in contents.items():
             files.write_bytes(Path(workdir) / name, content)
+        if failures and _RUN in contents:
+            record = json.loads(contents[_RUN]) | {"failures": failures}
+            files.write_json(Path(workdir) / _RUN, record, indent=2)
+
+
+def _failures(workdir: str | Path) -> dict[str, Any]:
+    """What failed while the run went on, as its record has it; {} where that is damaged."""
+    try:
+        return (files.read_json(Path(workdir) / _RUN, dict) or {}).get("failures") or {}
+    except UsageError:  # it is written anew
+        return {}
+
+
+def offer(workdir: str | Path, contents: dict[str, bytes]) -> None:
+    """Lays records beside the run's own, for processes that are to begin under them.
+
+    Until `adopt` the workdir stays a run of what it was a run of.
+    """
+    shutil.rmtree(Path(workdir) / _OFFERED, ignore_errors=True)
+    write_records(Path(workdir) / _OFFERED, contents)
+
+
+def offered(workdir: str | Path) -> Path:
+    """Where the records are that a process of this workdir is to begin under."""
+    place = Path(workdir) / _OFFERED
+    return place if is_run(place) else Path(workdir)
+
+
+def adopt(workdir: str | Path) -> None:
+    """The run has begun under the offered records, if there are any: they are its own now."""
+    place = Path(workdir) / _OFFERED
+    if is_run(place):
+        write_records(workdir, {p.name: p.read_bytes() for p in place.iterdir() if p.is_file()})
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def withdraw(workdir: str | Path) -> None:
+    """Nothing began under the offered records: they go."""
+    shutil.rmtree(Path(workdir) / _OFFERED, ignore_errors=True)
 
 
 def write_operative(workdir: str | Path) -> dict[str, bytes]:
@@ -156,9 +200,13 @@ def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
     return ScoreModel.load(checkpoints.at(step), distribution=distribution)
 
 
+def data_for(model: ScoreModel, data: Any) -> Any:
+    """A dataset in the scaling of a model that was trained on it, whatever its own is by now."""
+    return rescaled(data, model.info.scaling)
+
+
 def _readable(checkpoints: Checkpoints, text: str) -> Path | None:
-    chosen = checkpoints.paths() if text == "newest" else checkpoints.chosen(text)
-    for path in reversed(chosen):
+    for path in checkpoints.candidates(text):
         try:
             read_meta(path)
             return path

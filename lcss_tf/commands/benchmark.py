@@ -17,7 +17,9 @@ from lcss_tf import files
 from lcss_tf.commands import _cli, _gin
 from lcss_tf.commands._benchmark import benchmark, first_step_seconds
 from lcss_tf.commands._benchmark_more import as_text, input_benchmark, own_input, scaling, soak
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
+from lcss_tf.training.workdir import only_process
 
 FLAGS = flags.FlagValues()
 _cli.gin_flags(FLAGS, "Benchmark.rounds=3")
@@ -39,7 +41,7 @@ flags.DEFINE_bool(
 
 def main(_: Sequence[str]) -> None:
     """The command."""
-    print(_measured())
+    say(_measured())
 
 
 def _measured() -> str:
@@ -61,5 +63,6 @@ def _measured() -> str:
         return as_text(own_input())
     if FLAGS.first_step:
         return f"{first_step_seconds():.1f} s from process start to the end of the first step"
-    text, paths = soak(workdir) if FLAGS.soak else benchmark(workdir)
+    with only_process(workdir, "benchmark"):
+        text, paths = soak(workdir) if FLAGS.soak else benchmark(workdir)
     return "\n  ".join([f"{text}\nWritten:", *map(str, paths)])

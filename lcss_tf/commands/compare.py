@@ -5,7 +5,6 @@ python bin/compare.py --gin_file=gin/compare_losses.gin
 Or puts finished runs side by side:  python bin/compare.py --report runs/a runs/b
 """
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from lcss_tf.commands._comparison_report import (
     write_tables,
 )
 from lcss_tf.commands._processes import Forwarding, exit_status
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.training.workdir import only_process
 
@@ -57,14 +57,16 @@ class EntryError(UsageError):
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     if FLAGS.report:
-        print(f"Read the report:  {report_finished(arguments, FLAGS.out)}")
+        say(f"Read the report:  {report_finished(arguments, FLAGS.out)}")
         return
     if FLAGS.gin_file is None and FLAGS.workdir is None:
         raise UsageError("Give --gin_file, or the --workdir of a comparison to resume.")
     workdir = FLAGS.workdir or _runs.default_workdir(FLAGS.gin_file)
     imports = FLAGS["import"].value
     if FLAGS.gin_file is None:
-        imports = _runs.load_configuration(workdir, FLAGS.gin_bindings)
+        # The process of one run begins under what its comparison was started with.
+        place = _runs.offered(workdir) if FLAGS.entry else workdir
+        imports = _runs.load_configuration(place, FLAGS.gin_bindings)
     else:
         _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
     if FLAGS.entry:
@@ -73,8 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     paths = compare(workdir, imports, FLAGS.resume)
     if FLAGS.diagnose:
         paths += diagnose(workdir)
-    print("Written:", *paths, sep="\n  ")
-    print(f"Compare curves and figures:  tensorboard --logdir {workdir}")
+    say("\n  ".join(["Written:", *map(str, paths)]))
+    say(f"Compare curves and figures:  tensorboard --logdir {workdir}")
 
 
 def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto") -> list[Path]:
@@ -99,17 +101,21 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
     comparison.check()
     _runs.check_configuration(workdir, force=resume == "force")
     with only_process(workdir):
-        _runs.write_records(workdir, _runs.records(imports))
-        for i, name in enumerate(comparison.entries):
-            if read_result(workdir, name, RESULT):
-                print(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
-                continue
-            print(f"[{i + 1}/{len(comparison.entries)}] {name}", flush=True)
-            _in_process(workdir, "--entry", name)
+        _runs.offer(workdir, _runs.records(imports))
+        try:
+            for i, name in enumerate(comparison.entries):
+                if read_result(workdir, name, RESULT):
+                    say(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
+                    continue
+                say(f"[{i + 1}/{len(comparison.entries)}] {name}")
+                _in_process(workdir, "--entry", name)
+            _runs.adopt(workdir)
+        finally:
+            _runs.withdraw(workdir)
     paths = write_tables(workdir, list(comparison.entries))
     if comparison.seeds:
         paths = write_seeds(workdir, comparison.entries) + paths
-    print(files.read_text(paths[0]))
+    say(files.read_text(paths[0]))
     return paths
 
 
@@ -122,10 +128,10 @@ def diagnose(workdir: str | Path) -> list[Path]:
     with only_process(workdir):
         for name in comparison.entries:
             if not read_result(workdir, name, DIAGNOSIS):
-                print(f"Diagnosing {name}", flush=True)
+                say(f"Diagnosing {name}")
                 _in_process(workdir, "--entry", name, "--diagnose")
     paths = write_diagnosis(workdir, list(comparison.entries))
-    print(files.read_text(paths[0]))
+    say(files.read_text(paths[0]))
     return paths
 
 
@@ -137,8 +143,7 @@ def _in_process(workdir: str | Path, *arguments: str) -> None:
         process = forwarding.start(command)
         status = exit_status(process.wait())
     if forwarding.asked:
-        with contextlib.suppress(OSError):
-            print("\nStopped; the same command resumes.", file=sys.stderr)
+        say("\nStopped; the same command resumes.", error=True)
         raise SystemExit(status or 143)
     if status:
         raise EntryError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from lcss_tf.commands._gin import CONFIGS
+from lcss_tf.display import say
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("all", False, "Also those that others include.", flag_values=FLAGS)
@@ -17,10 +18,10 @@ flags.DEFINE_bool("all", False, "Also those that others include.", flag_values=F
 
 def main(_: Sequence[str]) -> None:
     """The command."""
-    print(f"In {CONFIGS}:\n")
+    say(f"In {CONFIGS}:\n")
     paths = CONFIGS.rglob("*.gin") if FLAGS.all else CONFIGS.glob("*.gin")
     for path in sorted(paths, key=lambda p: (len(p.parts), p)):
-        print(f"  {path.relative_to(CONFIGS)!s:<34}{title(path)}")
+        say(f"  {path.relative_to(CONFIGS)!s:<34}{title(path)}")
 
 
 def title(path: Path) -> str:

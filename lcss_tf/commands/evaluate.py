@@ -5,26 +5,30 @@ python bin/evaluate.py --workdir=runs/lcss_digits
 With --likelihood: the bits/dim of held-out images, or nats of other data; no samples.
 """
 
+import contextlib
+import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 import numpy as np
-from absl import flags, logging
-from tqdm.auto import tqdm
+from absl import flags
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
+from lcss_tf.display import Bar, say, tolerated, warn
 from lcss_tf.errors import NotFiniteError
-from lcss_tf.metrics import Features, MetricSuite, default_metrics
+from lcss_tf.metrics import Features, Metric, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
+from lcss_tf.random import check_seed
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, step_of
+from lcss_tf.training.workdir import in_use, only_process
 
 FLAGS = flags.FlagValues()
 _cli.workdir_flag(FLAGS, "The run's directory.", required=True)
@@ -40,7 +44,9 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_bool("stats_only", False, "Only the statistics of real data.", flag_values=FLAGS)
 
-_PATIENCE_S = 5.0  # between two looks for the first checkpoint
+_LOOK_S = 5.0  # between two looks for the first checkpoint
+_GIVE_UP_S = 30.0  # without a training: a supervisor may be starting it again
+_SAID_S = 300.0  # between two lines that say what is waited for
 _BEST = -1  # stands for the step of the best checkpoint
 _KEPT = 1_024  # samples that stay on the disk, for pictures and neighbours
 _SHARD = 1_024  # samples in a file, about
@@ -49,25 +55,86 @@ _SHARD = 1_024  # samples in a file, about
 def main(_: Sequence[str]) -> None:
     """The command."""
     workdir = FLAGS.workdir
+    if FLAGS.follow:
+        _await_first(workdir)
     _runs.load_configuration(workdir, _cli.bindings(FLAGS))
-    while FLAGS.follow and not Checkpoints(workdir).paths():
-        time.sleep(_PATIENCE_S)
     if FLAGS.likelihood:
-        print(report(held_out_likelihood(_runs.load_model(workdir), workdir)))
+        model = _runs.load_model(workdir)
+        with _alone(model, workdir, "likelihood"):
+            say(report(held_out_likelihood(model, workdir)))
         return
     evaluation = Evaluation(workdir)
     if FLAGS.stats_only:
         for i, path in enumerate(evaluation.suite.reference_paths):
-            print(f"reference {i:<32}{path}")
+            say(f"reference {i:<32}{path}")
         return
-    figures = evaluation.follow() if FLAGS.follow else evaluation.run(FLAGS.checkpoint)
-    print(figures_text(figures))
+    with _alone(evaluation.model, evaluation.directory):
+        figures = evaluation.follow() if FLAGS.follow else evaluation.run(FLAGS.checkpoint)
+    say(figures_text(figures))
     samples = Path(workdir) / "samples"
     grid = samples / "final_grid.png"
-    print(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
-    print(f"Read the report:       {workdir}/report.html")
-    print(f"Follow the training:   tensorboard --logdir {workdir}")
-    print(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
+    say(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
+    say(f"Read the report:       {workdir}/report.html")
+    say(f"Follow the training:   tensorboard --logdir {workdir}")
+    say(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
+
+
+class _Watched:
+    """A workdir while somebody waits for what a training writes there.
+
+    Args:
+      workdir: the run's directory.
+      give_up_s: how long to wait while no process holds the run's lock.
+    """
+
+    def __init__(self, workdir: str | Path, give_up_s: float) -> None:
+        self._workdir, self._give_up_s = workdir, give_up_s
+        self._free_since: float | None = None
+        self._said = -math.inf
+
+    def is_dead(self) -> bool:
+        """Whether nothing has trained there for so long."""
+        now = time.monotonic()
+        if in_use(self._workdir) is not False:  # None: the file system has no locks
+            self._free_since = None
+        elif self._free_since is None:
+            self._free_since = now
+        return self._free_since is not None and now - self._free_since >= self._give_up_s
+
+    def say(self, text: str, anew: bool = False) -> None:
+        """Says what is waited for: at once if `anew`, and every few minutes."""
+        if anew or time.monotonic() - self._said > _SAID_S:
+            say(text)
+            self._said = time.monotonic()
+
+
+def _await_first(workdir: str | Path) -> None:
+    """Waits for the first checkpoint of a training that runs.
+
+    Raises:
+      CheckpointError: there is none, and nothing trains there.
+      FileNotFoundError: there is not even a run.
+    """
+    watched, checkpoints = _Watched(workdir, _GIVE_UP_S), Checkpoints(workdir)
+    while True:
+        dead = watched.is_dead()  # before the look: the last checkpoint comes before the end
+        if checkpoints.paths() and _runs.is_run(workdir):
+            return
+        if dead or not Path(workdir).is_dir():
+            if not _runs.is_run(workdir):
+                return  # what reads the configuration says so
+            raise CheckpointError(
+                f"{workdir} has no checkpoint, and no process trains there. Start the training "
+                "again by its command, then this one."
+            )
+        watched.say(f"Waiting for the first checkpoint of {workdir}.")
+        time.sleep(_LOOK_S)
+
+
+def _alone(model: ScoreModel, place: str | Path, what: str = "") -> Any:
+    """No second process writes there meanwhile; of several workers the chief alone writes."""
+    chief = model.distribution.is_chief
+    return only_process(place, what) if chief else contextlib.nullcontext()
 
 
 @gin.configurable(denylist=["workdir"])
@@ -87,6 +154,8 @@ class Evaluation:
       seed: of the samples.
       poll_s: seconds between two looks for new checkpoints, when following.
       report: whether to write ``<workdir>/report.html``.
+      give_up_s: seconds that following waits while no process trains there: a supervisor may be
+        starting it again.
 
     Raises:
       UsageError: a metric does not fit the data.
@@ -95,17 +164,19 @@ class Evaluation:
     def __init__(
         self,
         workdir: str | Path,
-        metric: Any = None,
-        metrics: Sequence[Any] | None = None,
+        metric: Metric | None = None,
+        metrics: Sequence[Metric] | None = None,
         seed: int = 1,
         poll_s: float = 10.0,
         report: bool = True,
+        give_up_s: float = _GIVE_UP_S,
     ) -> None:
+        check_seed(seed, "Evaluation.seed")
         self._workdir, self._seed = Path(workdir), seed
-        self._poll_s, self._report = poll_s, report
+        self._poll_s, self._report, self._give_up_s = poll_s, report, give_up_s
         self.model = _runs.load_model(workdir)
         self.arguments = _gin.fit()
-        data = self.arguments["data"]
+        data = _runs.data_for(self.model, self.arguments["data"])
         self._distribution = self.model.distribution
         self._chief = self._distribution.is_chief
         chosen = list(metrics or []) + ([metric] if metric else [])
@@ -114,33 +185,65 @@ class Evaluation:
         self._draw = self.model.sampling(**_gin.sample())
         self._checkpoints, self._results = Checkpoints(workdir), Results(workdir, self._chief)
 
+    @property
+    def directory(self) -> Path:
+        """Where the results of each checkpoint go."""
+        return self._results.directory
+
     def run(self, checkpoint: str = "newest") -> dict[str, Any]:
         """Evaluates checkpoints that are not evaluated yet; returns the figures of the last.
 
         With several, one that cannot be used is left out with a warning.
         """
-        return self._each(self._agreed(lambda: self._checkpoints.chosen(checkpoint)))
+        choose = lambda: self._checkpoints.chosen(checkpoint)
+        paths = self._agreed(choose)
+        try:
+            return self._each(paths)
+        except CheckpointError:
+            again = self._agreed(choose)  # a training that runs may have removed it
+            if again == paths:
+                raise
+            return self._each(again)
 
     def follow(self) -> dict[str, Any]:
-        """Evaluates checkpoints as they appear, until that of the last step."""
+        """Evaluates checkpoints as they appear, until that of the last step.
+
+        Raises:
+          CheckpointError: the training ended before its last step; what was evaluated is kept.
+        """
+        watched, steps = _Watched(self._workdir, self._give_up_s), self.arguments["steps"]
         seen: set[Path] = set()
         result = None
         while True:
-            for path in self._agreed(
-                lambda: [p for p in self._checkpoints.paths() if p not in seen]
-            ):
+            dead = self._decided(watched.is_dead)  # before the look at what there is
+            new = self._agreed(lambda: [p for p in self._checkpoints.paths() if p not in seen])
+            for path in new:
                 seen.add(path)
                 try:
                     result = self._each([path])
                 except CheckpointError as error:  # training removed it meanwhile
-                    logging.warning("%s is left out: %s", path.name, error)
+                    warn("%s is left out: %s", path.name, error)
                 except NotFiniteError as error:  # young weights
-                    logging.warning("%s: %s", path.name, error)
-            if any((step_of(path) or 0) >= self.arguments["steps"] for path in seen):
+                    warn("%s: %s", path.name, error)
+            newest = max((step_of(path) or 0 for path in seen), default=0)
+            if newest >= steps:
                 if result is None:
                     raise CheckpointError(f"No checkpoint of {self._workdir} could be evaluated.")
                 return result
+            where = f"{self._workdir}, whose newest is of step {newest:,} of {steps:,}"
+            if dead and not new:
+                raise CheckpointError(
+                    f"No process trains in {where}. What there is is evaluated. Start the training "
+                    "again by its command, and then this one, to follow it to its end."
+                )
+            if self._chief:
+                watched.say(f"Waiting for the next checkpoint of {where}.", anew=bool(new))
             time.sleep(self._poll_s)
+
+    def _decided(self, ask: Callable[[], bool]) -> bool:
+        """What the chief finds, on all workers."""
+        found = np.int64(self._chief and ask())
+        return bool(self._distribution.from_chief([found])[0])
 
     def _each(self, paths: Sequence[Path]) -> dict[str, Any]:
         done = None
@@ -150,12 +253,13 @@ class Evaluation:
             except (CheckpointError, NotFiniteError) as error:
                 if len(paths) == 1:
                     raise
-                logging.warning("%s is left out: %s", path.name, error)
+                warn("%s is left out: %s", path.name, error)
         if done is None:
             raise CheckpointError(f"None of {len(paths)} checkpoints could be evaluated.")
         figures = self._results.publish(done)
         if self._report and self._chief:
-            write_report(self._workdir, self.model, self.arguments, self.suite, self._results.all())
+            parts = self._workdir, self.model, self.arguments, self.suite, self._results.all()
+            tolerated("report.html", write_report, *parts)
         return figures
 
     def _one(self, path: Path) -> dict:
@@ -164,9 +268,9 @@ class Evaluation:
         step = self.model.step
         found = self._results.finished(step, key)
         if found:
-            print(f"Step {step:,} is evaluated already.")
+            say(f"Step {step:,} is evaluated already.")
             return found
-        print(f"Evaluating step {step:,}.", flush=True)
+        say(f"Evaluating step {step:,}.")
         real = rows(suite.real_values, {})
         place = self._results.place(step)
         shards = _Shards(place / f"shards_{key[:12]}", self._draw, self.model, self._seed)
@@ -234,10 +338,11 @@ class Evaluation:
 
     def _write_samples(self, place: Path, samples: np.ndarray) -> None:
         files.write_arrays(place / "samples.npz", {"samples": samples})
-        picture = plots.main_view(samples, self.model.info, most=64)
+        draw = lambda: plots.main_view(samples, self.model.info, most=64)
+        picture = tolerated("The picture of samples", draw)
         if picture is not None:
-            plots.write_png(place / "grid.png", picture)
-            plots.write_png(self._workdir / "samples" / "final_grid.png", picture)
+            for path in (place / "grid.png", self._workdir / "samples" / "final_grid.png"):
+                tolerated(f"The picture {path}", plots.write_png, path, picture)
         else:
             path = self._workdir / "samples" / "final_samples.npz"
             files.write_arrays(path, {"samples": samples})
@@ -262,7 +367,7 @@ class _Shards:
           NotFiniteError: samples are not finite.
         """
         count = suite.num_samples
-        with tqdm(total=count, unit=" samples", desc="samples") as bar:
+        with Bar(count, "evaluating", "samples") as bar:
             for start in range(0, count, self.size):
                 size = min(self.size, count - start)
                 arrays = self._shard(start // self.size, size)

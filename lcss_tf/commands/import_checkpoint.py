@@ -11,10 +11,11 @@ from absl import flags
 
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands.train import build, planned
+from lcss_tf.display import say
 from lcss_tf.importers import score_sde, torch_file
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import Checkpoints
-from lcss_tf.training.workdir import write_description
+from lcss_tf.training.workdir import only_process, write_description
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("source", None, "The .pth file.", flag_values=FLAGS, required=True)
@@ -28,11 +29,12 @@ def main(_: Sequence[str]) -> None:
     if FLAGS.gin_file is None:
         raise _gin.ConfigError("Give --gin_file: it describes the checkpoint's network and SDE.")
     _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
-    path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)
-    print(f"Imported {model.state.num_parameters():,} parameters at step {model.step:,}: {path}")
-    print(f"Draw samples:  python bin/sample.py --workdir={FLAGS.workdir} --num_samples=64")
-    print(f"Evaluate:      python bin/evaluate.py --workdir={FLAGS.workdir}")
-    print(
+    with only_process(FLAGS.workdir):
+        path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)
+    say(f"Imported {model.state.num_parameters():,} parameters at step {model.step:,}: {path}")
+    say(f"Draw samples:  python bin/sample.py --workdir={FLAGS.workdir} --num_samples=64")
+    say(f"Evaluate:      python bin/evaluate.py --workdir={FLAGS.workdir}")
+    say(
         f"Fine-tune:     python bin/train.py --gin_file={FLAGS.gin_file} "
         f"--workdir={FLAGS.workdir} --resume=force "
         f"--gin_bindings='fit.steps={model.step + 10_000}'"

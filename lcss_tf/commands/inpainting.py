@@ -21,8 +21,11 @@ from lcss_tf.control import (
     TimeTravel,
     TweedieGuidance,
 )
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import PosteriorSampling
+from lcss_tf.random import check_seed
+from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
 FLAGS = flags.FlagValues()
@@ -36,9 +39,11 @@ _cli.bindings_flag(FLAGS, "inpainting.num_images=100")
 def main(_: Sequence[str]) -> None:
     """The command."""
     _runs.load_configuration(FLAGS.workdir, FLAGS.gin_bindings)
-    files.check_writable(FLAGS.out or FLAGS.workdir, folder=True)
-    text, paths = inpainting(FLAGS.workdir, FLAGS.out or FLAGS.workdir)
-    print(f"\n{text}\nWritten:", *paths, sep="\n  ")
+    out = FLAGS.out or FLAGS.workdir
+    files.check_writable(out, folder=True)
+    with only_process(out, "inpainting"):
+        text, paths = inpainting(FLAGS.workdir, out)
+    say("\n  ".join([f"\n{text}\nWritten:", *map(str, paths)]))
 
 
 _CANDIDATES = 50_000  # training images among which the nearest is sought, at most
@@ -89,12 +94,17 @@ def inpainting(
       (the tables as Markdown, the paths of them and of the numbers).
 
     Raises:
-      UsageError: no averages, or one below 1; a run's data, or a mask, that do not fit.
+      UsageError: no averages or images, or less than one; a run's data, or a mask, that do not fit.
     """
     if not averages or min(averages) < 1:
         raise UsageError(f"inpainting.averages must be numbers from 1 up; got {averages}.")
-    model, data = _runs.load_model(workdir), _gin.fit()["data"]
-    info = model.info
+    if num_images is not None and num_images < 1:
+        raise UsageError(
+            f"inpainting.num_images must be at least 1; got {num_images}. Leave it out for all."
+        )
+    check_seed(seed, "inpainting.seed")
+    model = _runs.load_model(workdir)
+    data, info = _runs.data_for(model, _gin.fit()["data"]), model.info
     methods = methods or {name: make() for name, make in _METHODS.items()}
     data.require("test")
     count = num_images or data.size("test") or _ENDLESS
@@ -116,7 +126,7 @@ def inpainting(
             x = drawn.x
             for n in averages:
                 fills[f"{name}, {f'mean of {n}' if n > 1 else 'one'}"] = x[:, :n].mean(1)
-            print(f"{mask}: {name}, {drawn.nfe:,.0f} NFE", flush=True)
+            say(f"{mask}: {name}, {drawn.nfe:,.0f} NFE")
         squares = {name: _squares(fill, truth, known, info) for name, fill in fills.items()}
         for name, values in squares.items():
             at = {"error": _error(values), "gain": _gain(squares[_NEAREST], values)}

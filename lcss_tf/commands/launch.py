@@ -11,6 +11,7 @@ from absl import flags
 from lcss_tf import files
 from lcss_tf.commands._processes import launch
 from lcss_tf.commands.main import COMMANDS
+from lcss_tf.training.workdir import only_process
 
 POSITIONAL = "the command, with its flags"
 FLAGS = flags.FlagValues()
@@ -35,4 +36,5 @@ def main(arguments: Sequence[str]) -> int:
     command = list(arguments)
     if command and command[0] in COMMANDS:
         command = ["-m", "lcss_tf", *command]
-    return launch(command, FLAGS.workers, FLAGS.logs)
+    with only_process(FLAGS.logs):
+        return launch(command, FLAGS.workers, FLAGS.logs)

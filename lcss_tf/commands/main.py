@@ -4,6 +4,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from lcss_tf.display import say, tolerant_streams
+
 COMMANDS = {
     "train": "train what a gin file describes, or resume it",
     "sample": "draw samples from a run, fill in images, encode and interpolate",
@@ -32,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(usage())
+        say(usage())
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from lcss_tf._version import __version__
 
-        print(f"lcss_tf {__version__}")
+        say(f"lcss_tf {__version__}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        print(f"error: there is no command {name!r}.{hint}\n\n{usage()}", file=sys.stderr)
+        say(f"error: there is no command {name!r}.{hint}\n\n{usage()}", error=True)
         return 2
     from lcss_tf.commands import _cli
 
@@ -55,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def console() -> None:
     """The entry point of the console script."""
-    sys.exit(main())
+    with tolerant_streams():
+        status = main()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from lcss_tf.display import say
 from lcss_tf.preparation import Source, prepare
+from lcss_tf.training.workdir import only_process
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -33,10 +35,13 @@ flags.DEFINE_enum(
 def main(_: Sequence[str]) -> None:
     """The command."""
     source = Source(FLAGS.source, FLAGS.resolution, int(FLAGS.channels), FLAGS.test_every)
-    result, text, folder = prepare(source, FLAGS.out, FLAGS.name, FLAGS.beam, FLAGS.on_bad_example)
+    alone = lambda out, name: only_process(out, f"{name}.preparation")
+    result, text, folder = prepare(
+        source, FLAGS.out, FLAGS.name, FLAGS.beam, FLAGS.on_bad_example, alone
+    )
     name, shape = result["dataset"].split("/")[0], tuple(result["shape"])
-    print(f"\n{text}\nWritten to {folder}: report.md, report.json, examples.png")
-    print(
+    say(f"\n{text}\nWritten to {folder}: report.md, report.json, examples.png")
+    say(
         "Train on it:\n"
         "  fit.data = @datasets.TFDS()\n"
         f'  TFDS.name = "{name}"\n  TFDS.shape = {shape}\n  TFDS.data_dir = "{FLAGS.out}"'

@@ -13,15 +13,17 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from lcss_tf import files, forms, plots
 from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
-from lcss_tf.metrics import default_metrics, measure
+from lcss_tf.metrics import Metric, default_metrics, measure
 from lcss_tf.plots import charts
 from lcss_tf.score import Score
+from lcss_tf.training.workdir import only_process
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
@@ -61,9 +63,12 @@ def main(_: Sequence[str]) -> None:
             f"There is no run in {workdir}. Give the --workdir of one, or a --gin_file with "
             "data of known score: gin/quality/mixture64.gin."
         )
-    paths = nfe_sweep(workdir)
-    print(f"\n{files.read_text(paths[0])}")
-    print("Written:", *paths, sep="\n  ")
+    directory = Path(workdir) / "quality"
+    files.check_writable(directory, folder=True)
+    with only_process(directory):
+        paths = nfe_sweep(workdir)
+    say(f"\n{files.read_text(paths[0])}")
+    say("\n  ".join(["Written:", *map(str, paths)]))
 
 
 @gin.configurable
@@ -88,11 +93,11 @@ class NFESweep:
     """
 
     samplers: dict = gin.REQUIRED
-    budgets: tuple = (5, 10, 20, 40, 80, 160)
+    budgets: tuple[int, ...] = (5, 10, 20, 40, 80, 160)
     adaptive: Any = None
-    tolerances: tuple = (1e-1, 1e-2, 1e-3, 1e-5)
+    tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-5)
     references: Any = None
-    metric: Any = None
+    metric: Metric | None = None
     repeats: int = 1
     sde: Any = None
     data: Any = None
@@ -142,7 +147,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
     if plan.sde is None:
         model, arguments = _runs.load_model(workdir), _gin.fit()
         state, info, step = model.state, model.info, model.step
-        data, seed = arguments["data"], arguments["seed"]
+        data, seed = _runs.data_for(model, arguments["data"]), arguments["seed"]
     else:
         data, seed, step = plan.data, 0, 0
         info = data.info()
@@ -162,13 +167,13 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
             row = measured(sampler) | key
         result["rows"].append(row)
         result["real"] = result["real"] or row["real"]
-        print(f"{name:<32}{_count(row):>8} NFE   {_text(row)}", flush=True)
+        say(f"{name:<32}{_count(row):>8} NFE   {_text(row)}")
         if not known:
             files.write_json(paths[1], result)
     files.write_json(paths[1], result)
     files.write_text(paths[0], table(result))
-    plots.write_png(paths[2], picture(result))
-    return paths
+    drawn = tolerated(f"The picture {paths[2]}", lambda: plots.write_png(paths[2], picture(result)))
+    return paths if drawn else paths[:2]
 
 
 def read_result(path: Path) -> dict | None:
@@ -237,7 +242,7 @@ class _Measure:
             try:
                 drawn = draw(self._metric.num_samples, _SEED + k, progress=False)
             except NotFiniteError as error:
-                logging.warning("%s", error)
+                warn("%s", error)
                 real.clear()
                 break
             nfe.append(drawn.nfe)

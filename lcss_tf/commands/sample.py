@@ -8,7 +8,7 @@ python bin/sample.py --workdir=runs/lcss_digits --task=inpaint --mask=half --inp
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,17 @@ from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._inputs import read_examples, read_inputs
 from lcss_tf.control import AveragePooling, Greyscale, Mask
+from lcss_tf.display import say, tolerated
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import interpolate
 from lcss_tf.model import ScoreModel
+from lcss_tf.random import check_seed
+from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
 TRAJECTORY_STEPS = 32  # states beside the samples
 _HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
+_MOST_NAMED = 20  # classes whose names are printed
 _GAP = 10  # pixels between what is given and what is drawn
 
 FLAGS = flags.FlagValues()
@@ -39,10 +43,11 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "out", None, "Where to write; <workdir>/samples/... by default.", flag_values=FLAGS
 )
-_cli.seed_flag(FLAGS, "Seed of the samples.")
-flags.DEFINE_integer(
-    "label", None, "The class of all samples, of a network with classes.", flag_values=FLAGS
-)
+flags.DEFINE_integer("seed", 0, "Seed of the samples.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "label", None, "The class of all samples, of a network with classes: its name or number.",
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_float(
     "guidance", None, "Classifier-free: 1 is none, more is stronger.", flag_values=FLAGS
 )
@@ -68,6 +73,7 @@ _cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 def main(_: Sequence[str]) -> None:
     """The command."""
     _cli.check_finite(FLAGS, "guidance", "noise_std")
+    check_seed(FLAGS.seed, "--seed")
     if FLAGS.out:
         for suffix in ("", ".npz"):
             files.check_writable(FLAGS.out.removesuffix(suffix) + suffix)
@@ -75,19 +81,21 @@ def main(_: Sequence[str]) -> None:
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
     count, task = FLAGS.num_samples, FLAGS.task
+    label = None if FLAGS.label is None else model.info.class_number(FLAGS.label)
+    data = functools.partial(_data, model)
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
     if task == "sample":
         count = 64 if count is None else count
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
-        paths = sample(model, out, count, FLAGS.seed, FLAGS.label, FLAGS.trajectory)
+        make = lambda: sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
-        paths = encode(model, out, read_examples(FLAGS.input, model.info, _data))
+        make = lambda: encode(model, out, read_examples(FLAGS.input, model.info, data))
     elif task == "interpolate":
         out = output_path(FLAGS.out, FLAGS.workdir, "interpolation", model)
-        x = read_examples(FLAGS.input, model.info, _data)
-        paths = interpolation(model, out, x, 9 if count is None else count)
+        x = read_examples(FLAGS.input, model.info, data)
+        make = lambda: interpolation(model, out, x, 9 if count is None else count)
     else:
         operators: dict[str, Any] = {
             "inpaint": lambda: Mask(FLAGS.mask),
@@ -97,18 +105,24 @@ def main(_: Sequence[str]) -> None:
         operator = operators[task]()
         name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
-        given = read_inputs(FLAGS.input, model.info, _data, operator, FLAGS.noise_std, FLAGS.seed)
+        given = read_inputs(FLAGS.input, model.info, data, operator, FLAGS.noise_std, FLAGS.seed)
         draw = functools.partial(
-            posterior, model, out, operator, noise_std=FLAGS.noise_std, label=FLAGS.label
+            posterior, model, out, operator, noise_std=FLAGS.noise_std, label=label
         )
-        paths = draw(given.observed, given.truth, 4 if count is None else count, FLAGS.seed)
+        count = 4 if count is None else count
+        make = lambda: draw(given.observed, given.truth, count, FLAGS.seed)
+    with only_process(out.parent, out.name):
+        paths = make()
     for path in paths:
-        print(f"Wrote {path}")
+        say(f"Wrote {path}")
+    if task == "sample":
+        for line in classes_drawn(model, label):
+            say(line)
 
 
-def _data() -> Any:
+def _data(model: ScoreModel) -> Any:
     """The run's data; they need not be there unless held-out examples are asked for."""
-    return _gin.fit()["data"]
+    return _runs.data_for(model, _gin.fit()["data"])
 
 
 def sample(
@@ -140,14 +154,33 @@ def sample(
     drawn = draw(num_samples, seed, label, steps)
     samples = info.unscale(drawn.x)
     path = out.with_name(out.name + ".npz")
-    written = [files.write_arrays(path, {"samples": samples, "step": state.step, "seed": seed})]
+    arrays = {"samples": samples, "step": state.step, "seed": seed}
     turns = state.num_classes if label is None else None
-    written += _picture(out, samples, info, columns=turns)
+    shown_classes: Sequence[int] = [] if label is None else [label]
+    if turns is not None:
+        shown_classes = range(turns)
+    if shown_classes:
+        arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
+    written = [files.write_arrays(path, arrays)]
+    titles = [info.class_title(k) for k in shown_classes]
+    written += _picture(out, samples, info, columns=turns, titles=titles)
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
-        log_density = getattr(_data(), "log_density", None)
-        written += plots.write_trajectory(out, drawn.trajectory, info, times, log_density)
+        log_density = getattr(_gin.fit()["data"], "log_density", None)
+        parts = out, drawn.trajectory, info, times, log_density
+        written += tolerated("The trajectory", plots.write_trajectory, *parts) or []
     return written
+
+
+def classes_drawn(model: ScoreModel, label: int | None) -> list[str]:
+    """A line that names the samples' classes: "Class 3: cat"; none of a network without classes."""
+    info, count = model.info, model.state.num_classes
+    if count is None:
+        return []
+    if label is not None:
+        return [f"Class {info.class_title(label)}"]
+    named = ", ".join(info.class_title(k) for k in range(min(count, _MOST_NAMED)))
+    return [f"Classes, a column each: {named}{' …' if count > _MOST_NAMED else ''}"]
 
 
 def encode(model: ScoreModel, out: Path, x: Array) -> list[Path]:
@@ -220,8 +253,8 @@ def posterior(
     if info.kind != "image":
         flat = samples.reshape(-1, *samples.shape[2:])
         return written + _picture(out, flat, info)
-    picture = rows_of(arrays.get("truth"), shown(observed, operator, info), samples)
-    return [*written, plots.write_png(out.with_name(out.name + ".png"), picture)]
+    draw = lambda: rows_of(arrays.get("truth"), shown(observed, operator, info), samples)
+    return written + _drawn(out.with_name(out.name + ".png"), draw)
 
 
 def output_path(out: str | None, workdir: str | Path, name: str, model: ScoreModel) -> Path:
@@ -271,12 +304,34 @@ def _written(out: Path, arrays: dict, pictures: Array, info: Any, columns: int) 
     return written + (_picture(out, pictures, info, columns) if info.kind == "image" else [])
 
 
-def _picture(out: Path, samples: Array, info: Any, columns: int | None = None) -> list[Path]:
-    """Writes the picture that says most of the samples; [its path], or [] where there is none."""
-    picture = plots.main_view(samples, info, columns=columns)
+def _picture(
+    out: Path,
+    samples: Array,
+    info: Any,
+    columns: int | None = None,
+    titles: Sequence[str] = (),
+) -> list[Path]:
+    """Writes the picture that says most of the samples; [its path], or [] where there is none.
+
+    `titles` stand above a grid of images, one for each column, or one for all.
+    """
+
+    def draw() -> Array | None:
+        picture = plots.main_view(samples, info, columns=columns)
+        if picture is not None and info.kind == "image" and titles:
+            return plots.titled(picture, titles[: len(samples)])
+        return picture
+
+    return _drawn(out.with_name(out.name + ".png"), draw)
+
+
+def _drawn(path: Path, draw: Callable[[], Array | None]) -> list[Path]:
+    """Draws and writes a picture; [] if there is none, or if it fails: the samples are written."""
+    picture = tolerated(f"The picture {path}", draw)
     if picture is None:
         return []
-    return [plots.write_png(out.with_name(out.name + ".png"), picture)]
+    written = tolerated(f"The picture {path}", plots.write_png, path, picture)
+    return [written] if written else []
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from absl import flags
 from lcss_tf.archives import ArrayArchive
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._processes import own_command, supervise
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.model import ScoreModel
@@ -28,7 +29,6 @@ from lcss_tf.training import loop, memory
 from lcss_tf.training.checkpoints import Checkpoints, step_of
 from lcss_tf.training.optimizers import default_optimizer
 from lcss_tf.training.prior_check import report_prior
-from lcss_tf.training.progress import say
 
 FLAGS = flags.FlagValues()
 _cli.gin_flags(FLAGS)
@@ -108,26 +108,21 @@ def build() -> tuple[ScoreModel, dict[str, Any]]:
     distribution = _gin.Distribution()
     model = _gin.ScoreModel(distribution=distribution)
     arguments = _gin.fit()
-    for name in ("steps", "batch_size", "seed"):
-        if not isinstance(arguments[name], int):
-            raise UsageError(f"fit.{name} must be a whole number; got {arguments[name]!r}.")
     if arguments["steps"] < 1:
         raise UsageError(f"fit.steps must be at least 1; got {arguments['steps']}.")
     return model, arguments
 
 
 class _Records(loop.Periodic):
-    """Keeps the configuration beside the run; written when everything is built and restored."""
+    """Keeps the configuration beside the run; written when the first step has been taken."""
 
     def __init__(self, workdir: str | Path, imports: Sequence[str]) -> None:
         super().__init__(0)
         self._workdir, self._imports = workdir, imports
 
-    def begin(self, run: loop.Run) -> None:
+    def started(self) -> None:
         """See `Periodic`."""
-        super().begin(run)
-        if not run.state.distribution.is_chief:
-            return
+        run = self.run
         contents = _runs.records(self._imports)
         _runs.write_records(self._workdir, contents)
         operative = _runs.write_operative(self._workdir)
@@ -166,7 +161,7 @@ def dry_run(workdir: str | Path) -> dict[str, str]:
         "data": f"{data.name}, {'×'.join(map(str, data.shape))}: {available}",
     }
     for name, value in lines.items():
-        print(f"{name + ':':<14}{value}")
+        say(f"{name + ':':<14}{value}")
     return lines
 
 
@@ -209,9 +204,9 @@ def reproduce(
     recorded = _runs.recorded(source)
     imports = _runs.load_configuration(source, [*recorded.get("devices", ()), *bindings])
     changed = _runs.provenance_differences(recorded, _runs.provenance())
-    print(f"Running {source} of {recorded.get('started', 'an unknown time')} again in {workdir}.")
+    say(f"Running {source} of {recorded.get('started', 'an unknown time')} again in {workdir}.")
     if changed:
-        print("What differs, and may change the numbers:", *changed, sep="\n  ")
+        say("\n  ".join(["What differs, and may change the numbers:", *changed]))
     train(workdir, imports)
     return _compare(source, workdir)
 
@@ -220,7 +215,7 @@ def _compare(source: Path, workdir: Path) -> float | None:
     then, now = ({p.name: p for p in Checkpoints(d).paths()} for d in (source, workdir))
     common = sorted(then.keys() & now.keys())
     if not common:
-        print(f"{source} and {workdir} have no checkpoint of a common step to compare.")
+        say(f"{source} and {workdir} have no checkpoint of a common step to compare.")
         return None
     with ArrayArchive(then[common[-1]]) as old, ArrayArchive(now[common[-1]]) as new:
         names = [name for name in new.names if name.startswith("network/")]
@@ -228,9 +223,9 @@ def _compare(source: Path, workdir: Path) -> float | None:
         largest = max((_relative(a, b) for a, b in pairs), default=0.0)
     step = step_of(now[common[-1]])
     if largest == 0:
-        print(f"At step {step:,} the weights equal those of {source} to the bit.")
+        say(f"At step {step:,} the weights equal those of {source} to the bit.")
     else:
-        print(f"At step {step:,} the weights differ from those of {source} by {largest:.1e}.")
+        say(f"At step {step:,} the weights differ from those of {source} by {largest:.1e}.")
     return largest
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Network, ScoreFn, Tensor
 
@@ -51,7 +51,7 @@ def check_guidance(guidance: float, network: Network) -> None:
         )
     table = getattr(getattr(network, "class_embedding", None), "table", None)
     if table is not None and not np.any(np.asarray(table)[-1]):
-        logging.warning(
+        warn(
             "Guidance compares with the null class, on which this network was never trained: "
             "train it with class_dropout = 0.1, say."
         )

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.archives import mapped
-from lcss_tf.data.decoding import ImageHeader, read_image
+from lcss_tf.data.decoding import ImageHeader, read_picture
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import OPERATORS
 from lcss_tf.typing import Array, OperatorLike, Shape, Tensor
@@ -271,12 +271,12 @@ def _read(path: str, shape: tuple[int, ...]) -> Array:
     if Path(path).suffix == ".npy":
         return mapped(path)  # its shape is compared before its numbers are read
 
-    def grey(header: ImageHeader) -> str:
+    def grey(header: ImageHeader) -> int:
         if header.size[::-1] != shape[:2]:  # before it is decoded
             raise _other_shape(path, header.size[::-1], shape)
-        return "L"
+        return 1
 
-    levels = read_image(path, grey)
+    levels = read_picture(path, grey)[..., 0]
     others = np.setdiff1d(levels, [0, 255])
     if others.size:
         raise UsageError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK, RunningMoments, check_dtype
+from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK
 from lcss_tf.data.base import (
     RANKS,
     Dataset,
@@ -16,8 +16,11 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.fingerprint import array_hash
+from lcss_tf.data.moments import RunningMoments, root_mean_square, unresolved
+from lcss_tf.data.numpy_files import check_dtype
 from lcss_tf.data.pipeline import Shards, shard_size
-from lcss_tf.data.scaling import DTYPES, Scaling
+from lcss_tf.data.scaling import Scaling, returned_dtype
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array, Shape, Tensor
 
@@ -153,6 +156,7 @@ class InMemory(Dataset):
         elif validation is not None:
             splits["test"], self._labels["test"] = self._validation(validation, x)
         self.scaling = _measured(splits["train"], self.kind)
+        self._hash = array_hash(splits["train"], self._labels["train"])
         self._scaled = {split: self._held(part, split) for split, part in splits.items()}
 
     def _validation(self, validation: Any, x: Array) -> tuple[Array, Array | None]:
@@ -172,20 +176,19 @@ class InMemory(Dataset):
             if raw.dtype == np.uint8:
                 return tf.constant(raw)
             scaled = np.empty(raw.shape, np.float32)
+            what = "The examples of x" if split == "train" else "The held-out examples"
             for part in _chunks(raw):
-                scaled[part] = self.scaling.scale(raw[part].astype(np.float64)).numpy()
-            if not np.isfinite(scaled).all():
-                raise UsageError(
-                    f"{'x' if split == 'train' else 'The held-out examples'} hold values that "
-                    "float32 cannot represent after scaling by the mean and the standard "
-                    f"deviation of x: from {raw.min():g} to {raw.max():g}. Remove such outliers, "
-                    "or rescale, e.g. by a logarithm."
-                )
+                name = lambda i, first=part.start: f"example {first + i:,}"
+                scaled[part] = self.scaling.scale_finite(raw[part].astype(np.float64), what, name)
             return tf.constant(scaled)
 
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; 0 of a test split that was not asked for."""
         return self._num_held(split)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return {"examples": self.size("train"), "content": self._hash}
 
     def _num_held(self, split: str) -> int:
         Dataset.require(self, split)
@@ -273,6 +276,10 @@ class FromTFData(InMemory):
         """The number of examples; None for a dataset that is longer than what is held."""
         size = self._num_held(split)
         return size if split == "test" or self._is_whole else None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; of data in any order, so that only their number counts."""
+        return {"examples": self.size("train")}
 
     def spread_indices(self, count: int, split: str = "train") -> Array:
         """See `Dataset.spread_indices`; of a long dataset, among the examples that are held."""
@@ -393,6 +400,12 @@ def _all_of(dataset: tf.data.Dataset) -> Any:
 
 
 def _as_array(x: Any, what: str) -> Array:
+    hidden = int(np.ma.getmaskarray(x).sum()) if np.ma.isMaskedArray(x) else 0
+    if hidden:
+        raise UsageError(
+            f"{what} is a masked array, and {hidden:,} of its numbers are hidden. Fill "
+            "them, x.filled(0), or leave out their examples."
+        )
     try:
         array = np.asarray(x)
     except ValueError as error:
@@ -459,32 +472,41 @@ def _layout(
 
 def _measured(x: Array, kind: str) -> Scaling:
     """The scaling of training examples: bytes by their range, others by their moments."""
-    if x.min() == x.max():
+    by_feature = kind in ("vector", "table") and x.ndim <= 2
+    moments = RunningMoments(axis=0 if by_feature else None)
+    for part in _chunks(x):
+        moments.add(x[part].astype(np.float64))
+    constant = np.atleast_1d(moments.constant(x.dtype))
+    low, high = np.min(moments.low), np.max(moments.high)
+    if constant.all():
         raise UsageError(
-            f"All numbers of x are {x.flat[0]:g}: there is nothing to learn. Check how x was made."
+            f"{_all_alike(low, high, by_feature)}: there is nothing to learn. Check how x was made."
         )
     if x.dtype == np.uint8:
         return Scaling.for_images()
-    by_feature = kind in ("vector", "table") and x.ndim <= 2
-    moments = RunningMoments(axis=0 if by_feature else None)
-    # The moments of what is left of a large offset are exact.
-    offset = x[0].astype(np.float64) if by_feature else np.float64(x.flat[0])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for part in _chunks(x):
-            moments.add(x[part].astype(np.float64) - offset)
-        means, stds = np.atleast_1d(moments.mean + offset), np.atleast_1d(moments.std)
-    if not (np.isfinite(means).all() and np.isfinite(stds).all() and stds.max() > 0):
+    means, stds = np.atleast_1d(moments.mean), np.atleast_1d(moments.std)
+    stds = np.where(constant, root_mean_square(stds[~constant]), stds)
+    scaling = Scaling.standardising(means, stds, returned_dtype(x.dtype))
+    some = x[:: -(-len(x) // BUFFER_EXAMPLES)]
+    lost = unresolved(some, scaling) & ~(constant if by_feature else False)
+    if lost.any():
+        k = int(np.argmax(lost))
+        feature = x[..., k] if x.ndim > 1 else x
         raise UsageError(
-            f"The numbers of x, from {x.min():g} to {x.max():g}, have no standard deviation that "
-            "float64 can represent. Rescale x first."
+            f"Feature {k} of x has values from {feature.min():g} to {feature.max():g}, and x from "
+            f"{low:g} to {high:g}: most of them become one number in float32 after scaling. Remove "
+            "outliers, or rescale x: by a logarithm, or features of different sizes by themselves."
         )
-    stds = np.where(stds > 0, stds, np.sqrt(np.mean(stds[stds > 0] ** 2)))
-    return Scaling.standardising(means, stds, _returned_dtype(x.dtype))
+    return scaling
 
 
-def _returned_dtype(dtype: np.dtype) -> str:
-    dtype = dtype.newbyteorder("=")
-    return dtype.name if dtype.name in DTYPES else np.result_type(dtype, np.float32).name
+def _all_alike(low: float, high: float, by_feature: bool) -> str:
+    if low == high:
+        return f"All numbers of x are {low:g}"
+    each = "each feature of x holds one number" if by_feature else "they are one number"
+    return (
+        f"The numbers of x, from {low!r} to {high!r}, differ by no more than rounding does: {each}"
+    )
 
 
 def _chunks(x: Array) -> list[slice]:

@@ -6,17 +6,14 @@ windows of a recording. A `Store` gives the examples of some segments by index, 
 are small, otherwise from the files as they are needed.
 """
 
-import contextlib
+import math
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from lcss_tf.archives import ArchiveError, ArrayArchive, mapped
 from lcss_tf.data.base import (
     OpenedDataset,
     check_both_splits,
@@ -25,9 +22,13 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
-from lcss_tf.data.files import permission, read_range, why_unreadable
+from lcss_tf.data.files import read_range, why_unreadable
+from lcss_tf.data.fingerprint import array_hash, bytes_hash, spread
+from lcss_tf.data.moments import RunningMoments, unresolved
+from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
 from lcss_tf.data.pipeline import progress_bar
-from lcss_tf.data.scaling import Scaling
+from lcss_tf.data.scaling import Scaling, returned_dtype
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Shape, Tensor
@@ -36,8 +37,9 @@ MEMORY_BYTES = 2**30  # data up to this size are held in memory
 CHUNK_VALUES = 2**22  # numbers read at a time where all examples are read once
 KIND_OF_RANK = {1: "vector", 2: "signal", 3: "image", 4: "volume"}  # by the rank of one example
 _PARALLEL = 16  # examples of one batch read at once
-_NUMBERS = "uif"  # NumPy's kinds of dtype that are numbers
 _LABELS = "labels"
+_TINY = 1e-30  # a spread at which float32's smallest numbers, taken as 0, would show
+_SAMPLE = 256  # examples on which it is checked that float32 resolves them
 
 
 class Segment(NamedTuple):
@@ -53,58 +55,22 @@ class Segment(NamedTuple):
     stride: int
 
 
-def check_dtype(dtype: np.dtype, where: str) -> None:
-    """Raises a UsageError unless a dtype holds numbers."""
-    if dtype.kind not in _NUMBERS or dtype.itemsize > 8:
-        raise UsageError(
-            f"{where} holds {dtype}, and training takes numbers: integers or floats of at most 64 "
-            "bits. Convert it, e.g. array.astype(numpy.float32)."
-        )
-
-
-class RunningMoments:
-    """Mean and standard deviation of values that arrive in parts, float64 [n, ...].
-
-    The parts' moments are merged as Chan, Golub and LeVeque do.
-
-    Args:
-      axis: along which they are taken; None: over all values together.
-    """
-
-    def __init__(self, axis: int | None = None) -> None:
-        self._axis = axis
-        self._count, self._mean, self._squares = 0, 0.0, 0.0
-
-    def add(self, part: Array) -> None:
-        """Takes in a part, which is not empty."""
-        count = part.size if self._axis is None else part.shape[self._axis]
-        part_mean = part.mean(axis=self._axis)
-        gap, total = part_mean - self._mean, self._count + count
-        self._squares += np.square(part - part_mean).sum(axis=self._axis)
-        self._squares += gap**2 * self._count * count / total
-        self._mean, self._count = self._mean + gap * count / total, total
-
-    @property
-    def mean(self) -> Any:
-        """float64, a number or an array without the axis."""
-        return self._mean
-
-    @property
-    def std(self) -> Any:
-        """float64, of the shape of `mean`."""
-        return np.sqrt(self._squares / max(self._count, 1))
-
-
-def scan(segments: Sequence[Segment]) -> tuple[Array, RunningMoments]:
+def scan(
+    segments: Sequence[Segment], low: float = -np.inf, high: float = np.inf
+) -> tuple[Array, RunningMoments]:
     """One pass over all examples.
 
+    Args:
+      segments: the examples.
+      low, high: what may not be passed.
+
     Returns:
-      A bool array [N], False where an example holds NaN or infinity; and the moments of all values
-      of the others.
+      A bool array [N], False where an example holds NaN, infinity or a value beyond the limits; and
+      the moments of all values of the others.
     """
     good, moments = [], RunningMoments()
     for part in _parts(segments):
-        finite = np.isfinite(part).all(axis=1)
+        finite = (np.isfinite(part) & (part >= low) & (part <= high)).all(axis=1)
         good.append(finite)
         if finite.any() and part.size:
             moments.add(part[finite])
@@ -131,26 +97,29 @@ class Store:
     Args:
       segments: of one shape and dtype.
       chosen: which of all their examples, in this order; int [n].
+      widen: hold them as float64, for TensorFlow takes float32 below 1e-38 as 0.
 
     Raises:
       UsageError: too many examples for memory that cannot be read from their files.
     """
 
-    def __init__(self, segments: Sequence[Segment], chosen: Array) -> None:
+    def __init__(self, segments: Sequence[Segment], chosen: Array, widen: bool = False) -> None:
         self._shape = segments[0].array.shape[1:]
-        dtype = segments[0].array.dtype
+        dtype = np.dtype(np.float64) if widen else segments[0].array.dtype
         self._count = len(chosen)
         self._sizes = None  # of the files, where they are read in training
         num_bytes = len(chosen) * int(np.prod(self._shape)) * dtype.itemsize
         lengths = [len(segment.array) for segment in segments]
         file = np.repeat(np.arange(len(segments)), lengths)[chosen]
         place = np.concatenate([np.arange(length) for length in lengths])[chosen]
-        in_files = all(s.path is not None for s in segments) and dtype.isnative
-        self._segments, self._file = segments, file
+        in_files = all(s.path is not None for s in segments) and not widen
+        in_files = in_files and dtype.isnative
+        self._segments, self._file, self._place = segments, file, place
         if not in_files and num_bytes > MEMORY_BYTES:
             raise UsageError(
-                f"{num_bytes / 2**30:.1f} GiB are compressed, or of the other byte order, and do "
-                "not fit into memory. Save them by numpy.save, so that they can be mapped."
+                f"{num_bytes / 2**30:.1f} GiB are compressed, in Fortran's order, of 24 bits, of "
+                "the other byte order or below 1e-30, and do not fit into memory. Save them by "
+                "numpy.save in C's order, recordings as 16 bits, so that they can be mapped."
             )
         with tf.init_scope(), tf.device("CPU:0"):
             if num_bytes <= MEMORY_BYTES:
@@ -195,6 +164,14 @@ class Store:
 
     def __len__(self) -> int:
         return self._count
+
+    def content_hash(self) -> str:
+        """A hash of the examples; see `fingerprint`."""
+        if self._sizes is None:
+            return array_hash(self._held.numpy())
+        chosen = spread(len(self), self._length)
+        read = lambda i: self._segments[self._file[i]].array[self._place[i]].tobytes()
+        return bytes_hash(map(read, chosen))
 
     def why_bad(self, index: int) -> tuple[str, str] | None:
         """(path, reason) if the file of an example cannot be read any more; otherwise None."""
@@ -265,15 +242,24 @@ class StoredArrays(OpenedDataset):
         if self._stores is not None:
             return self._stores
         segments = self.segments()
-        good, moments = scan(segments)
+        ranged = self._ranged(segments[0].array.dtype)
+        good, moments = scan(segments, *(ranged.holds() if ranged else ()))
         self._report_bad(segments, good)
         splits = self.splits(segments, good)
         check_both_splits(splits, f"The data of {self.name}")
-        self._scaling = self._make_scaling(segments[0], moments)
+        self._check_spread(segments[0], moments)
+        self._measured = [float(f"{value:.9g}") for value in (moments.mean, moments.std)]
+        dtype = segments[0].array.dtype
+        scaling = ranged or Scaling.standardising(
+            [moments.mean], [moments.std], returned_dtype(dtype)
+        )
         labels = self.all_labels(segments)
+        widen = dtype == np.float32 and moments.std < _TINY
+        stores = {name: Store(segments, k, widen) for name, k in splits.items()}
+        self._check_resolved(stores["train"], scaling, moments)
         self._labels = {name: labels if labels is None else labels[k] for name, k in splits.items()}
-        self._stores = {name: Store(segments, k) for name, k in splits.items()}
-        return self._stores
+        self._scaling, self._stores = scaling, stores
+        return stores
 
     def _report_bad(self, segments: Sequence[Segment], good: Array) -> None:
         if good.all():
@@ -283,30 +269,68 @@ class StoredArrays(OpenedDataset):
         k = int(np.searchsorted(ends, first, side="right"))
         place = first - (ends[k - 1] if k else 0)
         owner, bad = type(self).__name__, int((~good).sum())
+        example = np.asarray(segments[k].array[place], np.float64)
+        finite = np.isfinite(example)
+        value = example[~finite][0] if not finite.all() else example.flat[np.abs(example).argmax()]
+        beyond = " or values that float32 cannot hold after scaling" if self._range else ""
         message = (
-            f"{bad:,} of {len(good):,} examples of {self.name} hold NaN or infinity; the first is "
-            f"example {place:,} of {segments[k].path or self.name}"
+            f"{bad:,} of {len(good):,} examples of {self.name} hold NaN or infinity{beyond}; the "
+            f"first is example {place:,} of {segments[k].path or self.name}, with {value:g}"
         )
         if self.on_bad_example == "error":
             raise UsageError(
                 f'{message}. Correct the file, or set {owner}.on_bad_example = "skip" to leave '
                 "them out."
             )
-        logging.warning("%s. They are left out, as %s.on_bad_example says.", message, owner)
+        warn("%s. They are left out, as %s.on_bad_example says.", message, owner)
 
-    def _make_scaling(self, first: Segment, moments: RunningMoments) -> Scaling:
-        is_bytes = first.array.dtype == np.uint8
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; the moments are those of all examples, held-out ones too."""
+        stores = self._open()
+        labels = self._labels["train"]
+        return {
+            "examples": len(stores["train"]),
+            "content": stores["train"].content_hash(),
+            "labels": None if labels is None else array_hash(labels),
+            "moments": self._measured,
+        }
+
+    def _ranged(self, dtype: np.dtype) -> Scaling | None:
+        """The scaling by a range, if there is one."""
+        is_bytes = dtype == np.uint8
         stored_range = self._range or ((0, 255) if is_bytes else None)
-        if stored_range is not None:
-            stored_dtype = "uint8" if is_bytes else "float32"
-            low, high = map(float, stored_range)
-            return Scaling(-1.0, 1.0, low, high, stored_dtype)
-        if not moments.std > 0:
-            raise UsageError(
-                f"All numbers of {self.name} are {moments.mean:g}: there is nothing to learn. Look "
-                f"at {first.path}."
+        if stored_range is None:
+            return None
+        low, high = map(float, stored_range)
+        return Scaling(-1.0, 1.0, low, high, returned_dtype(dtype))
+
+    def _check_spread(self, first: Segment, moments: RunningMoments) -> None:
+        if not moments.constant(first.array.dtype):
+            return
+        alike = f"are {moments.mean:g}"
+        if moments.low != moments.high:
+            alike = (
+                f"lie from {moments.low!r} to {moments.high!r} and differ by no more than rounding "
+                "does"
             )
-        return Scaling.standardising([moments.mean], [moments.std])
+        raise UsageError(
+            f"All numbers of {self.name} {alike}: there is nothing to learn. Look at "
+            f"{first.path or self.name}."
+        )
+
+    def _check_resolved(self, store: Store, scaling: Scaling, moments: RunningMoments) -> None:
+        values = int(np.prod(self.shape))
+        count = max(1, min(len(store), _SAMPLE, CHUNK_VALUES // max(1, values)))
+        some = store.gather(tf.constant(np.arange(count) * len(store) // count, tf.int64))
+        lost = unresolved(np.asarray(some), scaling)
+        if lost.any():
+            raise UsageError(
+                f"The numbers of {self.name} lie from {moments.low:g} to {moments.high:g}, and "
+                f"most of feature {int(np.argmax(lost))} of {len(lost)} become one number in "
+                "float32 after scaling. Remove outliers; leave out stored_range, or make it "
+                "narrower; or rescale the data: by a logarithm, or features of different sizes by "
+                "themselves (a Table and ScoreModel.fit(x) do so)."
+            )
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
@@ -378,91 +402,50 @@ class Arrays(StoredArrays):
     def segments(self) -> list[Segment]:
         """See `StoredArrays.segments`."""
         if not os.path.isfile(self.path):
+            is_folder = ", but a folder" if os.path.isdir(self.path) else ""
             raise FileNotFoundError(
-                f"There is no file {self.path}. Set Arrays.path to a .npy or .npz file that "
-                "numpy.save or numpy.savez wrote."
+                f"There is no file {self.path}{is_folder}. Set Arrays.path to a .npy or .npz file "
+                "that numpy.save or numpy.savez wrote."
             )
-        packed = zipfile.is_zipfile(self.path)
-        segment = self._archive() if packed else self._file()
-        array = segment.array
-        if self.shape[-1] == 1 and array.shape[1:] == self.shape[:-1]:
+        stored = read_numpy(
+            self.path, self.key, _LABELS, "Arrays.key", self._check_shape, MEMORY_BYTES
+        )
+        array = stored.array
+        if array.shape[1:] != self.shape:
             array = array[..., None]
-        return [segment._replace(array=array)]
+        # Examples that lie one after another can be read by their offset.
+        in_file = stored.offset is not None and array.flags.c_contiguous
+        mapped = self.path if in_file else None
+        return [Segment(array, mapped, stored.offset or 0, int(array.strides[0]))]
 
-    def _check(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        """Raises a UsageError unless an array of that dtype and shape holds such examples."""
-        check_dtype(dtype, self.path)
-        if not shape or not shape[0]:
+    def _check_shape(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Raises a UsageError unless an array of that shape holds such examples."""
+        del dtype  # of any numbers
+        if not shape or not math.prod(shape):
+            what = f"an array of shape {shape}" if shape else "a single number"
             raise UsageError(
-                f"{self.path} holds no examples: an array of shape {shape}. Save [examples, ...]."
+                f"{self.path} holds no examples: {what}. Save an array [examples, ...]."
             )
         if shape[1:] != self.shape and (shape[1:], 1) != (self.shape[:-1], self.shape[-1]):
             raise UsageError(
-                f"{self.path} holds an array of shape {shape}, and Arrays.shape = "
-                f"{self.shape} asks for (examples, *{self.shape}). Change the one or the other."
+                f"{self.path} holds an array of shape {shape}, and Arrays.shape = {self.shape} "
+                f"asks for (examples, *{self.shape}). Change the one or the other."
             )
-
-    def _file(self) -> Segment:
-        with permission(self.path):
-            array = mapped(self.path)
-        self._check(array.dtype, array.shape)
-        return _segment(array, self.path, getattr(array, "offset", 0))
-
-    def _archive(self) -> Segment:
-        """The array, mapped where it is not compressed, otherwise unpacked into memory."""
-        with self._opened() as archive:
-            names = [name for name in archive.names if name != _LABELS]
-            key = self.key or (names[0] if len(names) == 1 else None)
-            if key is None or key not in archive.names:
-                raise UsageError(
-                    f"{self.path} holds the arrays {archive.names}: set Arrays.key to one of them "
-                    f"(got {self.key!r})."
-                )
-            try:
-                claim = archive.claim(key)
-                self._check(claim.dtype, claim.shape)  # before anything is unpacked
-                if claim.member.deflated or claim.fortran:
-                    return Segment(archive.read(key), None, 0, 0)
-            except ArchiveError as error:
-                raise self._unusable(error) from error
-        offset = claim.member.offset + claim.header
-        array = np.memmap(self.path, claim.dtype, "r", offset, claim.shape)
-        return _segment(array, self.path, offset)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[ArrayArchive]:
-        with permission(self.path), ArrayArchive(self.path, MEMORY_BYTES) as archive:
-            yield archive
-
-    def _unusable(self, error: ArchiveError) -> UsageError:
-        if self.path in str(error):
-            return error
-        return UsageError(f"{self.path} cannot be used: {error}. Save it again.")
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
         """See `StoredArrays.all_labels`."""
-        if not zipfile.is_zipfile(self.path):
+        if not is_archive(self.path) or _LABELS not in member_names(self.path):
             return None
         count = len(segments[0].array)
-        with self._opened() as archive:
-            if _LABELS not in archive.names:
-                return None
-            try:
-                claim = archive.claim(_LABELS)
-                if claim.dtype.kind not in "ui" or claim.shape != (count,):
-                    raise UsageError(
-                        f"The labels in {self.path} must be one integer for each of the {count} "
-                        f"examples; got {claim}."
-                    )
-                return archive.read(_LABELS).astype(np.int64)
-            except ArchiveError as error:
-                raise self._unusable(error) from error
 
+        def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+            if dtype.kind not in "ui" or shape != (count,):
+                raise UsageError(
+                    f"The labels in {self.path} must be one integer for each of the {count} "
+                    f"examples; got {dtype} of shape {shape}."
+                )
 
-def _segment(array: Array, path: str, offset: int) -> Segment:
-    # Examples that lie one after another can be read by their offset.
-    mapped = path if array.flags.c_contiguous else None
-    return Segment(array, mapped, offset, int(array.strides[0]))
+        return read_member(self.path, _LABELS, check, MEMORY_BYTES).astype(np.int64)
 
 
 __all__ = [
@@ -470,10 +453,8 @@ __all__ = [
     "KIND_OF_RANK",
     "MEMORY_BYTES",
     "Arrays",
-    "RunningMoments",
     "Segment",
     "Store",
     "StoredArrays",
-    "check_dtype",
     "scan",
 ]

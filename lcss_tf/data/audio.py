@@ -1,18 +1,19 @@
 """A folder of WAV files, cut to windows."""
 
+import contextlib
 import os
-import struct
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from absl import logging
-from scipy.io import wavfile
 
 from lcss_tf.data.arrays import Segment, StoredArrays
-from lcss_tf.data.files import permission, walk
+from lcss_tf.data.files import walk
+from lcss_tf.data.wav import Recording, read_wav
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array
 
 
@@ -20,7 +21,8 @@ from lcss_tf.typing import Array
 class Audio(StoredArrays):
     """Windows of the WAV files under a folder, as signals (window, channels).
 
-    All files have the same rate, number of channels and type of sample. The rest at a file's end
+    All files have the same rate, number of channels and type of sample: PCM of 8 to 64 bits, or
+    floats. The rest at a file's end
     is dropped. The last windows of every file are held out for testing: neighbouring windows are
     alike, so held-out ones must not overlap those for training.
 
@@ -29,7 +31,7 @@ class Audio(StoredArrays):
       window: samples of one example.
       hop: samples from one window to the next; by default `window`.
       channels: of the files.
-      sample_rate: in Hz, that the files must have; None: whatever the first has.
+      sample_rate: in Hz, that the files must have; None: that of the first file that can be used.
       test_every: one in so many windows is held out.
       on_bad_example: ``"error"``, or ``"skip"`` files that cannot be used, and windows with NaN or
         infinity.
@@ -55,61 +57,89 @@ class Audio(StoredArrays):
                 f"{window}, {hop} and {channels}."
             )
         self.root = os.path.abspath(os.path.expanduser(root))
-        name = os.path.basename(self.root)
+        name = visible(os.path.basename(self.root))
         super().__init__(name, (window, channels), "signal", None, test_every, on_bad_example)
         self._hop = hop
-        self.sample_rate = sample_rate
+        self._asked_rate = self.sample_rate = sample_rate
 
     def segments(self) -> list[Segment]:
         """See `StoredArrays.segments`: one for each file."""
-        paths = [p for p in walk(self.root, "Audio.root") if p.lower().endswith(".wav")]
+        paths = [p for p in walk(self.root, "Audio.root").paths if p.lower().endswith(".wav")]
         if not paths:
             raise FileNotFoundError(
                 f"The folder {self.root} holds no WAV file. Set Audio.root to a folder of them "
                 "(other formats: ffmpeg -i in.mp3 -c:a pcm_s16le out.wav)."
             )
-        segments: list[Segment] = []
-        skipped = []
+        found: dict[str, Recording] = {}
+        self._skipped: list[str] = []
         for path in paths:
-            try:
-                segments.append(self._windows(path, segments))
-            except (ValueError, OSError) as error:
-                if self.on_bad_example == "error":
-                    raise UsageError(
-                        f'{error} Or remove the file, or set Audio.on_bad_example = "skip".'
-                    ) from error
-                skipped.append(str(error))
-        for reason in skipped:
-            logging.warning("Left out: %s", reason)
-        if skipped:
-            logging.warning("%d of %d WAV files are left out.", len(skipped), len(paths))
+            with self._left_out():
+                found[path] = self._usable(path)
+        # Only now: a file that is left out for another reason must not set the rate.
+        rates = {path: recording.rate for path, recording in found.items()}
+        rate = self._asked_rate or next(iter(rates.values()), None)
+        types = (r.samples.dtype for path, r in found.items() if rates[path] == rate)
+        dtype = next(types, None)
+        segments = []
+        for path, recording in found.items():
+            with self._left_out():
+                segments.append(self._windows(path, recording, rate, dtype))
+        for reason in self._skipped:
+            warn("Left out: %s", reason)
+        if self._skipped:
+            warn("%d of %d WAV files are left out.", len(self._skipped), len(paths))
         if not segments:
             raise UsageError(
                 f"None of the {len(paths)} WAV files of {self.root} can be used; the log says why "
-                "of each. Replace them."
+                f"of each, of the first: {self._skipped[0]}"
             )
+        self.sample_rate = rate
         return segments
 
-    def _windows(self, path: str, segments: Sequence[Segment]) -> Segment:
-        found_rate, samples = read_samples(path)
-        window, channels = self.shape
-        rate = self.sample_rate = self.sample_rate or found_rate
-        dtype = segments[0].array.dtype if segments else samples.dtype
-        if (found_rate, samples.shape[1], samples.dtype) != (rate, channels, dtype):
+    @contextlib.contextmanager
+    def _left_out(self) -> Iterator[None]:
+        """A file that cannot be used is an error, or is left out, as the policy says."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            if self.on_bad_example == "error":
+                raise UsageError(
+                    f'{error} Or remove the file, or set Audio.on_bad_example = "skip".'
+                ) from error
+            self._skipped.append(str(error))
+
+    def _usable(self, path: str) -> Recording:
+        """A recording that fits whatever the rate and the type of the others are."""
+        recording = read_wav(path)
+        (count, channels), (window, wanted) = recording.samples.shape, self.shape
+        if channels != wanted:
             raise UsageError(
-                f"{path} has {samples.shape[1]} channels of {samples.dtype} at {found_rate} Hz, "
-                f"and {channels} of {dtype} at {rate} Hz are expected. Convert it: ffmpeg -i "
-                f"in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
+                f"{visible(path)} has {channels} channels of {recording.samples.dtype} at "
+                f"{recording.rate} Hz, and {wanted} are expected. Set Audio.channels, or convert "
+                f"it: ffmpeg -i in.wav -ac {wanted} out.wav."
             )
-        count = 1 + (len(samples) - window) // self._hop
-        if count < 1:
+        if count < window:
             raise UsageError(
-                f"{path} holds {len(samples)} samples, and a window takes {window}. Lower "
+                f"{visible(path)} holds {count} samples, and a window takes {window}. Lower "
                 "Audio.window."
             )
+        return recording
+
+    def _windows(self, path: str, recording: Recording, rate: Any, dtype: Any) -> Segment:
+        samples = recording.samples
+        window, channels = self.shape
+        if (recording.rate, samples.dtype) != (rate, dtype):
+            raise UsageError(
+                f"{visible(path)} has {channels} channels of {samples.dtype} at {recording.rate} "
+                f"Hz, and {channels} of {dtype or 'any type'} at {rate} Hz are expected. Convert "
+                f"it: ffmpeg -i in.wav -ac {channels} -ar {rate} -c:a pcm_s16le out.wav."
+            )
+        count = 1 + (len(samples) - window) // self._hop
         views = np.lib.stride_tricks.sliding_window_view(samples, window, axis=0)
         array = views[:: self._hop][:count].transpose(0, 2, 1)
-        return Segment(array, path, samples.offset, self._hop * channels * dtype.itemsize)
+        stride = self._hop * channels * samples.dtype.itemsize
+        mapped = recording.offset is not None
+        return Segment(array, path if mapped else None, recording.offset or 0, stride)
 
     def splits(self, segments: Sequence[Segment], good: Array) -> dict[str, Array]:
         """See `StoredArrays.splits`: the last windows of every file are for testing."""
@@ -126,28 +156,4 @@ class Audio(StoredArrays):
         return {name: part[good[part]] for name, part in joined.items()}
 
 
-def read_samples(path: str) -> tuple[int, np.memmap]:
-    """The sample rate in Hz of a WAV file, and its samples [n, channels], memory-mapped.
-
-    Raises:
-      UsageError: not such a file, truncated, or samples that cannot be mapped: those of 24 bits,
-        or compressed.
-      OSError: it cannot be read.
-    """
-    try:
-        with permission(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks without samples
-            rate, samples = wavfile.read(path, mmap=True)
-    # SciPy leaves some truncated headers to struct, and to a name that was never bound.
-    except (ValueError, EOFError, struct.error, UnboundLocalError) as error:
-        raise UsageError(
-            f"{path} cannot be read as a WAV file ({error}). If it is truncated, copy it again; "
-            "otherwise convert it to 8, 16 or 32-bit PCM or to floats: ffmpeg -i in.wav -c:a "
-            "pcm_s16le out.wav."
-        ) from error
-    if not samples.size:
-        raise UsageError(f"{path} holds no samples. It may be truncated: copy it again.")
-    return rate, samples if samples.ndim == 2 else samples[:, None]
-
-
-__all__ = ["Audio", "read_samples"]
+__all__ = ["Audio"]

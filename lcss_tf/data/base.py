@@ -22,6 +22,7 @@ POLICIES = ("error", "skip")  # what to do about a bad example
 # volume or a short video (D, H, W, C), a row of a table (columns,).
 RANKS = {"image": 3, "vector": None, "signal": 2, "volume": 4, "table": 1}
 KINDS = tuple(RANKS)
+_MOST_NAMED = 20  # classes that a message lists
 
 _INFO = {
     "name": forms.TEXT,
@@ -36,6 +37,7 @@ _INFO = {
     },
     "columns": forms.Optional([forms.TEXT]),
     "raw_shape": forms.Optional([forms.COUNT]),
+    "classes": forms.Optional([forms.TEXT]),
 }
 
 
@@ -52,6 +54,8 @@ class DataInfo:
       columns: the names of a table's columns, or of a signal's channels; may be empty.
       raw_shape: of one raw example where it has no channel axis, such as (28, 28) of grey images
         and () of single numbers; None: the same as `shape`.
+      classes: the names of the classes that a network was told, the k-th being that of label k;
+        empty where there are none, or they have no names.
 
     Raises:
       UsageError: another kind, or a shape of the wrong rank, such as an image that is not
@@ -64,8 +68,10 @@ class DataInfo:
     scaling: Scaling
     columns: tuple[str, ...] = ()
     raw_shape: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         object.__setattr__(self, "columns", tuple(self.columns))
         if self.raw_shape is not None:
@@ -102,7 +108,7 @@ class DataInfo:
         """Raw examples [N, *raw_shape] as the network sees them: float32 [N, *shape].
 
         Raises:
-          UsageError: examples of another shape.
+          UsageError: examples of another shape, or values that float32 cannot hold after scaling.
         """
         raw = self.with_channels(raw)
         if raw.shape[1:] != self.shape:
@@ -111,7 +117,7 @@ class DataInfo:
                 f"Expected examples [N, {', '.join(map(str, expected))}] like those of "
                 f"{self.name}; got an array of shape {np.shape(raw)}."
             )
-        return self.scaling.scale(raw)
+        return tf.constant(self.scaling.scale_finite(raw, "The examples"))
 
     def with_channels(self, raw: Array) -> Array:
         """Raw examples [..., *raw_shape] as [..., *shape]: what plots and features expect."""
@@ -120,9 +126,39 @@ class DataInfo:
             return raw
         return raw[..., None]
 
+    def class_number(self, label: int | str) -> int:
+        """The number of a class.
+
+        Args:
+          label: a class's name, or its number, as a text too. Where both could be meant, as of
+            folders called 1, 2 and 3, a text is the name.
+
+        Raises:
+          UsageError: a text that is neither.
+        """
+        if label in self.classes:
+            return self.classes.index(str(label))
+        try:
+            return int(label)
+        except ValueError:
+            named = ", ".join(self.classes[:_MOST_NAMED]) or "none"
+            more = " …" if len(self.classes) > _MOST_NAMED else ""
+            raise UsageError(
+                f"{label!r} is no class of {self.name}. Ask for a number from 0 on, or for one of "
+                f"the names: {named}{more}."
+            ) from None
+
+    def class_title(self, number: int) -> str:
+        """A class for people: "3: cat", or "3" where it has no name."""
+        name = self.classes[number] if 0 <= number < len(self.classes) else ""
+        return f"{number}: {name}" if name and name != str(number) else str(number)
+
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON that `from_dict` reads."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        if not self.classes:
+            del fields["classes"]  # as descriptions were before classes had names
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "DataInfo":
@@ -215,6 +251,10 @@ class Dataset:
         del split
         return None
 
+    def class_names(self) -> list[str]:
+        """The names of the classes, the k-th being that of label k; empty if they have none."""
+        return []
+
     def augmented(
         self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
     ) -> Tensor:
@@ -249,6 +289,18 @@ class Dataset:
         It is called after reading failed, so it may be slow. By default it finds nothing.
         """
         del indices, split
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What the data are in a few words, by which a resumed run knows them again.
+
+        A dict for JSON, such as {"examples": 1_797, "content": "0f3a…"}: how many examples training
+        sees, and a hash of what they hold. It does not depend on where the data lie. None, as by
+        default: the data are generated, or nothing is known of them.
+
+        Raises:
+          FileNotFoundError: the data are missing.
+        """
+        return None
 
     def class_labels(self, num_classes: int, split: str = "train") -> Array:
         """`labels`, for a network of `num_classes` classes.

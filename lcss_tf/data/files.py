@@ -1,23 +1,43 @@
 """Files under a folder, in one order on every machine, and parts of files read inside a graph."""
 
 import os
+import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
 from lcss_tf.files import permission
+from lcss_tf.texts import visible
 from lcss_tf.typing import Tensor
 
 MISSING = "it is gone: there is no such file any more"
 NOT_PERMITTED = "it may not be read; allow it by chmod u+r"
 
 
-def walk(root: str, option: str) -> list[str]:
-    """All files under `root`, sorted by path; links to folders are followed.
+# What operating systems and programs leave beside files, compared in lower case.
+_OF_A_SYSTEM = {
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin",
+    "system volume information", "lost+found", "@eadir",
+}  # fmt: skip
+
+
+class Listing(NamedTuple):
+    """The files under a folder.
+
+    paths: sorted. hidden: how many others there are that are hidden, or a system's own.
+    """
+
+    paths: list[str]
+    hidden: int
+
+
+def walk(root: str, option: str) -> Listing:
+    """All files under `root`; links to folders are followed, what `is_hidden` is left out.
 
     Args:
-      root: the folder.
+      root: the folder; its own name may be hidden.
       option: the argument that sets it, for messages, e.g. ``"ImageFolder.root"``.
 
     Raises:
@@ -26,25 +46,49 @@ def walk(root: str, option: str) -> list[str]:
       UsageError: links to folders that form a cycle.
     """
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"There is no folder {root}. Set {option} to the data.")
-    return sorted(_below(root, (os.path.realpath(root),)))
+        raise FileNotFoundError(f"There is no folder {visible(root)}. Set {option} to the data.")
+    found = list(_below(root, (os.path.realpath(root),)))
+    paths = sorted(path for path in found if path is not None)
+    return Listing(paths, len(found) - len(paths))
 
 
-def _below(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is hidden, or an operating system's own."""
+    return name.lower() in _OF_A_SYSTEM or (name.startswith(".") and name not in (".", ".."))
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """A key that sorts as people do: "2" before "10", "part 9" before "part 10"."""
+    parts = re.split(r"([0-9]+)", text)
+    key = [(0, int(part), part) if k % 2 else (1, 0, part) for k, part in enumerate(parts)]
+    return [part for part in key if part != (1, 0, "")]
+
+
+def _below(folder: str, above: tuple[str, ...]) -> Iterator[str | None]:
+    """The paths of files; None for each that is hidden."""
     with permission(folder, "The folder", "-R u+rX"):
         entries = list(os.scandir(folder))
     for entry in entries:
         path = entry.path
-        if _is_folder(entry):
+        if is_hidden(entry.name):
+            yield from [None] * _count(entry)
+        elif _is_folder(entry):
             real = os.path.realpath(path)
             if real in above:
                 raise UsageError(
-                    f"The link {path} leads back to {real}, which contains it: the folders form a "
-                    "cycle. Remove the link."
+                    f"The link {visible(path)} leads back to {visible(real)}, which contains it: "
+                    "the folders form a cycle. Remove the link."
                 )
             yield from _below(path, (*above, real))
         else:
             yield path
+
+
+def _count(entry: os.DirEntry) -> int:
+    """How many files an entry is: itself, or what lies in the folder; links are not followed."""
+    if not entry.is_dir(follow_symlinks=False):
+        return 1
+    return sum(len(names) for _, _, names in os.walk(entry.path))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -52,6 +96,81 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself: a bad file, reported when it is read
         return False
+
+
+_SIGNATURES = (
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself by git lfs pull"),
+    (b"\x93NUMPY", "an array of NumPy (.npy)"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"PK\x05\x06", "a ZIP archive with nothing in it"),
+    (b"\x1f\x8b", "compressed by gzip: unpack it by gunzip"),
+    (b"BZh", "compressed by bzip2: unpack it by bunzip2"),
+    (b"\xfd7zXZ\0", "compressed by xz: unpack it by unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it by unzstd"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"CDF", "a NetCDF file"),
+    (b"MATLAB", "a MATLAB file"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"fLaC", "a FLAC recording"),
+    (b"OggS", "an Ogg recording"),
+    (b"ID3", "an MP3 recording"),
+    (b"\xff\xfb", "an MP3 recording"),
+    (b"FORM", "an AIFF recording"),
+    (b".snd", "an AU recording"),
+    (b"{", "JSON"),
+    (b"<?xml", "XML"),
+)
+_FORMS = {b"WAVE": "a WAV recording", b"AVI ": "an AVI video", b"WEBP": "a WebP image"}
+_PICKLE_PROTOCOLS = range(2, 6)
+_SEPARATORS = ",;\t"
+
+
+def is_pickle(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is a pickle of Python objects."""
+    return len(head) > 1 and head[0] == 0x80 and head[1] in _PICKLE_PROTOCOLS
+
+
+def describe(head: bytes) -> str:
+    """What a file is that begins with these bytes, to stand after "it is" in a message.
+
+    Args:
+      head: some hundred bytes; all of them where the file is shorter.
+    """
+    if not head.strip(b"\0"):
+        return "nothing but zeros" if head else "empty"
+    for signature, words in _SIGNATURES:
+        if head.startswith(signature):
+            return words
+    if head[:4] in (b"RIFF", b"RIFX"):
+        return _FORMS.get(head[8:12], "a RIFF file")
+    if head[4:8] == b"ftyp":
+        return "an MP4 recording or video"
+    if is_pickle(head):
+        return "a pickle of Python objects, which could run any program and is never loaded"
+    return _text(head) or f"of no known format: it begins with the bytes {head[:8].hex(' ')}"
+
+
+def _text(head: bytes) -> str | None:
+    """The same of a text; None if it is none."""
+    # The last character may be cut.
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
+    control = sum(ord(c) < 32 and c not in "\t\r\n\f" for c in text)
+    if control or len(text.encode()) < len(head) - 6:
+        return None
+    start = text.lstrip()
+    if start[:14].lower().startswith(("<!doctype html", "<html")):
+        return "a web page (HTML): the download was answered by another page"
+    lines = start.splitlines()
+    first = lines[0] if lines else ""
+    if any(separator in first for separator in _SEPARATORS) and len(lines) > 1:
+        return f"a text table (CSV), whose first line is {first[:60]!r}"
+    return f"a text that begins with {first[:40]!r}"
 
 
 def why_unreadable(path: str, size: int) -> str | None:
@@ -99,4 +218,15 @@ def read_range(path: Tensor, offset: Tensor, length: Tensor, size: Tensor) -> Te
     )[0]
 
 
-__all__ = ["MISSING", "NOT_PERMITTED", "permission", "read_range", "walk", "why_unreadable"]
+__all__ = [
+    "MISSING",
+    "NOT_PERMITTED",
+    "Listing",
+    "describe",
+    "is_hidden",
+    "is_pickle",
+    "natural_key",
+    "read_range",
+    "walk",
+    "why_unreadable",
+]

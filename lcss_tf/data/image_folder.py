@@ -1,30 +1,34 @@
 """A folder, or a ZIP archive, of image files, read one by one as they are needed."""
 
+import collections
 import fnmatch
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from lcss_tf import archives
-from lcss_tf.archives import Member
+from lcss_tf.data import archive
 from lcss_tf.data.base import held_out
-from lcss_tf.data.decoding import BadImageError
-from lcss_tf.data.files import permission, read_range, walk
+from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
+from lcss_tf.data.files import is_hidden, natural_key, walk
+from lcss_tf.data.fingerprint import bytes_hash
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Tensor
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 _HELP = (
-    "Set ImageFolder.root to a folder or a ZIP archive of PNG, JPEG, WebP, GIF or BMP files "
-    "(subfolders are searched too). For FFHQ at 1024 px, download the official folder "
-    "images1024x1024 as https://github.com/NVlabs/ffhq-dataset describes, and set "
-    "ImageFolder.root to it."
+    "Set ImageFolder.root to a folder or a ZIP archive of images: PNG, JPEG, WebP, GIF, BMP, TIFF, "
+    "AVIF, ICO and others that Pillow reads (subfolders are searched too). For FFHQ at 1024 px, "
+    "download the official folder images1024x1024 as https://github.com/NVlabs/ffhq-dataset "
+    "describes, and set ImageFolder.root to it."
 )
+_HIDDEN = "hidden, or a system's own"  # why a file is left out
 
 
 @DATASETS.register
@@ -32,8 +36,16 @@ class ImageFolder(EncodedImages):
     """The image files under a folder or in a ZIP archive; centre crop, antialiased resize.
 
     Files are decoded lazily, unless all of a split fit into `cache_mib`. Of the files sorted by
-    path, the first of every `test_every` is held out for testing. The class of a file is the
-    subfolder of `root` that it lies in.
+    path, the first of every `test_every` is held out for testing.
+
+    The class of a file is the subfolder of `root` that it lies in. Where `root` holds nothing but
+    one folder with subfolders, as many archives do, classes are those subfolders. They are numbered
+    in natural order: "2" before "10".
+
+    Files and folders that are hidden or a system's own (a name that begins with a dot,
+    ``__MACOSX``, ``Thumbs.db``, ``desktop.ini``) are no images. Images that cannot be read, by
+    their ending, such as HEIF and cameras' raw files, are no examples: they are bad, and
+    ``on_bad_example`` decides.
 
     Args:
       root: the folder, or the archive; it need not exist yet.
@@ -69,12 +81,12 @@ class ImageFolder(EncodedImages):
             )
         self.root = os.path.abspath(os.path.expanduser(root))
         shape = (resolution, resolution, channels)
-        name = os.path.basename(self.root)
+        name = visible(os.path.basename(self.root))
         super().__init__(name, shape, flip, centered, on_bad_example, cache_mib)
         self.pattern = pattern
         self.test_every = test_every
         self._splits: dict[str, list[Any]] = {}  # paths, or `Member`s of an archive
-        self._contents: dict[str, _Files | _Members] = {}
+        self._contents: dict[str, _Files | archive.Members] = {}
 
     def paths(self, split: str = "train") -> list[str]:
         """The files of a split, sorted; those of an archive by their names in it.
@@ -85,56 +97,92 @@ class ImageFolder(EncodedImages):
         self._open(split)
         return self._paths[split]
 
+    def unread(self) -> list[tuple[str, str]]:
+        """See `EncodedImages.unread`: by their endings."""
+        self._open("test")
+        return [(self._shown(name), why) for name, why in sorted(self._choice.unread)]
+
+    def left_out(self) -> dict[str, int]:
+        """See `EncodedImages.left_out`."""
+        self._open("test")
+        return dict(self._choice.left_out.most_common())
+
     def _open(self, split: str) -> None:
         super().require(split)
         if not self._splits:
-            zipped = os.path.isfile(self.root)
-            files: Sequence[Any] = self._members() if zipped else self._files()
+            self._zipped = os.path.isfile(self.root)
+            self._choice = _Choice(self.pattern)
+            files: Sequence[Any] = self._members() if self._zipped else self._files()
+            self._class_depth = _class_depth(self._choice.names)
             chosen = held_out(len(files), self.test_every)
-            self._splits = {name: [files[i] for i in k] for name, k in chosen.items()}
+            splits = {name: [files[i] for i in k] for name, k in chosen.items()}
             self._paths = {
-                name: [m.name for m in part] if zipped else part
-                for name, part in self._splits.items()
+                name: [m.name for m in part] if self._zipped else part
+                for name, part in splits.items()
             }
             self._contents = {
-                name: _Members(self.root, part) if zipped else _Files(part)
-                for name, part in self._splits.items()
+                name: archive.Members(self.root, part) if self._zipped else _Files(part)
+                for name, part in splits.items()
                 if part
             }
+            self._splits = splits
+            self._choice.log(self.name)
         if not self._splits[split]:
             raise FileNotFoundError(
-                f"{self.root} holds one image, which is held out for testing; training needs at "
-                "least two."
+                f"{visible(self.root)} holds one image, which is held out for testing; training "
+                "needs at least two."
             )
 
-    def _wanted(self, name: str) -> bool:
-        return name.lower().endswith(EXTENSIONS) and fnmatch.fnmatch(name, self.pattern)
-
-    def _members(self) -> list[Member]:
-        found = members(self.root, self._wanted)
+    def _members(self) -> list[archive.Member]:
+        found = archive.members(self.root, self._choice)
         if not found:
             raise FileNotFoundError(self._nothing_in("archive"))
         return found
 
     def _files(self) -> list[str]:
         if not os.path.isdir(self.root):
-            raise FileNotFoundError(f"There is no folder of images at {self.root}. {_HELP}")
-        found = walk(self.root, "ImageFolder.root")
-        files = [path for path in found if self._wanted(os.path.relpath(path, self.root))]
+            raise FileNotFoundError(
+                f"There is no folder of images at {visible(self.root)}. {_HELP}"
+            )
+        listing = walk(self.root, "ImageFolder.root")
+        self._choice.left_out[_HIDDEN] += listing.hidden
+        files = [path for path in listing.paths if self._choice(self._below(path))]
         if not files:
             raise FileNotFoundError(self._nothing_in("folder"))
         return files
 
+    def _below(self, path: str) -> str:
+        """The path of a file below the root, with slashes."""
+        below = path if self._zipped else os.path.relpath(path, self.root)
+        return below.replace(os.sep, "/")
+
+    def _shown(self, name: str) -> str:
+        return visible(f"{self.root}:{name}" if self._zipped else os.path.join(self.root, name))
+
     def _nothing_in(self, what: str) -> str:
+        others = "".join(
+            f" {count} files cannot be read: {why}."
+            for why, count in collections.Counter(why for _, why in self._choice.unread).items()
+        )
         return (
-            f"The {what} {self.root} holds no file that matches {self.pattern!r} and ends in "
-            f"{', '.join(EXTENSIONS)}. {_HELP}"
+            f"The {what} {visible(self.root)} holds no file that matches {self.pattern!r} and has "
+            f"the ending of an image.{others} {_HELP}"
         )
 
     def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; decodes one image, so that a wrong folder shows at once."""
+        """See `Dataset.require`; decodes one image, so that a wrong folder shows at once.
+
+        Raises:
+          UsageError: that image is bad, or images are there that cannot be read.
+        """
         self._open(split)
         if self.on_bad_example == "error":
+            for place, why in self.unread()[:1]:
+                raise UsageError(
+                    f"{place} cannot be used: {why}. Of such images there are "
+                    f"{len(self.unread())}. Convert them, or remove them, or set "
+                    'ImageFolder.on_bad_example = "skip" to leave them out.'
+                )
             self.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
@@ -142,35 +190,107 @@ class ImageFolder(EncodedImages):
         self._open(split)
         return len(self._splits[split])
 
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; the names below `root` count as well."""
+        below = lambda path: os.path.relpath(path, self.root) if os.path.isabs(path) else path
+        names = bytes_hash(os.fsencode(below(path)) for path in self.paths("train"))
+        return super().fingerprint() | {"names": names}
+
     def class_names(self) -> list[str]:
-        """The subfolders with images, sorted: class k is number k. Empty if there are none."""
+        """See `Dataset.class_names`: the subfolders with images, in natural order."""
+        return [visible(name) for name in self._classes()]
+
+    def _classes(self) -> list[str]:
         for split in ("test", "train"):
             self._open(split)
         names = {self._class_of(path) for part in self._paths.values() for path in part}
         known = [name for name in names if name is not None]
-        return sorted(known) if len(known) == len(names) else []
+        return sorted(known, key=natural_key) if len(known) == len(names) else []
 
     def labels(self, split: str = "train") -> Array | None:
         """The number of each file's subfolder, int64 [size]; None if some lie in none."""
-        number = {name: k for k, name in enumerate(self.class_names())}
+        number = {name: k for k, name in enumerate(self._classes())}
         if not number:
             return None
         classes = map(self._class_of, self.paths(split))
         return np.array([number[name] for name in classes if name is not None], np.int64)
 
     def _class_of(self, path: str) -> str | None:
-        below = os.path.relpath(path, self.root) if os.path.isabs(path) else path
-        parts = below.replace("\\", "/").split("/")
-        return parts[0] if len(parts) > 1 else None
+        folders = self._below(path).split("/")[self._class_depth : -1]
+        return folders[0] if folders else None
 
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
+        return self._shown(self._below(self.paths(split)[index]))
+
+    def file_of(self, index: int, split: str) -> str:
+        """See `EncodedImages.file_of`."""
         path = self.paths(split)[index]
-        return path if os.path.isabs(path) else f"{self.root}:{path}"
+        return self.root if self._zipped else path
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """See `EncodedImages.content`."""
         return self._contents[split].content(index)
+
+
+class _Choice:
+    """Chooses the images of a listing by their names, and remembers the others.
+
+    Args:
+      pattern: of the names below the root.
+
+    Attributes:
+      names: of the images, as they were asked for.
+      unread: pairs of the name of an image that cannot be read, and the reason.
+      left_out: the number of all other files by what they are.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self.names: list[str] = []
+        self.unread: list[tuple[str, str]] = []
+        self.left_out: collections.Counter[str] = collections.Counter()
+
+    def __call__(self, name: str) -> bool:
+        """Whether a file, by its path below the root, is an image to be read."""
+        ending = os.path.splitext(name)[1].lower()
+        if any(map(is_hidden, name.split("/"))):
+            self.left_out[_HIDDEN] += 1
+        elif not fnmatch.fnmatch(name, self._pattern):
+            self.left_out[f"does not match {self._pattern!r}"] += 1
+        elif ending in EXTENSIONS:
+            self.names.append(name)
+            return True
+        elif ending in UNREAD_EXTENSIONS:
+            kind = UNREAD_EXTENSIONS[ending]
+            self.unread.append((name, f"{kind} is not read; convert it to PNG"))
+        else:
+            self.left_out[visible(ending) or "no ending"] += 1
+        return False
+
+    def log(self, name: str) -> None:
+        """Says what is left out."""
+        self.left_out += collections.Counter()  # no zeros
+        for why, count in self.left_out.items():
+            logging.info("%s: %d files are left out, no images: %s", name, count, why)
+        if self.unread:
+            warn(
+                "%s: %d images are left out, the first being %s (%s).",
+                name, len(self.unread), visible(self.unread[0][0]), self.unread[0][1],
+            )  # fmt: skip
+
+
+def _class_depth(names: Sequence[str]) -> int:
+    """How many folders lie above the classes: those that all files share, if folders follow."""
+    folders = [name.split("/")[:-1] for name in names]
+    depth = 0
+    while (
+        all(len(path) > depth for path in folders)
+        and len({path[depth] for path in folders}) == 1
+        and any(len(path) > depth + 1 for path in folders)
+    ):
+        depth += 1
+    return depth
 
 
 class _Files:
@@ -178,61 +298,10 @@ class _Files:
 
     def __init__(self, paths: Sequence[str]) -> None:
         with tf.init_scope(), tf.device("CPU:0"):
-            self._paths = tf.constant(paths)
+            self._paths = tf.constant([os.fsencode(path) for path in paths])
 
     def content(self, index: Tensor) -> Tensor:
         return tf.io.read_file(self._paths[index])
 
 
-# ZIP archives: members are found by their offset, and unpacked and checked by zlib, which lets go
-# of Python's lock meanwhile. No TensorFlow operation unpacks within a limit.
-
-_MAX_MEMBER = 2**28  # bytes of one unpacked member
-
-
-def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
-    """The `Member`s of an archive whose names `wanted` accepts, sorted by name.
-
-    Nothing is unpacked to the disk.
-
-    Raises:
-      UsageError: as `archives.members`, or an image of more than 256 MiB.
-    """
-    with permission(path):
-        found = sorted(archives.members(path, wanted))
-    for member in found:
-        if member.size > _MAX_MEMBER:
-            raise UsageError(
-                f"The member {member.name!r} of {path} would unpack to {member.size:,} bytes, more "
-                f"than the {_MAX_MEMBER:,} that are read: a decompression bomb. Remove it."
-            )
-    return found
-
-
-class _Members:
-    """The members of one archive by index."""
-
-    def __init__(self, path: str, chosen: Sequence[Member]) -> None:
-        self._chosen = chosen
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._path = tf.constant(path)
-            self._bytes = tf.constant(os.path.getsize(path), tf.int64)
-            self._offsets = tf.constant(np.array([m.offset for m in chosen], np.int64))
-            self._packed = tf.constant(np.array([m.packed for m in chosen], np.int64))
-
-    def content(self, index: Tensor) -> Tensor:
-        packed = read_range(self._path, self._offsets[index], self._packed[index], self._bytes)
-        content = tf.numpy_function(self._unpacked, [packed, index], tf.string, stateful=False)
-        return tf.ensure_shape(content, [])
-
-    def _unpacked(self, packed: Any, index: Any) -> bytes:
-        member = self._chosen[int(index)]
-        # Eagerly TensorFlow passes an array of one object.
-        packed = np.asarray(packed, object).item()
-        try:
-            return archives.unpack(packed, member.size, member.crc, member.deflated)
-        except archives.ArchiveError as error:
-            raise BadImageError(str(error)) from error
-
-
-__all__ = ["EXTENSIONS", "ImageFolder", "Member", "members"]
+__all__ = ["ImageFolder"]

@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf.data import hashing
 from lcss_tf.data.base import Dataset, check_policy, gather_on_host
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, decode_checked
 from lcss_tf.data.files import MISSING, NOT_PERMITTED
+from lcss_tf.data.fingerprint import array_hash, read_hash
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Shape, Tensor
 
 CACHE_MIB = 2_048  # decoded images up to this size are held in memory
 _PARALLEL = 16  # images of one batch decoded at once
+_HASHED = 16  # encoded images by which the data are known again
 _SUBSTITUTES = 7  # images tried in place of a bad one
 
 
@@ -107,6 +109,11 @@ class MemoryImages(ImageDataset):
         """Reads a split: uint8 [N, H, W, C], and labels int64 [N] or None."""
         raise NotImplementedError
 
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        images, labels = self._open("train")
+        return {"examples": len(images), "content": array_hash(images.numpy(), labels)}
+
     def _open(self, split: str) -> tuple[Tensor, Array | None]:
         if split not in self._opened:
             Dataset.require(self, split)
@@ -169,6 +176,18 @@ class EncodedImages(ImageDataset):
         """The number of images of a split; see `Dataset.size`."""
         raise NotImplementedError
 
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`; of a few encoded images. A bad one counts as empty."""
+
+        def read(index: int) -> bytes:
+            try:
+                return self.content(tf.constant(index, tf.int64), "train").numpy()
+            except (BadImageError, tf.errors.OpError, OSError):
+                return b""
+
+        count = self.size("train")
+        return {"examples": count, "content": read_hash(count, read, _HASHED)}
+
     def content(self, index: Tensor, split: str) -> Tensor:
         """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""
         raise NotImplementedError
@@ -181,9 +200,18 @@ class EncodedImages(ImageDataset):
         """The example at `index` (int64 []), uint8 of `shape`; works in graphs."""
         return decode_bytes(self.content(index, split), self.shape)
 
-    def class_names(self) -> list[str]:
-        """The names of the classes, class k being number k; empty if they have none."""
+    def file_of(self, index: int, split: str) -> str | None:
+        """The path of the file that holds the example at an index, as it is; None: not known."""
+        del index, split
+        return None
+
+    def unread(self) -> list[tuple[str, str]]:
+        """Pairs of the place of an image that is no example, since it cannot be read, and why."""
         return []
+
+    def left_out(self) -> dict[str, int]:
+        """How many files beside the examples are no images, by what they are."""
+        return {}
 
     def inspect(self, content: Any) -> tuple[ImageHeader, Array]:
         """The header and the pixels, uint8 of `shape`, of `content`'s bytes; not in graphs.
@@ -296,7 +324,7 @@ class EncodedImages(ImageDataset):
         if (split, index) not in self.skipped:
             why = self.why_bad(index, split) or "it could not be read at first, and now can"
             self.skipped[split, index] = why
-            logging.warning(
+            warn(
                 "%s is bad (%s): another image replaces it. Bad so far: %d.",
                 self.location(index, split),
                 why,
@@ -368,9 +396,17 @@ class Dequantised(Dataset):
         """The images at `indices`, each level at the middle of its width."""
         return self.scaling.dequantise(self.data.examples(indices, split, seed), 0.5)
 
+    def fingerprint(self) -> dict[str, Any] | None:
+        """See `Dataset.fingerprint`."""
+        return self.data.fingerprint()
+
     def labels(self, split: str = "train") -> Array | None:
         """See `Dataset.labels`."""
         return self.data.labels(split)
+
+    def class_names(self) -> list[str]:
+        """See `Dataset.class_names`."""
+        return self.data.class_names()
 
     def require(self, split: str = "train") -> None:
         """See `Dataset.require`."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from lcss_tf.data import hashing
+from lcss_tf.display import Bar
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Tensor
 
@@ -225,9 +225,9 @@ def _block_size(spec: Any) -> int:
     return max(1, min(MAX_FETCH, _FETCH_BYTES // max(1, num_bytes)))
 
 
-def progress_bar(count: int, name: str, unit: str) -> tqdm:
-    """A tqdm bar over `count` things called `unit`; it appears if reading takes over 3 s."""
-    return tqdm(None, f"reading {name}", count, unit=f" {unit}", delay=_BAR_DELAY_S)
+def progress_bar(count: int, name: str, unit: str) -> Bar:
+    """A `Bar` over `count` things called `unit`; it appears if reading takes over 3 s."""
+    return Bar(count, f"reading {name}", unit, delay_s=_BAR_DELAY_S)
 
 
 __all__ = [

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from lcss_tf.data.base import SPLITS, held_out
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, fit
-from lcss_tf.data.files import permission, read_range
+from lcss_tf.data.files import read_range
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
-from lcss_tf.files import read_json
+from lcss_tf.files import permission, read_json
 from lcss_tf.registry import DATASETS
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Shape, Tensor
 
 # A record is its length (8 bytes, little-endian), a checksum of the length (4), the data, and a
@@ -127,7 +128,7 @@ class Records:
             [part.skip + np.arange(len(n)) for part, n in zip(parts, offsets, strict=True)]
         )
         with tf.init_scope(), tf.device("CPU:0"):
-            self._path = tf.constant(self._paths)
+            self._path = tf.constant([os.fsencode(path) for path in self._paths])
             self._size = tf.constant([os.path.getsize(p) for p in self._paths], tf.int64)
             self._file = tf.constant(self._files, tf.int64)
             self._offset = tf.constant(np.concatenate(offsets))
@@ -146,15 +147,19 @@ class Records:
         skips = tf.constant([part.skip for part in self._parts], tf.int64)
         takes = [-1 if part.take is None else part.take for part in self._parts]
         files = tf.data.Dataset.from_tensor_slices(
-            (self._paths, skips, tf.constant(takes, tf.int64))
+            (self._path, skips, tf.constant(takes, tf.int64))
         )
         return files.flat_map(
             lambda path, skip, take: tf.data.TFRecordDataset(path).skip(skip).take(take)
         )
 
+    def file_of(self, index: int) -> str:
+        """The file that a record lies in."""
+        return self._paths[self._files[index]]
+
     def location(self, index: int) -> str:
         """Where a record is stored, for messages."""
-        return f"Record {self._numbers[index]} of {self._paths[self._files[index]]}"
+        return f"Record {self._numbers[index]} of {visible(self.file_of(index))}"
 
 
 _LEVELS = range(2, 13)  # resolutions 4 to 4,096
@@ -277,6 +282,10 @@ class FFHQ(EncodedImages):
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
         return self._open(split).location(int(self._chosen[split][index]))
+
+    def file_of(self, index: int, split: str) -> str:
+        """See `EncodedImages.file_of`."""
+        return self._open(split).file_of(int(self._chosen[split][index]))
 
 
 def _ffhq_image(record: Tensor, shape: Shape) -> Tensor:
@@ -438,6 +447,11 @@ class TFDS(EncodedImages):
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
         return self._open(split).location(index)
+
+    def class_names(self) -> list[str]:
+        """See `Dataset.class_names`: as the dataset's description gives them."""
+        features = self._builder().info.features
+        return list(getattr(features["label"], "names", None) or []) if "label" in features else []
 
     def labels(self, split: str = "train") -> Array | None:
         """The feature ``label`` of a split, int64 [size]; None if there is none."""

@@ -1,12 +1,11 @@
 """Tables of numbers: CSV files, standardised column by column."""
 
-import csv
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf.data.base import (
     OpenedDataset,
@@ -16,14 +15,19 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
-from lcss_tf.data.files import permission
+from lcss_tf.data.csv_files import Sheet, hints, number, places_of, read_csv, shown
+from lcss_tf.data.fingerprint import array_hash
+from lcss_tf.data.moments import RunningMoments, unresolved
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Tensor
 
 _BUNDLED = "sklearn:"
 _MAX_NAMED = 5  # bad rows named in a message
+_RAGGED = "give each line as many fields as there are names, and quote what holds the separator"
+_LARGEST_LABEL = 2**53  # up to which float64 holds every integer
 
 
 @DATASETS.register
@@ -39,8 +43,9 @@ class Table(OpenedDataset):
       columns: names of the columns to model, in this order.
       label: name of a column of classes (integers), which is not modelled; None: none.
       test_every: the first of every so many rows is held out.
-      delimiter: between columns.
+      delimiter: between columns, one character: a comma, a semicolon, a tab.
       on_bad_example: ``"error"``, or ``"skip"`` rows that hold anything but finite numbers.
+      decimal: what parts the whole from its fraction: ``"."``, or ``","``, as in 1,5.
 
     Raises:
       UsageError: an argument out of its range.
@@ -56,11 +61,14 @@ class Table(OpenedDataset):
         test_every: int = 5,
         delimiter: str = ",",
         on_bad_example: str = "error",
+        decimal: str = ".",
     ) -> None:
         check_test_every(test_every, "Table")
         check_policy(on_bad_example, "Table")
-        if not columns or len(set(columns)) != len(columns) or isinstance(columns, str):
+        words = not isinstance(columns, str) and all(isinstance(name, str) for name in columns)
+        if not words or not columns or len(set(columns)) != len(columns):
             raise UsageError(f"Table.columns lists different column names; got {columns!r}.")
+        _check_separators(delimiter, decimal)
         bundled = path.startswith(_BUNDLED)
         self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
         self.name = os.path.splitext(os.path.basename(path.removeprefix(_BUNDLED)))[0]
@@ -68,88 +76,97 @@ class Table(OpenedDataset):
         self.shape = (len(self.columns),)
         self._label = label
         self._test_every = test_every
-        self._delimiter = delimiter
+        self._delimiter, self._decimal = delimiter, decimal
         self._on_bad = on_bad_example
         self._opened: dict[str, Tensor] | None = None
+        self._kept: list[int] = []  # the numbers of the rows that are good
 
     def _open(self) -> dict[str, Tensor]:
         if self._opened is None:
             if self.path.startswith(_BUNDLED):
-                lines = _bundled(self.path.removeprefix(_BUNDLED))
+                sheet = _bundled(self.path.removeprefix(_BUNDLED))
             else:
-                lines = self._lines()
-            values, labels = self._numbers(lines)
+                sheet = read_csv(self.path, self._delimiter)
+            values, labels = self._numbers(sheet)
             splits = held_out(len(values), self._test_every)
             check_both_splits(splits, f"The rows of {self.path}")
-            train = values[splits["train"]]
-            self._scaling = Scaling.standardising(train.mean(axis=0), self._stds(train))
+            scaling = self._measured(values[splits["train"]])
+            scaled = scaling.scale_finite(values, f"The rows of {self.path}", self._row_name)
             self._labels = {n: labels[k] if self._label else None for n, k in splits.items()}
             with tf.init_scope(), tf.device("CPU:0"):
-                scaled = self._scaling.scale(values)
-                self._opened = {name: tf.gather(scaled, k) for name, k in splits.items()}
+                opened = {name: tf.constant(scaled[k]) for name, k in splits.items()}
+            train = splits["train"]
+            self._hash = array_hash(values[train], labels[train] if self._label else None)
+            self._scaling, self._opened = scaling, opened
         return self._opened
 
-    def _stds(self, train: Array) -> Array:
-        stds = train.std(axis=0)
-        constant = [name for name, s in zip(self.columns, stds, strict=True) if not s > 0]
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return {"examples": self.size("train"), "content": self._hash}
+
+    def _measured(self, train: Array) -> Scaling:
+        """The scaling by the moments of the training rows, float64 [N, columns]."""
+        moments = RunningMoments(axis=0)
+        moments.add(train)
+        constant = self._names(moments.constant(train.dtype))
         if constant:
             raise UsageError(
-                f"The columns {constant} of {self.path} hold the same number in every row: leave "
-                "them out of Table.columns."
+                f"The columns {constant} of {self.path} hold the same number in every row, or "
+                "numbers that differ by no more than rounding does: leave them out of "
+                "Table.columns."
             )
-        return stds
-
-    def _lines(self) -> list[list[str]]:
-        """The file's rows: lists of text, the names first."""
-        try:
-            with permission(self.path), open(self.path, newline="", encoding="utf-8-sig") as file:
-                lines = [row for row in csv.reader(file, delimiter=self._delimiter) if row]
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"There is no file {self.path}. Set Table.path to a CSV file."
-            ) from error
-        except (UnicodeDecodeError, csv.Error) as error:
+        scaling = Scaling.standardising(moments.mean, moments.std, "float64")
+        lost = self._names(unresolved(train, scaling))
+        if lost:
+            k = self.columns.index(lost[0])
             raise UsageError(
-                f"{self.path} cannot be read as a CSV file ({error}). Save it as UTF-8 text."
-            ) from error
-        if len(lines) < 2:
-            raise UsageError(
-                f"{self.path} holds {len(lines)} lines; a table has a line of column names and "
-                "at least two rows."
+                f"The columns {lost} of {self.path} hold a few numbers so far from the others that "
+                f"these become one number in float32: {lost[0]!r} reaches from "
+                f"{moments.low[k]:g} to {moments.high[k]:g}. Remove such outliers, or rescale the "
+                "column, e.g. by a logarithm."
             )
-        return lines
+        return scaling
 
-    def _numbers(self, lines: list[list[str]]) -> tuple[Array, Array]:
+    def _names(self, chosen: Array) -> list[str]:
+        return [name for name, is_chosen in zip(self.columns, chosen, strict=True) if is_chosen]
+
+    def _numbers(self, sheet: Sheet) -> tuple[Array, Array]:
         """Values float64 [N, columns] and labels int64 [N] of the good rows."""
-        names, rows = [name.strip() for name in lines[0]], lines[1:]
         wanted = [*self.columns, *([self._label] if self._label else [])]
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise UsageError(
-                f"{self.path} has no column {', '.join(map(repr, missing))}; its first line names "
-                f"{names}. Set Table.columns (and Table.delimiter, if they look like one)."
-            )
-        places = [names.index(name) for name in wanted]
-        good, bad = [], []
-        for i, row in enumerate(rows):
-            numbers = [_number(row[k] if k < len(row) else "") for k in places]
-            if all(np.isfinite(numbers)):
-                good.append(numbers)
+        places = places_of(self.path, sheet, wanted, self._delimiter)
+        good, bad, texts, ragged = [], [], [], False
+        self._kept = []
+        for i, (row, line) in enumerate(zip(sheet.rows, sheet.lines, strict=True)):
+            where = f"line {line:,}, row {i + 1:,}"
+            if len(row) != len(sheet.names):
+                bad.append(f"{where}, {_wrong_length(row, sheet.names)}")
+                ragged = True
+                continue
+            numbers = [number(row[k], self._decimal) for k in places]
+            if None in numbers:
+                k = numbers.index(None)
+                bad.append(f"{where}, column {wanted[k]!r}: {shown(row[places[k]])}")
+                texts.append(row[places[k]])
             else:
-                k = int(np.argmin(np.isfinite(numbers)))
-                text = row[places[k]] if places[k] < len(row) else "nothing"
-                bad.append(f"row {i + 1}, column {wanted[k]!r}: {text!r}")
-        self._report_bad(bad, len(rows))
+                good.append(numbers)
+                self._kept.append(line)
+        remedies = hints(texts, self._decimal) + ([_RAGGED] if ragged else [])
+        self._report_bad(bad, len(sheet.rows), remedies)
         values = np.array(good, np.float64).reshape(len(good), len(wanted))
         labels = values[:, -1] if self._label else np.zeros(len(values))
-        if not np.all(labels == np.rint(labels)):
+        whole = (labels == np.rint(labels)) & (np.abs(labels) < _LARGEST_LABEL)
+        if not whole.all():
+            k = int(np.argmin(whole))
             raise UsageError(
-                f"The column {self._label!r} of {self.path} must hold integers. Encode "
-                "classes as 0, 1, 2, …"
+                f"The column {self._label!r} of {self.path} must hold integers; "
+                f"{self._row_name(k)} holds {labels[k]:g}. Encode classes as 0, 1, 2, …"
             )
         return values[:, : len(self.columns)], labels.astype(np.int64)
 
-    def _report_bad(self, bad: list[str], count: int) -> None:
+    def _row_name(self, index: int) -> str:
+        return f"line {self._kept[index]:,}"
+
+    def _report_bad(self, bad: list[str], count: int, remedies: list[str]) -> None:
         if not bad:
             return
         message = (
@@ -158,10 +175,10 @@ class Table(OpenedDataset):
         )
         if self._on_bad == "error":
             raise UsageError(
-                f"{message}. Correct the file, encode words as numbers, or set "
+                f"{message}. Correct the file ({'; '.join(remedies)}), or set "
                 'Table.on_bad_example = "skip" to leave these rows out.'
             )
-        logging.warning("%s. They are left out, as Table.on_bad_example says.", message)
+        warn("%s. They are left out, as Table.on_bad_example says.", message)
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The rows at `indices`, standardised; see `Dataset.examples`."""
@@ -169,14 +186,23 @@ class Table(OpenedDataset):
         return gather_on_host(self._open()[split], indices)
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+def _check_separators(delimiter: str, decimal: str) -> None:
+    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+        raise UsageError(
+            f"Table.delimiter is one character, such as ',', ';' or a tab; got {delimiter!r}."
+        )
+    if decimal not in (".", ","):
+        raise UsageError(f"Table.decimal is '.' or ','; got {decimal!r}.")
 
 
-def _bundled(name: str) -> list[list[str]]:
+def _wrong_length(row: list[str], names: list[str]) -> str:
+    if len(row) < len(names):
+        return f"column {names[len(row)]!r}: nothing; {len(row)} fields for {len(names)} names"
+    extra = shown(row[len(names)])
+    return f"column {len(names) + 1}: {extra}; {len(row)} fields for {len(names)} names"
+
+
+def _bundled(name: str) -> Sheet:
     from sklearn import datasets  # slow to import, so only when used
 
     known = ("iris", "wine", "breast_cancer", "diabetes")
@@ -184,8 +210,9 @@ def _bundled(name: str) -> list[list[str]]:
         raise UsageError(f"scikit-learn ships the tables {known}; got 'sklearn:{name}'.")
     bunch = getattr(datasets, f"load_{name}")()
     names = [*bunch.feature_names, "target"]
-    rows = np.column_stack([bunch.data, bunch.target])
-    return [names, *([repr(float(value)) for value in row] for row in rows)]
+    numbers = np.column_stack([bunch.data, bunch.target])
+    rows = [[repr(float(value)) for value in row] for row in numbers]
+    return Sheet(names, rows, list(range(1, len(rows) + 1)))
 
 
 __all__ = ["Table"]

@@ -64,6 +64,9 @@ class Checkerboard(Toy):
 
     Raises:
       UsageError: an odd number of cells, or fewer than two.
+
+    Attributes:
+      means: centres of the dark squares, [cells²/2, 2].
     """
 
     half_width = math.sqrt(3.0)
@@ -74,6 +77,8 @@ class Checkerboard(Toy):
         super().__init__("checkerboard", dimension=2, num_uniforms=3)
         self.cells = cells
         self._cell = 2.0 * self.half_width / cells
+        dark = [(i, j) for i in range(cells) for j in range(cells) if (i + j) % 2 == 0]
+        self.means = (np.array(dark) + 0.5) * self._cell - self.half_width
 
     def draw(self, uniforms: Tensor) -> Tensor:
         """See `Toy.draw`: a row of the board, one of its dark squares, a point in it."""
@@ -90,6 +95,11 @@ class Checkerboard(Toy):
         dark = tf.math.floormod(tf.reduce_sum(cell, axis=1), 2.0) < 0.5
         level = -math.log(2.0 * self.half_width**2)  # half of the board's area
         return tf.where(inside & dark, tf.cast(level, x.dtype), tf.cast(-math.inf, x.dtype))
+
+    def component_log_density(self, u: Tensor) -> Tensor:
+        """log density of one coordinate about its square's centre, as of u."""
+        level = tf.cast(-math.log(self._cell), u.dtype)
+        return tf.where(tf.abs(u) <= 0.5 * self._cell, level, tf.cast(-math.inf, u.dtype))
 
 
 class Mixture(Toy):

@@ -2,5 +2,6 @@
 
 from lcss_tf.exact.fokker_planck import Grid, Solution, solve
 from lcss_tf.exact.mixtures import ExactMixture
+from lcss_tf.exact.plane import PlaneMixture, exact_mixture
 
-__all__ = ["ExactMixture", "Grid", "Solution", "solve"]
+__all__ = ["ExactMixture", "Grid", "PlaneMixture", "Solution", "exact_mixture", "solve"]

@@ -42,6 +42,7 @@ _FLOOR = math.log(1e-40)  # below the peak, where nothing is trusted
 _STIFF = 4.0  # cells that the drift crosses in one step, where fluxes become fitted ones
 _OPEN = math.log(1e-4)  # below the peak, where a grid's ends are not to be
 _BULK = math.log(1e-8)  # below the peak, as far as `Solution.error` looks
+_PARTS = 64  # of a cell, at which a density with edges is averaged
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)  # of a step's integrals
 
 
@@ -195,34 +196,47 @@ def _run(coefficients, log_density, schedule, grid, refinement):
     u = grid.points(refinement)
     both = np.linspace(u[0], u[-1], 2 * len(u) - 1)  # nodes, and the midpoints between them
     x, slope = grid.to_x(both), grid.slope(both)
-    mass = np.exp(log_density(x[::2])) * slope[::2, None]
+    mass = _initial(log_density, grid, u) * slope[::2, None]
     total, densities, drift = mass.sum(axis=0), [], 0.0
     mass = np.asfortranarray(mass)
     for steps in schedule.segments(refinement):
         for s, t in zip(steps[:-1], steps[1:], strict=True):
             f, g_squared = coefficients.integrals(x, s, t)
-            mass = _exponential(*_rates(f, g_squared, slope, u[1] - u[0]), mass)
+            mass = exponential(*rates(f, g_squared, slope, u[1] - u[0]), mass)
         densities.append(mass / slope[::2, None])
         drift = max(drift, np.abs(mass.sum(axis=0) / total - 1).max())
     return np.stack(densities), drift
 
 
-def _rates(f, g_squared, slope, h):
-    """A as (right, left) [n − 1]: the rates from node i to i + 1, and from i + 1 to i.
+def _initial(log_density, grid, u):
+    """p_0 [n, C] at the nodes; a density with edges is averaged over cells, which finds them."""
+    log_p = log_density(grid.to_x(u))
+    if not np.any(np.isneginf(log_p)):
+        return np.exp(log_p)
+    h = u[1] - u[0]
+    shifts = ((np.arange(_PARTS) + 0.5) / _PARTS - 0.5) * h
+    return np.mean([np.exp(log_density(grid.to_x(u + shift))) for shift in shifts], axis=0)
+
+
+def rates(f: Array, g_squared: Array, slope: Array, h: float, positive: bool = False) -> Any:
+    """A as (right, left) [..., n − 1]: the rates from node i to i + 1, and from i + 1 to i.
 
     Args:
-      f, g_squared, slope: at nodes and midpoints in turn, [2n − 1].
+      f, g_squared: at nodes and midpoints in turn, [..., 2n − 1].
+      slope: dx/du there, [2n − 1].
       h: the distance of nodes in u.
+      positive: all fluxes are the fitted ones, so that no density becomes negative.
     """
     # Without noise the flux is the limit of the formula.
     g_squared = np.maximum(g_squared, 1e-12 * np.abs(f) * slope * h + 1e-300)
-    peclet = 2 * f[1::2] * slope[1::2] * h / g_squared[1::2]
-    courant = np.abs(f[1::2]) / (slope[1::2] * h)
-    fitted = 1 / (1 + (_STIFF / np.maximum(courant, 1e-60)) ** 4)
+    middle = np.s_[..., 1::2]
+    peclet = 2 * f[middle] * slope[1::2] * h / g_squared[middle]
+    courant = np.abs(f[middle]) / (slope[1::2] * h)
+    fitted = 1.0 if positive else 1 / (1 + (_STIFF / np.maximum(courant, 1e-60)) ** 4)
     weight = lambda w: fitted * _bernoulli(w) + (1 - fitted) * (1 - 0.5 * w)
     factor = 1 / (2 * h**2 * slope[1::2])
-    right = factor * weight(-peclet) * (g_squared / slope)[:-1:2]
-    left = factor * weight(peclet) * (g_squared / slope)[2::2]
+    right = factor * weight(-peclet) * (g_squared / slope)[..., :-1:2]
+    left = factor * weight(peclet) * (g_squared / slope)[..., 2::2]
     return right, left
 
 
@@ -233,7 +247,7 @@ def _bernoulli(w: Array) -> Array:
     return np.where(small, 1 - 0.5 * w, np.where(w > -700, safe / np.expm1(safe), -w))
 
 
-def _exponential(right: Array, left: Array, mass: Array) -> Array:
+def exponential(right: Array, left: Array, mass: Array) -> Array:
     """exp(A) m ≈ Σ_j c_j (1 − γA)^{−j} m, for the A of these rates."""
     diagonal = np.ones(len(mass))
     diagonal[:-1] += _POLE * right
@@ -259,10 +273,10 @@ _COEFFICIENTS = _pole_coefficients()
 def _extrapolate(grid, logs, refinements, mass_drift):
     """The `Solution` from log p of every run, [runs, T, n, C]."""
     with np.errstate(invalid="ignore"):
-        best = np.tensordot(_richardson(refinements), logs, 1)
+        best = np.tensordot(richardson(refinements), logs, 1)
         difference = np.zeros_like(best)
         if len(logs) > 1:
-            difference = np.abs(best - np.tensordot(_richardson(refinements[1:]), logs[1:], 1))
+            difference = np.abs(best - np.tensordot(richardson(refinements[1:]), logs[1:], 1))
     difference = np.where(np.isfinite(best), difference, np.inf)
     # Peaks are the finest run's: where log p is noise, extrapolation may go anywhere.
     finest = np.where(np.isnan(logs[-1]), -np.inf, logs[-1])
@@ -291,7 +305,7 @@ def _extrapolate(grid, logs, refinements, mass_drift):
     return Solution(grid, best, trusted, error, mass_drift)
 
 
-def _richardson(refinements: Array) -> Array:
+def richardson(refinements: Array) -> Array:
     """Weights of runs whose error is a series in 1/refinement²."""
     squares = np.asarray(refinements, np.float64) ** 2
     return np.array([np.prod([r / (r - q) for q in squares if q != r]) for r in squares])
@@ -341,6 +355,11 @@ class Coefficients:
                 )
         try:
             self._both = _traced(sde, dimension, tf.float64)
+        except NotImplementedError:
+            raise UsageError(
+                f"The Fokker–Planck solvers expect noise of one number an example or one a "
+                f"coordinate; {self._name}.diffusion is a matrix."
+            ) from None
         except (TypeError, ValueError, tf.errors.InvalidArgumentError):
             self._both = _traced(sde, dimension, tf.float32)
 
@@ -376,7 +395,10 @@ def _traced(sde, dimension, dtype):
 
     @tf.function(input_signature=[points, times])
     def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return sde.drift(x, t), tf.broadcast_to(sde.diffusion(x, t), tf.shape(x))
+        g = sde.diffusion(x, t)
+        if g.shape.rank == 3:
+            raise NotImplementedError
+        return sde.drift(x, t), tf.broadcast_to(g, tf.shape(x))
 
     both.get_concrete_function()  # a dtype that the SDE does not take shows here
     return lambda x, t: both(tf.cast(x, dtype), tf.cast(t, dtype))

@@ -131,10 +131,17 @@ class _Solved:
     """q_t(x_d | μ_kd) by the Fokker–Planck equation, from every distinct coordinate of a mean."""
 
     def __init__(self, data, sde, times, accuracy) -> None:
-        _check_elementwise(sde, data.means.shape[1], times)
+        coupled = coupled_coordinate(sde, data.means.shape[1], times.max())
+        if coupled is not None:
+            raise UsageError(
+                "ExactMixture expects an SDE whose drift and diffusion of x_i are one function "
+                f"of x_i and t; {type(sde).__name__}'s coordinate {coupled} of "
+                f"{data.means.shape[1]} differs from what it is alone. In the plane, PlaneMixture "
+                "takes it."
+            )
         starts, index = np.unique(np.round(data.means, 12), return_inverse=True)
         self._index = index.reshape(data.means.shape)
-        log_density = lambda x: _component(data, x[:, None] - starts)
+        log_density = lambda x: component_log_density(data, x[:, None] - starts)
         grid = _grid(data, sde, np.abs(starts).max(), times.max(), accuracy)
         self._splines = _Splines(sde, log_density, times, grid, accuracy[1])
         self.error = self._splines.error
@@ -153,7 +160,7 @@ class _Smoothed:
         self._alpha, sigma = np.transpose(_marginal(sde, times))
         heat_times = (sigma / self._alpha) ** 2
         grid = _grid(data, _Heat, 0.0, heat_times.max(), accuracy)
-        log_density = lambda x: _component(data, x[:, None])
+        log_density = lambda x: component_log_density(data, x[:, None])
         self._splines = _Splines(_Heat, log_density, heat_times, grid, accuracy[1])
         self.error = self._splines.error
 
@@ -203,7 +210,8 @@ class _Splines:
         return log, slope / self._grid.slope(u)[:, None]
 
 
-def _component(data, u):
+def component_log_density(data: Any, u: Array) -> Array:
+    """The log density of one coordinate about its mean, float64, at u of any shape."""
     return np.asarray(data.component_log_density(tf.constant(u, tf.float64)), np.float64)
 
 
@@ -219,7 +227,7 @@ def _marginal(sde, times):
 def _grid(data, sde, largest, end, accuracy):
     """A `Grid` for a component's density shifted by up to `largest`, until the time `end`."""
     spacing, _, extent = accuracy
-    width, reach = _width_and_reach(data)
+    width, reach = width_and_reach(data)
     core = 2 * largest + 10 * width
     if extent is None:
         times = np.linspace(0.0, end, 201)
@@ -231,10 +239,10 @@ def _grid(data, sde, largest, end, accuracy):
     return Grid(core, extent, spacing * width)
 
 
-def _width_and_reach(data):
+def width_and_reach(data: Any) -> tuple[float, float]:
     """s of ∫q² = 1/(2√π s), for a Gaussian its std, and where q has fallen by `_FALL`."""
     r = np.geomspace(1e-8, 1e8, 8_001)
-    log_q = _component(data, np.stack([-r, r]))
+    log_q = component_log_density(data, np.stack([-r, r]))
     top = log_q.max()
     q = np.exp(log_q - top)
     first, second = (np.sum(trapezoid(q**k, r, axis=1)) for k in (1, 2))
@@ -242,19 +250,16 @@ def _width_and_reach(data):
     return first**2 / (2 * np.sqrt(np.pi) * second), far.max()
 
 
-def _check_elementwise(sde, dimension, times):
-    """Raises UsageError unless drift and diffusion act on each coordinate by itself."""
+def coupled_coordinate(sde: SDELike, dimension: int, end: float) -> int | None:
+    """A coordinate that is not driven by itself alone, up to the time `end`; None: all are."""
     x = np.random.RandomState(0).normal(size=(8, dimension))
-    t = np.linspace(0.1, 0.9, 8) * max(times.max(), 1e-3)
+    t = np.linspace(0.1, 0.9, 8) * max(end, 1e-3)
     alone, together = Coefficients(sde), Coefficients(sde, dimension).at(x, t)
     for d in range(dimension):
         for own, whole in zip(alone.at(x[:, d : d + 1], t), together, strict=True):
             if not np.allclose(own[:, 0], whole[:, d], rtol=1e-4, atol=1e-6):
-                raise UsageError(
-                    "ExactMixture expects an SDE whose drift and diffusion of x_i are one function "
-                    f"of x_i and t; {type(sde).__name__}'s coordinate {d} of {dimension} differs "
-                    "from what it is alone."
-                )
+                return d
+    return None
 
 
-__all__ = ["ExactMixture"]
+__all__ = ["ExactMixture", "component_log_density", "coupled_coordinate", "width_and_reach"]

@@ -243,8 +243,8 @@ class LikelihoodRunner:
         log_prob, error, nfe = (np.concatenate(column) for column in zip(*parts, strict=True))
         scaling = self._info.scaling
         # One level is one unit of dequantised images; other data keep their own units.
-        unit = scaling.level_width if self._dequantises else scaling.slope
-        nats = log_prob + math.prod(self._info.shape) * math.log(unit)
+        log_unit = math.log(scaling.level_width) if self._dequantises else scaling.log_slope
+        nats = log_prob + math.prod(self._info.shape) * log_unit
         return Nats(nats, error, log_prob, nfe)
 
     def _solve(self, inputs: dict, seed: Seed) -> tuple:

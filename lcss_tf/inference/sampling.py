@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lcss_tf import random
 from lcss_tf.control.guidance import check_guidance, guided_score
+from lcss_tf.display import Bar
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference.runner import Runner
 from lcss_tf.samplers import EulerMaruyama
@@ -100,7 +100,7 @@ class Sampling:
             raise UsageError(f"trajectory_steps must not be negative; got {trajectory_steps}.")
         runner, labels = self._runner(trajectory_steps), self._labels(num_samples, label, given)
         parts, trajectories, nfe = [], [], []
-        with tqdm(total=num_samples, unit=" samples", disable=not progress) as bar:
+        with Bar(num_samples, "sampling", "samples", shown=progress) as bar:
             for i, part in enumerate(runner.parts(num_samples)):
                 count, seeds = part.stop - part.start, random.seed_for(seed, "sample", i)
                 inputs = {"x_T": self._prior(random.fold_in(seeds, "prior"))}

@@ -275,7 +275,7 @@ class DigitsClassifier(Extractor):
             if stored is None:
                 _train(model)
                 weights = {_ARRAYS.format(i): w for i, w in enumerate(model.get_weights())}
-                files.write_arrays(path, weights)
+                files.keep_arrays(path, weights, "LCSS_TF_CACHE")
             else:
                 model.set_weights([stored[key] for key in sorted(stored)])
             digest = files.text_hash(*(w.tobytes().hex() for w in model.get_weights()))

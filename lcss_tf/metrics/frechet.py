@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from absl import logging
 
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.base import Metric, MetricValue, jackknife_error
 from lcss_tf.metrics.extractors import Extractor, Pixels
@@ -102,7 +102,7 @@ class Frechet(Metric):
                 f"features, the real examples {real.dimension}."
             )
         if min(own.count, real.count) <= own.dimension:
-            logging.warning(
+            warn(
                 "%s: %s samples and %s real examples in %s dimensions: a covariance is singular. "
                 "The value is exact for these examples, and far above that of many samples.",
                 self.name,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import files
 from lcss_tf.archives import ArchiveError, tar_member
 from lcss_tf.data import DataInfo
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.extractors import Extractor, Features, check_kind, checked_images
 from lcss_tf.metrics.frozen import read_graph
@@ -141,7 +141,7 @@ def _download(archive: Path, place: Path, expected: str | None) -> None:
             f"(sha256sum {GRAPH}). Or do it yourself. {remedy}"
         )
     try:
-        logging.warning("Downloading %s (85 MiB) to %s.", URL, archive)
+        warn("Downloading %s (85 MiB) to %s.", URL, archive)
         files.download(URL, archive)
     except OSError as error:
         raise FileNotFoundError(
@@ -166,7 +166,13 @@ def _extracted(archive: Path, place: Path, expected: str | None) -> Path:
         ) from error
     if expected is not None:
         _compare(archive, hashlib.sha256(content).hexdigest(), expected)
-    return files.write_bytes(place, content)
+    try:
+        return files.write_bytes(place, content)
+    except OSError as error:
+        raise UsageError(
+            f"The graph in {archive} cannot be written to {place} ({error}). Set LCSS_TF_CACHE to "
+            f"a folder that can be written, or Inception.path to an extracted {GRAPH}."
+        ) from error
 
 
 def _verified(path: Path, expected: str | None) -> str:
@@ -182,9 +188,9 @@ def _verified(path: Path, expected: str | None) -> str:
             )
     elif expected is None:
         try:
-            record.write_text(f"{actual}  {path.name}\n")
+            files.write_text(record, f"{actual}  {path.name}\n")
         except OSError as error:  # a folder that cannot be written: nothing to compare with later
-            logging.warning("%s cannot be written: %s", record, error)
+            warn("%s cannot be written: %s", record, error)
         return actual
     _compare(path, actual, expected, record)
     return actual

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
-from tqdm import tqdm
 
 from lcss_tf import files
 from lcss_tf.archives import ArchiveError, ArrayArchive
 from lcss_tf.data import Dataset
+from lcss_tf.display import Bar, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.base import Metric
 from lcss_tf.metrics.statistics import FeatureStatistics, reference_needs
@@ -38,6 +37,9 @@ class References:
       directory: where statistics are stored; by default in the cache.
       path: a file of statistics to use. It must be of the same data, made in the same way.
       store: whether statistics are read from files and written to them at all.
+
+    Raises:
+      UsageError: no examples.
     """
 
     def __init__(
@@ -50,6 +52,11 @@ class References:
         path: str | Path | None = None,
         store: bool = True,
     ) -> None:
+        if num_examples is not None and num_examples < 1:
+            raise UsageError(
+                f"References.num_examples must be at least 1; got {num_examples}. Leave it out for "
+                "all."
+            )
         self.data, self.split = data, split
         self._seed, self._num_examples = seed, num_examples
         self._directory = Path(directory or files.cache_directory() / "references")
@@ -96,7 +103,9 @@ class References:
         if statistics is None:
             statistics = self._computed(metrics, progress)
             stored = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-            files.write_arrays(path, stored | statistics.arrays())
+            setting = "References.path" if self._given else "LCSS_TF_CACHE (References.directory)"
+            kept = files.keep_arrays(path, stored | statistics.arrays(), setting)
+            return statistics, path if kept else None
         return statistics, path
 
     def _stored(self, path: Path, meta: dict[str, Any]) -> FeatureStatistics | None:
@@ -118,7 +127,7 @@ class References:
                 raise ReferenceMismatchError(
                     f"{path} cannot be read ({error}). Remove it, and it is computed again."
                 ) from error
-            logging.warning("%s cannot be read (%s): it is computed again.", path, error)
+            warn("%s cannot be read (%s): it is computed again.", path, error)
             return None
 
     def other_statistics(
@@ -151,7 +160,7 @@ class References:
         extractor, indices = metric.extractor, self._indices(count, split)
         chunk = max(1, _CHUNK_NUMBERS // int(np.prod(self.data.shape)))
         label = f"{extractor.name or 'values'} of real examples ({split})"
-        with tqdm(total=count, unit=" examples", desc=label, disable=not progress) as bar:
+        with Bar(count, label, "examples", shown=progress) as bar:
             for part in np.split(indices, range(chunk, count, chunk)):
                 statistics.add(extractor(self._read(part, split)))
                 bar.update(len(part))

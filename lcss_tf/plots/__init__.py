@@ -19,7 +19,7 @@ from lcss_tf.plots.figures import (
     score_field,
 )
 from lcss_tf.plots.history import History
-from lcss_tf.plots.images import grid, read_png, save_grid, write_gif, write_png
+from lcss_tf.plots.images import grid, read_png, save_grid, titled, write_gif, write_png
 
 __all__ = [
     "History",
@@ -41,6 +41,7 @@ __all__ = [
     "save_grid",
     "score_field",
     "shows_data",
+    "titled",
     "trajectories",
     "views",
     "write_gif",

@@ -151,7 +151,7 @@ def waveforms(samples: Array, data: Array | None = None, names: Sequence[str] = 
                 axis.plot(
                     signal[:, c],
                     linewidth=0.9,
-                    label=_name(names, c, "channel"),
+                    label=figures.series_label(_name(names, c, "channel")),
                     color=colour,
                     alpha=1 - 0.6 * (c > 0),
                 )

@@ -19,6 +19,7 @@ from lcss_tf.plots.figures import (
     new_figure,
     note,
     render,
+    series_label,
     series_style,
 )
 from lcss_tf.typing import Array, Numbers
@@ -100,7 +101,7 @@ def log_if_wide(axes: Axes, curves: Iterable[Array]) -> None:
 
 def _draw(axes: Axes, series: Mapping[str, tuple[Array, Array, Array | None]]) -> None:
     for i, (label, (x, values, errors)) in enumerate(series.items()):
-        style = series_style(i) | {"label": label}
+        style = series_style(i) | {"label": series_label(label)}
         if len(x) >= _MARKED:
             style["marker"] = ""
         if errors is None or not np.isfinite(errors).any():
@@ -129,10 +130,12 @@ def nfe_sweep(
     figure, (axes,) = new_figure()
     figure.set_size_inches(5.2, 4.6)
     for i, (name, (nfe, values)) in enumerate(curves.items()):
-        axes.plot(nfe, values, label=name, **series_style(i))
+        axes.plot(nfe, values, label=series_label(name), **series_style(i))
     for i, (name, level) in enumerate(levels.items()):
         style = ("--", ":", "-.")[i % 3]
-        axes.axhline(level, color=FAINT, linewidth=1.0, linestyle=style, label=name, zorder=1)
+        axes.axhline(
+            level, color=FAINT, linewidth=1.0, linestyle=style, label=series_label(name), zorder=1
+        )
     axes.set(xscale="log", yscale="log")
     every = np.concatenate([*[v for _, v in curves.values()], list(levels.values())])
     every = every[np.isfinite(every) & (every > 0)]
@@ -208,7 +211,7 @@ def gradient_diagnosis(results: Sequence[Mapping[str, Any]]) -> Array:
                 continue
             middle = [0.5 * (low + high) for low, high in result["buckets"]]
             errors = result["figures"].get(f"{kind}_error")
-            style = series_style(i) | {"label": result["name"]}
+            style = series_style(i) | {"label": series_label(result["name"])}
             one.errorbar(middle, values, yerr=errors, capsize=2, **style)
         one.set_yscale("log")
         label_axes(one, "t", title=titles[kind])
@@ -232,7 +235,9 @@ def _errors(results: Sequence[Mapping[str, Any]], kind: str) -> Array:
             points = [(float(k.split("@")[1]), v) for k, v in at if k.startswith(kind + "@")]
             if points:
                 one.plot(
-                    *zip(*sorted(points), strict=True), label=result["name"], **series_style(i)
+                    *zip(*sorted(points), strict=True),
+                    label=series_label(result["name"]),
+                    **series_style(i),
                 )
         one.set_yscale("log")
         label_axes(one, "t", title=title)
@@ -246,7 +251,12 @@ def _curves(results: Sequence[Mapping[str, Any]], kind: str) -> Array:
         curve = [point for point in result["curve"] if f"{kind}_mean" in point]
         values = [point[f"{kind}_mean"] for point in curve]
         for one, x in zip(axes, ("step", "seconds"), strict=True):
-            one.plot([point[x] for point in curve], values, label=result["name"], **series_style(i))
+            one.plot(
+                [point[x] for point in curve],
+                values,
+                label=series_label(result["name"]),
+                **series_style(i),
+            )
     for one, label in zip(axes, ("steps", "training seconds"), strict=True):
         one.set_yscale("log")
         label_axes(one, label)

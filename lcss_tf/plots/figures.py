@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lcss_tf.errors import UsageError
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array
 
 INK = "#33383d"
@@ -32,6 +33,7 @@ _RESOLUTION = 200  # points along one side at which the density is evaluated
 _MAX_POINTS = 5_000  # more would only hide one another
 _INCHES = 4.6
 _DPI = 130
+_LONGEST = 120  # characters of a text in a picture
 
 LogDensity = Callable[[Array], Any]  # points float32 [M, 2] -> log p [M], in nats
 
@@ -73,13 +75,25 @@ def literal_text(figure: Figure) -> None:
     for text in figure.findobj(Text):
         if id(text) not in ticks:
             text.set_parse_math(False)
+            text.set_text(_shown(text.get_text()))
+
+
+def _shown(text: str) -> str:
+    """The text as a picture has room for it."""
+    text = visible(text, "\n")
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def name_ticks(axes: Axes, names: Sequence[str]) -> None:
     """Puts names at 0, 1, 2, … of the vertical axis, as literal text."""
-    axes.set_yticks(range(len(names)), labels=names)
+    axes.set_yticks(range(len(names)), labels=[_shown(name) for name in names])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
+
+
+def series_label(name: str) -> str:
+    """A curve's name for its legend: matplotlib leaves out names that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def series_style(index: int) -> dict[str, Any]:
@@ -142,7 +156,7 @@ def density_and_samples(
     samples = _pairs(samples, "samples")
     inside = np.all(np.abs(samples) <= extent, axis=1)  # False for NaN as well
     figure, axes = _square(extent, title)
-    _draw_density(axes, log_density, extent)
+    draw_density(axes, log_density, extent)
     shown = samples[inside][:_MAX_POINTS]
     # Fewer points are drawn larger, so that 200 are as visible as 5,000.
     size = float(np.clip(6_000 / max(len(shown), 1), 1.5, 12.0))
@@ -184,7 +198,7 @@ def score_field(
         raise UsageError(f"Each point needs one score; got {len(points)} and {len(scores)}.")
     finite = np.isfinite(scores).all(axis=1)
     figure, axes = _square(extent, title)
-    _draw_density(axes, log_density, extent)
+    draw_density(axes, log_density, extent)
     norm = np.linalg.norm(scores[finite], axis=1, keepdims=True)
     cell = 2.0 * extent / max(np.sqrt(len(points)), 1.0)
     length = np.log1p(norm) / max(np.log1p(norm).max(initial=0.0), 1e-12) * cell * 0.95
@@ -260,7 +274,7 @@ def _square(extent: float, title: str | None) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_density(axes: Axes, log_density: LogDensity | None, extent: float) -> None:
+def draw_density(axes: Axes, log_density: LogDensity | None, extent: float) -> None:
     if log_density is None:
         return
     points = grid_points(extent, _RESOLUTION)

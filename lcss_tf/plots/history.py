@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -46,10 +47,11 @@ class History(Mapping):
         """The scalars in a run's event files; empty if there are none.
 
         Where a run was interrupted and resumed, a step may occur in several files: the value that
-        was written last counts.
+        was written last counts. Files of one moment are taken in the order of the numbers in their
+        names, where 9 comes before 10.
         """
         latest: dict[str, dict[int, tuple[float, float]]] = {}
-        for path in Path(workdir).glob("*tfevents*"):
+        for path in sorted(Path(workdir).glob("*tfevents*"), key=_numbered):
             for name, step, wall_time, value in _scalars(path):
                 known = latest.setdefault(name, {}).get(step)
                 if known is None or wall_time >= known[0]:
@@ -128,7 +130,7 @@ class History(Mapping):
                 color=style["color"],
                 marker=marker,
                 markersize=4.5,
-                label=name,
+                label=figures.series_label(name),
             )
         charts.log_if_wide(axes, [self._curves[name][1] for name in names])
         title = names[0] if len(names) == 1 else None
@@ -161,6 +163,12 @@ class History(Mapping):
         losses = [name for name in (_LOSS, f"{_LOSS}/total") if name in self._curves][:1]
         held_out = [name for name in self._curves if name.startswith(("val_loss", "validation"))]
         return [*losses, *held_out] if losses else list(self._curves)
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """Sorts names by the numbers in them."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _scalars(path: Path) -> Iterator[tuple[str, int, float, float]]:

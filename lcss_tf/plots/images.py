@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
 
 from lcss_tf import files
-from lcss_tf.data.decoding import read_image
+from lcss_tf.data.decoding import read_picture
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
@@ -64,6 +65,42 @@ def grid(
         top, left = padding + i // columns * step_down, padding + i % columns * step_right
         canvas[top : top + height * scale, left : left + width * scale] = image
     return canvas
+
+
+def titled(picture: Array, titles: Sequence[str], height: int = 18) -> Array:
+    """A picture with a line of text above it: titles side by side, each in the middle of its share.
+
+    Args:
+      picture: uint8 [H, W, C], C of 1, 3 or 4.
+      titles: at least one; what is too long for its share is cut.
+      height: of the line in pixels.
+
+    Returns:
+      uint8 [height + H, W, C].
+
+    Raises:
+      UsageError: as `encode_png`, or no titles.
+    """
+    picture = _checked(picture, rank=3, what="Titles stand above a picture [H, W, C]")
+    if not titles:
+        raise UsageError("titled needs at least one title; got none.")
+    # matplotlib's own font has the letters of most languages; Pillow's has those of few.
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), round(0.7 * height))
+    line = Image.new("L", (picture.shape[1], height), 255)
+    width = picture.shape[1] / len(titles)
+    for i, title in enumerate(titles):
+        share = Image.new("L", (round((i + 1) * width) - round(i * width), height), 255)
+        whole = title
+        while len(title) > 1 and font.getlength(title) > share.width:
+            title = whole[: len(title) - 2] + "…"
+        length = font.getlength(title)
+        place = (max(0.0, (share.width - length) / 2), height / 2)
+        ImageDraw.Draw(share).text(place, title, fill=0, font=font, anchor="lm")
+        line.paste(share, (round(i * width), 0))
+    letters = np.repeat(np.asarray(line)[..., None], picture.shape[2], axis=2)
+    if picture.shape[2] == 4:
+        letters[..., 3] = 255
+    return np.concatenate([letters, picture])
 
 
 def stretched(values: Array, low: float, high: float) -> Array:
@@ -142,12 +179,12 @@ def write_gif(
 
 
 def read_png(path: str | Path) -> Array:
-    """A PNG file as uint8 [H, W, 3].
+    """A picture as uint8 [H, W, 3].
 
     Raises:
       UsageError: not a picture, or one too large to be decoded; names it.
     """
-    return read_image(path, "RGB")
+    return read_picture(path)
 
 
 def _checked(images: Array, rank: int, what: str) -> Array:

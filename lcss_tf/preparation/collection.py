@@ -5,12 +5,13 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lcss_tf import forms
 from lcss_tf.errors import UsageError
 from lcss_tf.files import check_writable, read_json, read_text
-from lcss_tf.preparation.conversion import SPLITS, Chunks, Source
+from lcss_tf.preparation.conversion import SPLITS, Chunks, Source, rejected_unread
 from lcss_tf.preparation.report import report
 
 _FFHQ = "ffhq"
@@ -25,6 +26,7 @@ def prepare(
     name: str | None = None,
     beam: bool = False,
     on_bad_example: str = "skip",
+    alone: Callable[[str, str], AbstractContextManager] = lambda out, name: nullcontext(),
 ) -> tuple[dict[str, Any], str, str]:
     """Converts a collection of images into a TFDS dataset ``<out>/<name>/1.0.0``.
 
@@ -39,6 +41,7 @@ def prepare(
       beam: convert by Apache Beam's local runner instead of threads; on a cluster, pass another
         runner to TFDS's builder.
       on_bad_example: "skip": leave bad files out, and report them; "error": stop.
+      alone: (out, name) -> a context, which is entered while the dataset is written.
 
     Returns:
       The report, a dict; its text; and the folder.
@@ -58,14 +61,16 @@ def prepare(
     data = source.reopen()
     for split in SPLITS:
         data.size(split)  # raises if there is nothing
+    unread = rejected_unread(source)
+    _stop_if_bad(unread, on_bad_example)
     os.makedirs(out, exist_ok=True)
-    classes = [] if name == _FFHQ else data.class_names()  # FFHQ's subfolders are no classes
-    make = _by_beam if beam else _by_chunks
-    builder, rejected, finish = make(source, out, name, classes, on_bad_example)
-
-    folder = os.path.dirname(os.fspath(builder.data_path))
-    result, text = report(builder, rejected, folder, source)
-    finish()
+    with alone(out, name):
+        classes = [] if name == _FFHQ else data.class_names()  # FFHQ's subfolders are no classes
+        make = _by_beam if beam else _by_chunks
+        builder, rejected, finish = make(source, out, name, classes, on_bad_example)
+        folder = os.path.dirname(os.fspath(builder.data_path))
+        result, text = report(builder, [*unread, *rejected], folder, source, data.left_out())
+        finish()
     return result, text, folder
 
 

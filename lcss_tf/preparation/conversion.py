@@ -14,17 +14,19 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from lcss_tf import forms
 from lcss_tf.data.decoding import BadImageError
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import EncodedImages
 from lcss_tf.data.records import FFHQ
+from lcss_tf.display import Bar
 from lcss_tf.files import read_json, write_json
+from lcss_tf.texts import visible
 
 SPLITS = ("test", "train")
 _CHUNK = 256  # examples
+_DECODER = 2  # counts the changes of what pixels an image file gives: older chunks are not used
 _TEXTS, _NUMBERS = ("image", "source", "format", "mode"), ("width", "height")
 
 
@@ -77,7 +79,7 @@ def convert(source: Source, split: str, index: int) -> tuple[dict[str, Any] | No
       None and the reason for which it is rejected, with its location.
     """
     data = source.open()
-    place = os.path.relpath(data.location(index, split), os.path.dirname(source.path))
+    place = short_place(data.location(index, split), source)
     try:
         content = data.content(tf.constant(index, tf.int64), split).numpy()
         header, pixels = data.inspect(content)
@@ -94,6 +96,16 @@ def convert(source: Source, split: str, index: int) -> tuple[dict[str, Any] | No
         "mode": header.mode,
     }
     return record, None
+
+
+def short_place(location: str, source: Source) -> str:
+    """Where an example or a file is stored, from the folder on that holds the source."""
+    return os.path.relpath(location, visible(os.path.dirname(source.path)))
+
+
+def rejected_unread(source: Source) -> list[str]:
+    """The reasons for which images that cannot be read are rejected, with their locations."""
+    return [f"{short_place(place, source)}: {why}" for place, why in source.open().unread()]
 
 
 def with_png_file(record: dict[str, Any]) -> dict[str, Any]:
@@ -117,13 +129,13 @@ class Chunks:
 
     def _key(self):
         """Of everything that the chunks depend on: another source has chunks of its own."""
-        digest = hashlib.sha256(repr(tuple(self._source)).encode())
+        digest = hashlib.sha256(repr((_DECODER, *self._source)).encode())
         for split, size in self._sizes.items():
             for index in range(size):
-                place = self._data.location(index, split)
-                digest.update(place.encode())
-                if os.path.isfile(place):
-                    status = os.stat(place)
+                digest.update(self._data.location(index, split).encode())
+                path = self._data.file_of(index, split)
+                if path is not None and os.path.isfile(path):
+                    status = os.stat(path)
                     digest.update(f"{status.st_size},{status.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
@@ -131,7 +143,7 @@ class Chunks:
         """Converts what is not converted yet, on all cores."""
         os.makedirs(self.folder, exist_ok=True)
         jobs = [(s, k) for s, n in self._sizes.items() for k in range(-(-n // _CHUNK))]
-        bar = tqdm(total=sum(self._sizes.values()), unit=" images", desc="converting")
+        bar = Bar(sum(self._sizes.values()), "converting", "images")
         with bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for split, k in jobs:
                 indices = range(k * _CHUNK, min((k + 1) * _CHUNK, self._sizes[split]))
@@ -184,4 +196,12 @@ def _serialised(index, record):
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-__all__ = ["SPLITS", "Chunks", "Source", "convert", "with_png_file"]
+__all__ = [
+    "SPLITS",
+    "Chunks",
+    "Source",
+    "convert",
+    "rejected_unread",
+    "short_place",
+    "with_png_file",
+]

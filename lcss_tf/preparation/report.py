@@ -5,18 +5,19 @@ import os
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from lcss_tf.display import Bar, Tolerance
 from lcss_tf.files import write_json, write_text
 from lcss_tf.plots import images
 from lcss_tf.preparation.conversion import Source
+from lcss_tf.texts import markdown
 
 _SHOWN = 64  # examples in the picture
 _MAX_NAMED = 20  # rejected files named in the text
 
 
 def report(
-    builder: Any, rejected: list[str], folder: str, source: Source
+    builder: Any, rejected: list[str], folder: str, source: Source, left_out: dict[str, int]
 ) -> tuple[dict[str, Any], str]:
     """Reads the dataset once; writes ``report.json``, ``report.md`` and ``examples.png``.
 
@@ -25,6 +26,7 @@ def report(
       rejected: reasons, a list of texts.
       folder: where to write.
       source: the `Source`, which is recorded.
+      left_out: how many files of the source are no images, by what they are.
 
     Returns:
       The report as a dict, and its text.
@@ -38,7 +40,7 @@ def report(
     shown = []
     total = sum(split.num_examples for split in builder.info.splits.values())
     shown_at = set(np.linspace(0, total - 1, min(_SHOWN, total)).astype(int))
-    with tqdm(total=total, unit=" images", desc="checking") as bar:
+    with Bar(total, "checking", "images") as bar:
         for split in sorted(builder.info.splits, reverse=True):  # train first
             records = builder.as_dataset(split=split, shuffle_files=False)
             counts[split] = 0
@@ -65,12 +67,15 @@ def report(
         "source_modes": dict(modes.most_common()),
         "source_formats": dict(formats.most_common()),
         "rejected": rejected,
+        "left_out": left_out,
         "mean": mean.tolist(),
         "standard_deviation": np.sqrt(np.maximum(squares / values - mean**2, 0.0)).tolist(),
         "classes": list(features["label"].names) if "label" in features else [],
     }
     text = as_text(result)
-    images.write_png(os.path.join(folder, "examples.png"), images.grid(np.stack(shown)))
+    picture = os.path.join(folder, "examples.png")
+    draw = lambda: images.write_png(picture, images.grid(np.stack(shown)))
+    Tolerance()(f"The picture {picture}", draw)
     write_text(os.path.join(folder, "report.md"), text)
     # Last: it says that the dataset is complete.
     write_json(os.path.join(folder, "report.json"), result)
@@ -81,11 +86,11 @@ def as_text(result: dict[str, Any]) -> str:
     """The report for people, in Markdown."""
     numbers = lambda values: ", ".join(f"{value:.4f}" for value in values)
     most = lambda counts: (
-        ", ".join(f"{name}: {count:,}" for name, count in list(counts.items())[:8])
+        ", ".join(f"{markdown(name)}: {count:,}" for name, count in list(counts.items())[:8])
         + (" …" if len(counts) > 8 else "")
     )
     lines = [
-        f"# {result['dataset']}",
+        f"# {markdown(result['dataset'])}",
         "",
         f"- examples: {', '.join(f'{n:,} in {split}' for split, n in result['examples'].items())}",
         f"- shape: {'×'.join(map(str, result['shape']))}",
@@ -94,12 +99,15 @@ def as_text(result: dict[str, Any]) -> str:
         f"- source formats: {most(result['source_formats'])}",
         f"- mean of each channel, white being 1: {numbers(result['mean'])}",
         f"- standard deviation: {numbers(result['standard_deviation'])}",
-        f"- classes: {', '.join(result['classes']) or 'none'}",
+        f"- classes: {', '.join(map(markdown, result['classes'])) or 'none'}",
         f"- rejected: {len(result['rejected']):,}",
-        *(f"  - {reason}" for reason in result["rejected"][:_MAX_NAMED]),
+        *(f"  - {markdown(reason)}" for reason in result["rejected"][:_MAX_NAMED]),
     ]
     if len(result["rejected"]) > _MAX_NAMED:
         lines.append("  - … all are in report.json")
+    left_out = result["left_out"]
+    lines.append(f"- left out, no images: {sum(left_out.values()):,}")
+    lines += [f"  - {markdown(what)}: {count:,}" for what, count in left_out.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.files import write_json
 from lcss_tf.preparation.conversion import SPLITS, Chunks, Source, convert, with_png_file
@@ -202,7 +202,7 @@ class Ffhq(FromChunks):
         jobs = {split: [(split, i) for i in range(data.size(split))] for split in SPLITS}
         count = sum(map(len, jobs.values()))
         if count != _COUNT:
-            logging.warning("%s holds %d of %d images.", self._source.path, count, _COUNT)
+            warn("%s holds %d of %d images.", self._source.path, count, _COUNT)
         if self._official:
             every = [job for part in jobs.values() for job in part]
             numbered = sorted((_number(data.location(i, split)), split, i) for split, i in every)

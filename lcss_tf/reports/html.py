@@ -9,11 +9,13 @@ import jinja2
 
 from lcss_tf import files
 from lcss_tf.plots import images
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,  # names and configurations are other people's texts
+    finalize=lambda value: visible(value, "\n\t") if type(value) is str else value,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

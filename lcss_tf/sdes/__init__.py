@@ -16,6 +16,7 @@ from lcss_tf.sdes.heavy import GeneralizedNormalSDE, MirafzaliSDE, PearsonSDE
 from lcss_tf.sdes.kinetic import KineticSDE
 from lcss_tf.sdes.matrix import MatrixOUSDE
 from lcss_tf.sdes.mixture import MixtureSDE
+from lcss_tf.sdes.rotating import RotatingSDE
 
 __all__ = [
     "EDMSDE",
@@ -32,6 +33,7 @@ __all__ = [
     "MirafzaliSDE",
     "MixtureSDE",
     "PearsonSDE",
+    "RotatingSDE",
     "SubVPSDE",
     "VPFamily",
 ]

@@ -26,7 +26,7 @@ from lcss_tf.typing import Array, Seed, Shape, Tensor
 
 _QUADRATURE_NODES, _QUADRATURE_WEIGHTS = np.polynomial.legendre.leggauss(4)
 _NOISE_STEPS = 256  # of the table of ∫g²
-_LONG_STEP = 1.0  # h ‖J‖ of a step that is too long
+_LONG_STEP = 2.0  # h ‖J‖: beyond it an explicit step overshoots and grows
 _PRIOR_NUMBERS = 2**16  # from which the prior's standard deviation is measured
 _SCHEDULE_NUMBERS = 2**14  # numbers of each state at which the schedule is measured
 
@@ -136,7 +136,7 @@ class SDE(Recorded):
         self._warn_of_long_steps()
 
     def _warn_of_long_steps(self) -> None:
-        """Warns if a step is too long for the drift: h ‖J‖ > 1 for the typical eigenvalue of J."""
+        """Warns if a step is too long for the drift: h ‖J‖ > 2 for the typical eigenvalue of J."""
         tables = self.schedule()
         rate = np.sqrt(tables["slope"] ** 2 + tables["slope_variance"])
         if not np.isfinite(rate).all():
@@ -154,7 +154,7 @@ class SDE(Recorded):
         enough = math.ceil(self.simulation_steps * longest / (_LONG_STEP / 2))
         warnings.warn(
             f"{type(self).__name__}: simulation_steps = {self.simulation_steps} are too few for "
-            f"its drift: over one step it changes x by a factor of about {longest:.1f}, where 1 is "
+            f"its drift: over one step it changes x by a factor of about {longest:.1f}, where 2 is "
             "the most. x_t is then inaccurate and the weights of path smoothing are noisy. About "
             f"{enough:,} steps would do; a simulation_spacing that gives the steps at large t more "
             "of them may do with fewer.",

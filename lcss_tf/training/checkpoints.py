@@ -11,17 +11,17 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import files, forms
 from lcss_tf._version import __version__
 from lcss_tf.archives import ArrayArchive
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.state import TrainState
 
@@ -145,6 +145,29 @@ class Checkpoints:
             )
         return found
 
+    def candidates(self, text: str = "newest") -> Iterator[Path]:
+        """Checkpoints to try, the newest first; "newest" tries those before it too.
+
+        A training that runs may remove one before it is read. So each time it is looked up anew
+        what there is, and one that was written meanwhile is tried as well.
+
+        Raises:
+          CheckpointError, UsageError: as `chosen`, if there is nothing to try.
+        """
+        tried: set[Path] = set()
+        while True:
+            try:
+                found = self.paths() if text == "newest" else self.chosen(text)
+            except CheckpointError:
+                if tried:
+                    return
+                raise
+            left = [path for path in found if path not in tried]
+            if not left:
+                return
+            tried.add(left[-1])
+            yield left[-1]
+
     def save(self, state: TrainState, patient: bool = False) -> Path:
         """Writes the state at its step, and removes all but the newest `keep`.
 
@@ -165,7 +188,7 @@ class Checkpoints:
                 if not patient or time.monotonic() - start > self._patience_s:
                     text = f"{error.strerror or error}; make room there"
                     raise OSError(error.errno, text, str(path)) from error
-                logging.warning("%s could not be written (%s); trying again.", path, error)
+                warn("%s could not be written (%s); trying again.", path, error)
                 time.sleep(1.0)
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
@@ -176,7 +199,7 @@ class Checkpoints:
         others = [other for other in self.paths() if other != path]
         if len(others) < 2:
             return False
-        logging.warning("No room for %s: %s is removed.", path.name, others[0].name)
+        warn("No room for %s: %s is removed.", path.name, others[0].name)
         others[0].unlink(missing_ok=True)
         return True
 
@@ -214,14 +237,12 @@ class Checkpoints:
           CheckpointError: there are checkpoints, and none can be used.
         """
         problems = []
-        for path in reversed(self.paths()):
+        for path in self.candidates():
             try:
                 arrays = read(path, state.variables())
             except Exception as error:  # a flipped bit can raise almost anything in zipfile
                 reason = str(error) or type(error).__name__
-                logging.warning(
-                    "Checkpoint %s cannot be used (%s); trying the one before.", path, reason
-                )
+                warn("Checkpoint %s cannot be used (%s); trying the one before.", path, reason)
                 problems.append(f"  {path}: {reason}")
                 continue
             assign(state, arrays)

@@ -8,10 +8,10 @@ import contextlib
 import json
 import re
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 
 TEMPORARY = 75  # the exit status that says "try again" (EX_TEMPFAIL): lost workers, hanging data
@@ -67,12 +67,12 @@ def waiting_for_others(cluster: Cluster, seconds: float) -> Iterator[None]:
     message comes before.
     """
     others = ", ".join(w for i, w in enumerate(cluster.workers) if i != cluster.index)
-    sys.stderr.write(
+    say(
         f"Worker {cluster.index} of {len(cluster.workers)} waits up to {seconds:g} s for the "
         f"others ({others}). If it ends here (SIGALRM): do they run, by the same command, and can "
-        "these addresses be reached? Distribution.start_timeout_s sets the limit.\n"
+        "these addresses be reached? Distribution.start_timeout_s sets the limit.",
+        error=True,
     )
-    sys.stderr.flush()
     with contextlib.suppress(AttributeError, ValueError):  # Windows, or not in the main thread
         signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

@@ -79,7 +79,12 @@ class Distribution:
         Raises:
           ValueError: the batch is not divisible by the number of replicas.
         """
-        rows, rest = divmod(global_batch, self.num_replicas)
+        if isinstance(global_batch, bool) or int(global_batch) != global_batch or global_batch < 1:
+            raise UsageError(
+                f"{what} must be a whole number of examples, at least 1 for each of the "
+                f"{self.num_replicas} replicas; got {global_batch!r}."
+            )
+        rows, rest = divmod(int(global_batch), self.num_replicas)
         if rest or not rows:
             lower = max(global_batch - rest, self.num_replicas)
             raise UsageError(
@@ -286,7 +291,18 @@ def _multi_worker(start_timeout_seconds):
     cluster = find_cluster(os.environ)
     os.environ["TF_CONFIG"] = cluster.tf_config()
     with waiting_for_others(cluster, start_timeout_seconds):
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            if "gRPC server" not in str(error):
+                raise
+            raise UsageError(
+                f"Worker {cluster.index} cannot listen at {cluster.workers[cluster.index]} "
+                f"({error.message}): another process has the port, or the address is not this "
+                "machine's. End that process, or name another port to all workers: LCSS_TF_PORT "
+                "under Slurm and Kubernetes, TF_CONFIG elsewhere. bin/launch.py takes free ports: "
+                "start it again."
+            ) from error
     _joined.append(cluster)
     return strategy
 

@@ -4,10 +4,11 @@ import contextlib
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+from lcss_tf.display import say
 
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
@@ -72,8 +73,7 @@ class StopRequest:
             return
         self._signal = number
         name = signal.Signals(number).name
-        with contextlib.suppress(Exception):  # nobody may be reading any more
-            sys.stderr.write(f"\n{name}: saving after this step; once more to stop at once.\n")
+        say(f"\n{name}: saving after this step; once more to stop at once.", error=True)
         if self._breaks:
             raise Interrupted
 
@@ -81,6 +81,36 @@ class StopRequest:
         before, self._before = self._before, {}
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ending_by_signal() -> Iterator[None]:
+    """SIGTERM and SIGHUP end this block as Ctrl-C does: by an exception, SystemExit.
+
+    So what is half written is removed, and locks are let go. The exit status is 128 + the signal's
+    number. A second signal ends the process at once. A training listens by itself: `StopRequest`.
+    """
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def receive(number: int, _: Any) -> None:
+        restore()
+        say(f"\n{signal.Signals(number).name}: ended.", error=True)
+        raise SystemExit(128 + number)
+
+    for number in _SIGNALS:
+        if number == signal.SIGINT:
+            continue
+        with contextlib.suppress(ValueError):  # not in the main thread
+            if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+                before[number] = signal.signal(number, receive)
+    try:
+        yield
+    finally:
+        restore()
 
 
 class DataTimeoutError(TimeoutError):

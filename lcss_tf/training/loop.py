@@ -1,6 +1,7 @@
 """The training loop: steps, checkpoints, figures, and callbacks with a rhythm of their own."""
 
 import contextlib
+import functools
 import logging as python_logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -11,27 +12,29 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
+from lcss_tf import files
 from lcss_tf.data.pipeline import training_batches
+from lcss_tf.display import Tolerance, warn, write_line
 from lcss_tf.errors import UsageError
 from lcss_tf.plots.history import History
+from lcss_tf.random import check_seed
 from lcss_tf.training import memory
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.interruption import Interrupted, StopRequest, within
+from lcss_tf.training.keras_callbacks import KerasCallbacks
+from lcss_tf.training.optimizers import doubts
 from lcss_tf.training.prior_check import report_prior
-from lcss_tf.training.progress import (
-    Clock,
-    Meter,
-    NonFiniteError,
-    ProgressBar,
-    Tolerance,
-    say,
-)
+from lcss_tf.training.progress import Clock, Meter, NonFiniteError, ProgressBar
 from lcss_tf.training.state import TrainState
 from lcss_tf.training.step import TrainStep
 from lcss_tf.training.summaries import Summaries
-from lcss_tf.training.workdir import check_same_model, only_process, write_description
+from lcss_tf.training.workdir import (
+    check_same_model,
+    only_process,
+    record_failures,
+    write_description,
+)
 from lcss_tf.typing import DatasetLike, LossLike
 
 _VALIDATED = 1_024  # examples of the validation loss, at most
@@ -55,6 +58,7 @@ class Run:
       checkpoints: of the run; None without a workdir.
       summaries: of the run; without a workdir they go nowhere.
       records: {name: bytes} of small files to write beside the checkpoints.
+      tolerance: around all that only shows; it counts what fails.
     """
 
     state: TrainState
@@ -69,6 +73,7 @@ class Run:
     checkpoints: Checkpoints | None = None
     summaries: Summaries = field(default_factory=lambda: Summaries(None))
     records: dict[str, bytes] = field(default_factory=dict)
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 class Periodic(keras.callbacks.Callback):
@@ -89,8 +94,11 @@ class Periodic(keras.callbacks.Callback):
         self.every = every
 
     def begin(self, run: Run) -> None:
-        """Before the first step; raises UsageError for what cannot work."""
+        """Before the first step; raises UsageError for what cannot work. Writes nothing."""
         self.run = run
+
+    def started(self) -> None:
+        """After the first step: from now on the workdir is this run's, and may be written to."""
 
     def act(self, step: int) -> None:
         """Acts after `step` steps."""
@@ -159,33 +167,32 @@ class Trainer:
             return self._train(run, callbacks, model)
 
     def _train(self, run: Run, callbacks: Sequence[Any], model: Any) -> History:
-        state, chief = run.state, run.state.distribution.is_chief
-        tolerance = Tolerance()
+        state, chief, show = run.state, run.state.distribution.is_chief, run.tolerance
+        tell = functools.partial(show, "A line of the standard output", write_line)
         restored = self._prepare(run, chief)
         if state.step >= run.steps:
-            say(f"Trained already: step {state.step:,} of {run.steps:,} in {run.workdir}.")
+            tell(f"Trained already: step {state.step:,} of {run.steps:,} in {run.workdir}.")
             return History.from_workdir(run.workdir) if run.workdir else History({})
-        # Everything is built, and checked, before the first step.
+        if restored is not None:
+            tell(f"Resuming from {restored} at step {state.step:,}.")
+        # Everything is built, and checked, before the first step. Until that is taken, nothing is
+        # written that another run in this workdir would be measured against.
         step = self.make_step(state, run.loss, run.batch_size, run.seed)
-        run.summaries = Summaries(run.workdir if chief else None, tolerance)
+        run.summaries = Summaries(run.workdir if chief else None, show)
         for callback in callbacks:
             if hasattr(callback, "begin"):
                 callback.begin(run)
-        if run.workdir and chief:
-            run.records |= write_description(run.workdir, state.description)
-            for name, content in run.records.items():
-                if not (run.workdir / name).exists():
-                    (run.workdir / name).write_bytes(content)
-        if run.checkpoints:
-            run.checkpoints.keep_beside(run.records)
-        if chief and not restored and self.check_prior is not None:
+        if chief and restored is None and self.check_prior is not None:
             self.check_prior(state.sde, run.data, run.seed, run.summaries)
         if hasattr(run.loss, "describe"):
-            say(run.loss.describe(state.sde))
+            show("The description of the loss", lambda: tell(run.loss.describe(state.sde)))
+        look = functools.partial(doubts, state.optimizer, state.step, run.steps)
+        for line in show("The look at the learning rate", look) or ():
+            warn("%s", line)
         batches = training_batches(
             run.data, state.distribution, run.batch_size, run.seed, state.step, state.num_classes
         )
-        loop = _Loop(self, run, step, within(batches, self.data_timeout_s), tolerance)
+        loop = _Loop(self, run, step, within(batches, self.data_timeout_s))
         try:
             return loop.run(callbacks, model)
         except tf.errors.OpError as error:
@@ -194,9 +201,13 @@ class Trainer:
             raise
         finally:
             run.summaries.close()
+            if show.failures:
+                warn("What failed while training went on: %s.", show.text())
+                if run.records and run.workdir and chief:  # it has begun
+                    show("The record of failures", record_failures, run.workdir, show)
 
-    def _prepare(self, run: Run, chief: bool) -> bool:
-        """Restores what the workdir holds, or measures the data; whether it was restored."""
+    def _prepare(self, run: Run, chief: bool) -> Path | None:
+        """Restores what the workdir holds, or measures the data; the checkpoint restored."""
         state, path = run.state, None
         state.attach(run.optimizer)
         if run.workdir:
@@ -209,17 +220,16 @@ class Trainer:
         if path is None:
             measure(run)
         state.share(state.distribution)  # all workers begin with what the chief has
-        if path is not None:
-            say(f"Resuming from {path} at step {state.step:,}.")
-        return path is not None
+        return path
 
 
 def check(run: Run) -> None:
     """Raises UsageError if devices, data, loss and model do not go together."""
     state = run.state
+    check_seed(run.seed, "fit.seed")
     state.distribution.rows_per_replica(run.batch_size, "fit.batch_size")
-    if run.steps < 1:
-        raise UsageError(f"fit.steps must be at least 1; got {run.steps}.")
+    if isinstance(run.steps, bool) or int(run.steps) != run.steps or run.steps < 1:
+        raise UsageError(f"fit.steps must be a whole number, at least 1; got {run.steps!r}.")
     run.loss.check(state.sde)
     run.data.require("train")
     if run.validates:
@@ -255,15 +265,14 @@ def _logging_that_raises_nothing() -> Iterator[None]:
 class _Loop:
     """Runs training steps from the state's step to the end."""
 
-    def __init__(
-        self, trainer: Trainer, run: Run, step: Any, batches: Iterator, tolerance: Tolerance
-    ) -> None:
-        self._trainer, self._run, self._tolerance = trainer, run, tolerance
+    def __init__(self, trainer: Trainer, run: Run, step: Any, batches: Iterator) -> None:
+        self._trainer, self._run, self._tolerance = trainer, run, run.tolerance
         self._train_step, self._batches = step, batches
         self._state, self._checkpoints = run.state, run.checkpoints
         self._meter = Meter(run.state.sde, trainer.max_nonfinite, run.state.nonfinite_steps)
         self._request = StopRequest()
         self._before: Any = None  # the report of the step before
+        self._started = False  # whether this process has taken a step
         self._curves: dict[str, tuple[list, list]] = {}
         self._validate = _validation(run) if run.validates else None
 
@@ -275,16 +284,18 @@ class _Loop:
         """
         run, state, clock = self._run, self._state, Clock()
         periodic = [c for c in callbacks if hasattr(c, "act")]
-        keras_callbacks = keras.callbacks.CallbackList(
+        self._keras = KerasCallbacks(
             [c for c in callbacks if not hasattr(c, "act")],
-            model=model, steps=run.steps, epochs=-(-run.steps // self._trainer.log_every),
-        )  # fmt: skip
-        show = self._tolerance
+            self._tolerance,
+            model=model,
+            steps=run.steps,
+            epochs=-(-run.steps // self._trainer.log_every),
+        )
         # Several workers must read their reports at the same step: an error then ends all.
         alone = not self._train_step.many_workers
-        show("A callback's on_train_begin", keras_callbacks.on_train_begin)
+        self._keras("on_train_begin")
         kept = state.step  # the step that was saved last
-        with self._request, _Tolerant(self._make_bar(), show) as bar:
+        with self._request, _Tolerant(self._make_bar(), self._tolerance) as bar:
             while state.step < run.steps and not getattr(model, "stop_training", False):
                 with self._saved_on_error():
                     batch = clock.waiting(self._batches)
@@ -292,6 +303,9 @@ class _Loop:
                 self._meter.add(state.step, report)
                 state.step += 1
                 clock.step()
+                if not self._started:
+                    self._start(callbacks)
+                    self._started = True
                 stopped = self._stops(report) or bool(getattr(model, "stop_training", False))
                 last = state.step == run.steps
                 pause = last or stopped
@@ -303,7 +317,7 @@ class _Loop:
                 if due or log or save:
                     self._drain(clock)
                 if log:
-                    self._log(clock, keras_callbacks)
+                    self._log(clock)
                 if due:
                     bar.show(state.step, self._meter.last_loss, clock.rate)
                 if save:
@@ -319,11 +333,23 @@ class _Loop:
             if kept != state.step:  # a callback ended the training after this step
                 self._drain(clock)
                 self._save(must=True)
-        show("A callback's on_train_end", keras_callbacks.on_train_end)
-        if self._tolerance.failures:
-            counts = ", ".join(f"{n} ({k} times)" for n, k in self._tolerance.failures.items())
-            logging.warning("What failed while training went on: %s.", counts)
+        self._keras("on_train_end")
         return History({name: (s, v) for name, (s, v) in self._curves.items()})
+
+    def _start(self, callbacks: Sequence[Any]) -> None:
+        """After the first step, which worked: says in the workdir what it is a run of."""
+        run = self._run
+        self._drain_only()  # waits for the step, on every worker
+        if run.workdir and run.state.distribution.is_chief:
+            run.records |= write_description(run.workdir, run.state.description)
+            for callback in callbacks:
+                if hasattr(callback, "started"):
+                    callback.started()
+            for name, content in run.records.items():
+                if not (run.workdir / name).exists():
+                    files.write_bytes(run.workdir / name, content)
+        if self._checkpoints is not None:
+            self._checkpoints.keep_beside(run.records)
 
     def _make_bar(self) -> Any:
         run = self._run
@@ -371,12 +397,12 @@ class _Loop:
 
     @contextlib.contextmanager
     def _saved_on_error(self) -> Iterator[None]:
-        """If the data fail, the training state is still valid: it is saved first."""
+        """If data or a user's callback fail, the state is still valid: it is saved first."""
         try:
             yield
-        except Exception:
+        except BaseException:  # a callback may also end the process: sys.exit
             self._drain_only()
-            if self._state.step:
+            if self._started:
                 self._save(must=False)
             raise
 
@@ -386,11 +412,11 @@ class _Loop:
             return
         try:
             self._checkpoints.save(self._state, patient=must)
-        except OSError as error:
+        except Exception as error:  # of a disk mostly; whatever it is, the run goes on
             if must:
                 raise
             newest = self._checkpoints.paths()[-1:]
-            logging.warning(
+            warn(
                 "Step %d could not be saved (%s). Training goes on, and tries again in %d steps; "
                 "the newest checkpoint is %s.",
                 self._state.step, error, self._checkpoints.every,
@@ -401,7 +427,7 @@ class _Loop:
         try:
             self._drain_only()
         except NonFiniteError:
-            self._log(clock, None)  # the count belongs in TensorBoard, above all now
+            self._log(clock, False)  # the count belongs in TensorBoard, above all now
             raise
 
     def _drain_only(self) -> None:
@@ -410,29 +436,35 @@ class _Loop:
         finally:
             self._state.nonfinite_steps = self._meter.nonfinite_steps
 
-    def _log(self, clock: Clock, keras_callbacks: Any) -> None:
-        step, figures = self._state.step, self._meter.figures()
-        rate, waited = clock.lap()
-        if self._validate is not None:
-            figures["loss/validation"] = self._tolerance("The validation loss", self._validate)
-        figures["speed/steps_per_second"] = rate
-        figures["speed/images_per_second"] = rate * self._run.batch_size
-        figures["speed/input_wait_share"] = waited
-        figures["memory/resident_mib"] = memory.resident_mib()
-        figures = {name: value for name, value in figures.items() if value is not None}
+    def _log(self, clock: Clock, call: bool = True) -> None:
+        """Writes the figures since the last call; and calls Keras' callbacks with them."""
+        step = self._state.step
+        figures = self._tolerance("The figures", self._figures, clock) or {}
         self._run.summaries.scalars(figures, step)
         logs = {_keras_name(name): value for name, value in figures.items()}
         for name, value in logs.items():
             steps, values = self._curves.setdefault(name, ([], []))
             steps.append(step)
             values.append(value)
-        if keras_callbacks is None:
+        if not call:
             return
-        call, epoch = self._tolerance, (step - 1) // self._trainer.log_every
-        call("A callback's on_epoch_begin", keras_callbacks.on_epoch_begin, epoch)
-        call("A callback's on_train_batch_begin", keras_callbacks.on_train_batch_begin, step - 1)
-        call("A callback's on_train_batch_end", keras_callbacks.on_train_batch_end, step - 1, logs)
-        call("A callback's on_epoch_end", keras_callbacks.on_epoch_end, epoch, logs)
+        epoch = (step - 1) // self._trainer.log_every
+        with self._saved_on_error():
+            self._keras("on_epoch_begin", epoch)
+            self._keras("on_train_batch_begin", step - 1)
+            self._keras("on_train_batch_end", step - 1, logs)
+            self._keras("on_epoch_end", epoch, logs)
+
+    def _figures(self, clock: Clock) -> dict[str, float]:
+        figures, (rate, waited) = self._meter.figures(), clock.lap()
+        if self._validate is not None:
+            figures["loss/validation"] = self._tolerance("The validation loss", self._validate)
+        figures["speed/steps_per_second"] = rate
+        figures["speed/images_per_second"] = rate * self._run.batch_size
+        figures["speed/input_wait_share"] = waited
+        resident = self._tolerance("The memory's size", memory.resident_mib)
+        figures["memory/resident_mib"] = resident
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 def _keras_name(tag: str) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from lcss_tf.errors import UsageError
 
@@ -44,4 +45,33 @@ def default_optimizer(steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(WarmUp(_LEARNING_RATE, warmup_steps), epsilon=1e-8)
 
 
-__all__ = ["WarmUp", "default_optimizer"]
+def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> list[str]:
+    """Sentences on a learning rate by which a run from step `first` to `steps` learns nothing.
+
+    Also on a warm-up that does not end before the run does. Empty where there is nothing to say.
+    """
+    rate, found = getattr(optimizer, "_learning_rate", None), []
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        at = np.unique(np.linspace(first, steps - 1, 17).astype(int))
+        rates = [float(rate(step)) for step in at]
+    else:
+        rates = [float(optimizer.get_config()["learning_rate"])]
+    if not any(value > 0 for value in rates):
+        found.append(
+            f"The learning rate is {max(rates):g} over all steps from {first:,} to {steps:,}: the "
+            "weights will not be trained. Set a larger learning_rate (fit.optimizer)."
+        )
+    while rate is not None:  # schedules stand in one another
+        warmup_steps = getattr(rate, "warmup_steps", None) or 0
+        if warmup_steps >= steps:
+            name = type(rate).__name__
+            found.append(
+                f"{name}.warmup_steps = {warmup_steps:,}, and the run has fit.steps = {steps:,}: "
+                "it ends before the learning rate has risen to its value. Lower the former, to a "
+                f"tenth of the steps, say ({max(1, steps // 10):,})."
+            )
+        rate = getattr(rate, "learning_rate", None)
+    return found
+
+
+__all__ = ["WarmUp", "default_optimizer", "doubts"]

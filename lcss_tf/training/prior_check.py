@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from lcss_tf import plots, random
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.distances import random_directions
 from lcss_tf.typing import DatasetLike
@@ -140,12 +140,12 @@ def report_prior(
     if not result.quantiles:
         raise UsageError(warning_text(result, type(sde).__name__, data.name))
     if not result.passed:
-        logging.warning("%s", warning_text(result, type(sde).__name__, data.name))
+        warn("%s", warning_text(result, type(sde).__name__, data.name))
     summaries.scalars({"prior_check/distance": result.distance}, 0)
     verdict = "within what is tolerated" if result.passed else "too far"
     title = f"distance {result.distance:.3f} of the prior's standard deviation: {verdict}"
-    picture = plots.distributions(result.quantiles, ("x_T of the data", "the prior"), title)
-    summaries.picture("prior_check", picture, 0, "prior_check.png")
+    draw = lambda: plots.distributions(result.quantiles, ("x_T of the data", "the prior"), title)
+    summaries.picture("prior_check", draw, 0, "prior_check.png")
     return result
 
 

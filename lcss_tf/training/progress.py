@@ -1,58 +1,23 @@
 """What a person sees of the loop: its speed, the means of its reports, and one live line."""
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from tqdm.auto import tqdm
 
+from lcss_tf.display import LINES_S, LIVE_S, is_live, strict, time_left, warn, write_line
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.training.step import NUM_BUCKETS, StepReport
 
-_LIVE_S, _LINES_S = 0.25, 30.0  # between two updates, on a terminal and in a file
+_LIVE_S, _LINES_S = LIVE_S, LINES_S  # between two updates, on a terminal and in a file
 
 
 class NonFiniteError(NotFiniteError):
     """Too many steps in a row had a non-finite loss or gradient."""
-
-
-def say(text: str) -> None:
-    """Prints a line for people; nobody may be reading any more, which ends nothing."""
-    with contextlib.suppress(Exception):
-        print(text, flush=True)
-
-
-class Tolerance:
-    """Runs what only shows or reports; whatever it raises must not end a training.
-
-    Failures are counted by name. The first of each, and then every hundredth, is logged.
-
-    Attributes:
-      failures: {name: how many}.
-    """
-
-    def __init__(self) -> None:
-        self.failures: dict[str, int] = {}
-
-    def __call__(self, name: str, function: Callable, *args: Any) -> Any:
-        """function(*args), or None where it fails."""
-        try:
-            return function(*args)
-        except Exception as error:  # of other people's writers and callbacks: anything
-            count = self.failures.get(name, 0)
-            self.failures[name] = count + 1
-            if count % 100 == 0:
-                with contextlib.suppress(Exception):  # stderr itself may be gone
-                    logging.warning(
-                        "%s failed (%s: %s). Training goes on without it.",
-                        name, type(error).__name__, str(error)[:300], exc_info=count == 0,
-                    )  # fmt: skip
-            return None
 
 
 class Clock:
@@ -141,7 +106,7 @@ class Meter:
             self._in_a_row += 1
             self.nonfinite_steps += 1
             where = self._where(report)
-            logging.warning("Step %d skipped: non-finite %s.", step, where)
+            warn("Step %d skipped: non-finite %s.", step, where)
             if self._in_a_row >= self._max_nonfinite:
                 raise NonFiniteError(
                     f"{self._in_a_row} steps in a row, up to step {step}, had a non-finite "
@@ -202,7 +167,7 @@ class ProgressBar:
         self._step, self._steps, self._batch_size = step, steps, batch_size
         self._shown, self._start = time.monotonic(), time.monotonic()
         self._bar: Any = None
-        self._live = _is_live()
+        self._live = is_live()
 
     def __enter__(self) -> "ProgressBar":
         if self._live:
@@ -212,10 +177,13 @@ class ProgressBar:
                 bar_format=self._LAYOUT,
                 dynamic_ncols=True,
                 mininterval=0,
+                file=strict(sys.stderr),
             )
             self._bar.set_postfix_str("compiling the first step …")
         else:
-            self._write(f"step {self._step:,}/{self._steps:,}, compiling the first step …")
+            write_line(
+                f"step {self._step:,}/{self._steps:,}, compiling the first step …", error=True
+            )
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -235,20 +203,9 @@ class ProgressBar:
             self._bar.update(step - self._bar.n)
             self._bar.refresh()
             return
-        left = tqdm.format_interval((self._steps - step) / rate) if rate else "?"
+        left = time_left(self._steps - step, rate)
         elapsed = tqdm.format_interval(self._shown - self._start)
-        self._write(f"step {step:,}/{self._steps:,}, {figures} [{elapsed}, {left} left]")
-
-    def _write(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        write_line(f"step {step:,}/{self._steps:,}, {figures} [{elapsed}, {left} left]", error=True)
 
 
-def _is_live() -> bool:
-    """Whether a line can be redrawn: on a terminal, and in a notebook."""
-    if "ipykernel" in sys.modules:
-        return True
-    return bool(getattr(sys.stderr, "isatty", lambda: False)())
-
-
-__all__ = ["Clock", "Meter", "NonFiniteError", "ProgressBar", "Tolerance", "bucket_name", "say"]
+__all__ = ["Clock", "Meter", "NonFiniteError", "ProgressBar", "bucket_name"]

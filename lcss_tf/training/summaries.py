@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from lcss_tf.display import Tolerance
 from lcss_tf.plots import images
-from lcss_tf.training.progress import Tolerance
 from lcss_tf.typing import Array
 
 
@@ -40,11 +40,18 @@ class Summaries:
         """Writes one uint8 picture [H, W, C]."""
         self._write(lambda: tf.summary.image(name, image[None]), step)
 
-    def picture(self, name: str, image: Array, step: int, path: str) -> None:
-        """Writes one uint8 picture [H, W, C] as an image, and as the PNG `path` in the workdir."""
+    def picture(self, name: str, image: Array | Callable[[], Array], step: int, path: str) -> None:
+        """Writes one uint8 picture [H, W, C] as an image, and as the PNG `path` in the workdir.
+
+        It may also be a function that draws the picture, and that may fail.
+        """
+        what = f"The picture {path}"
+        drawn: Any = self._tolerance(what, image) if callable(image) else image
+        if drawn is None:
+            return
         if self._workdir is not None:
-            self._tolerance(f"The picture {path}", images.write_png, self._workdir / path, image)
-        self.image(name, image, step)
+            self._tolerance(what, images.write_png, self._workdir / path, drawn)
+        self.image(name, drawn, step)
 
     def text(self, name: str, text: str, step: int = 0) -> None:
         """Writes a text as a preformatted block of Markdown."""

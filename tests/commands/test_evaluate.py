@@ -16,10 +16,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lcss_tf import files
+from lcss_tf.commands import evaluate
 from lcss_tf.commands.evaluate import Evaluation
 from lcss_tf.metrics import Frechet, Pixels
 from lcss_tf.plots.history import History
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints
+from lcss_tf.training.workdir import only_process
 from tests.commands.helpers import DIGITS, ONE, ROOT, lcss, load_run, trained
 from tests.reports import browser
 
@@ -154,6 +156,54 @@ def test_following_ends_with_the_last_checkpoint(run, tmp_path):
     assert sleeps == [0.05]
     assert figures["step"] == 20
     assert set(results(workdir)) == {"step_000000010", "step_000000020"}
+
+
+def test_following_a_training_that_died_ends_and_says_so(run, tmp_path, monkeypatch, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("evaluation"))
+    (workdir / "checkpoints/step_000000020.npz").unlink()
+    bindings = ["Evaluation.poll_s = 0.01", "Evaluation.report = False"]
+    found = evaluation(workdir, *bindings, "Evaluation.give_up_s = 0.0")
+    with pytest.raises(CheckpointError, match=r"No process trains in .*is of step 10 of 20"):
+        found.follow()
+    assert set(results(workdir)) == {"step_000000010"}
+    # While somebody trains it waits, and says for what.
+    sleeps = []
+
+    def sleep(seconds):
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            raise KeyboardInterrupt
+
+    capsys.readouterr()
+    monkeypatch.setattr("lcss_tf.commands.evaluate.time.sleep", sleep)
+    with only_process(workdir), pytest.raises(KeyboardInterrupt):
+        found.follow()
+    printed = capsys.readouterr().out
+    assert printed.count(f"Waiting for the next checkpoint of {workdir}, whose newest") == 1
+
+
+def test_the_first_checkpoint_is_waited_for_while_somebody_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "_LOOK_S", 0.0)
+    monkeypatch.setattr(evaluate, "_GIVE_UP_S", 0.0)
+    assert lcss("evaluate", f"--workdir={tmp_path / 'none'}", "--follow") == 1
+    assert "holds no run" in capsys.readouterr().err
+    (tmp_path / "config.gin").write_text("")
+    assert lcss("evaluate", f"--workdir={tmp_path}", "--follow") == 1
+    assert "has no checkpoint, and no process trains there" in capsys.readouterr().err
+    place, looks = tmp_path / "checkpoints" / "step_000000010.npz", []
+
+    def look(workdir):
+        looks.append(workdir)
+        if len(looks) == 3:
+            place.parent.mkdir()
+            place.touch()
+        return True
+
+    monkeypatch.setattr(evaluate, "in_use", look)
+    evaluate._await_first(tmp_path)
+    assert len(looks) == 3
+    assert capsys.readouterr().out.count("Waiting for the first checkpoint") == 1
 
 
 @pytest.mark.slow

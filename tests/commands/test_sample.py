@@ -182,6 +182,11 @@ def test_guidance_and_classes(class_run, image_run, tmp_path):
         with np.load(paths[0]) as held:
             return held["samples"].astype(int)
 
+    paths = perform(class_run, "sample", num_samples=12, out=str(tmp_path / "turns"))
+    assert paths[-1].startswith("Classes, a column each: 0, 1, 2")
+    with np.load(paths[0]) as held:
+        assert held["labels"].tolist() == [*range(10), 0, 1]
+    assert np.asarray(Image.open(paths[1])).shape[0] == 18 + 2 * 66 + 2
     plain, guided = samples(label=3), samples("sample.guidance = 50.0", label=3)
     assert np.abs(plain - guided).max() > 0
     unconditional = [samples("sample.guidance = 0.0", label=label) for label in (3, 5)]

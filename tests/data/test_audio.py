@@ -96,3 +96,50 @@ def test_no_files(tmp_path):
         Audio(tmp_path / "none", window=8).require()
     with pytest.raises(ValueError, match="at least 1; got 0"):
         Audio(tmp_path, window=0)
+
+
+def test_hidden_files_are_no_recordings(tmp_path):
+    for name in ("a.wav", "b.wav", "._a.wav", ".trash/c.wav", "__MACOSX/d.wav"):
+        write(tmp_path / name, tone(200))
+    assert [path.rsplit("/")[-1] for path in (s.path for s in Audio(tmp_path, 20).segments())] == [
+        "a.wav", "b.wav"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left_out", ["stereo", "short", "no channels", "another type and rate"])
+def test_a_file_that_is_left_out_sets_neither_rate_nor_type(tmp_path, left_out):
+    channels = 2 if left_out == "stereo" else 1
+    dtype = np.float32 if left_out == "another type and rate" else np.int16
+    frames = 10 if left_out == "short" else 500
+    write(tmp_path / "0.wav", tone(frames, channels), dtype, rate=44_100)
+    if left_out == "no channels":
+        content = bytearray((tmp_path / "0.wav").read_bytes())
+        content[22:24] = bytes(2)
+        (tmp_path / "0.wav").write_bytes(content)
+    for k in range(1, 4):
+        write(tmp_path / f"{k}.wav", tone(500, seed=k))
+    asked = 8_000 if left_out == "another type and rate" else None
+    data = Audio(tmp_path, window=50, on_bad_example="skip", sample_rate=asked)
+    assert data.size() + data.size("test") == 30
+    assert data.sample_rate == 8_000
+    with pytest.raises(ValueError, match=r"0\.wav.*on_bad_example"):
+        Audio(tmp_path, window=50, sample_rate=asked).require()
+
+
+def test_where_no_file_can_be_used_the_reason_is_told(tmp_path):
+    for k in range(2):
+        write(tmp_path / f"{k}.wav", tone(500, 2, k))
+    with pytest.raises(ValueError, match=r"None of the 2 .*0\.wav has 2 channels.*Audio\.channels"):
+        Audio(tmp_path, window=50, on_bad_example="skip").require()
+
+
+def test_recordings_of_24_bits_come_back(tmp_path):
+    wide = np.random.default_rng(1).integers(-(2**31), 2**31, 400, np.int32) & ~0xFF
+    whole = np.ascontiguousarray(wide, "<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    header = b"RIFF" + (36 + len(whole)).to_bytes(4, "little") + b"WAVEfmt " + bytes([16, 0, 0, 0])
+    header += bytes([1, 0, 1, 0]) + (8_000).to_bytes(4, "little") + (24_000).to_bytes(4, "little")
+    header += bytes([3, 0, 24, 0]) + b"data" + len(whole).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(header + whole)
+    data = Audio(tmp_path, window=40)
+    assert windows(data).dtype == np.float64
+    np.testing.assert_allclose(windows(data)[..., 0], wide[:360].reshape(9, 40), atol=400)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from lcss_tf.data import DataInfo, Digits, GaussianMixture, Scaling
 from lcss_tf.data.base import Dataset
+from lcss_tf.errors import UsageError
 
 
 def test_info_survives_json():
@@ -87,3 +88,14 @@ def test_spread_indices_of_endless_data_are_the_first_and_none_is_no_number():
     assert len(Sized(0).spread_indices(5)) == 0
     with pytest.raises(ValueError, match="got count = 0"):
         endless.spread_indices(0)
+
+
+def test_classes_are_known_by_name_and_by_number():
+    scaling = Scaling.for_images(True)
+    info = DataInfo("pets", (4, 4, 3), "image", scaling, classes=("cat", "dog", "7"))
+    assert [info.class_number(label) for label in ("dog", "1", 1, "7", 7)] == [1, 1, 1, 2, 7]
+    assert [info.class_title(k) for k in (1, 2, 3)] == ["1: dog", "2: 7", "3"]
+    with pytest.raises(UsageError, match="'cow' is no class of pets.*cat, dog, 7"):
+        info.class_number("cow")
+    assert DataInfo.from_json(info.to_json()) == info
+    assert "classes" not in DataInfo("x", (4, 4, 3), "image", scaling).to_dict()

@@ -229,7 +229,7 @@ BAD = {
     "text.png": (b"this is no image", "not an image"),
     "empty.png": (b"", "not an image.*empty"),
     "bomb.png": (bomb(), "10000000000 pixels.*decompression bomb"),
-    "tiff.png": (encoded(Image.fromarray(picture()), "TIFF"), "TIFF is not read; convert it"),
+    "eps.png": (encoded(Image.fromarray(picture()), "EPS"), "EPS is not read; convert it"),
 }
 
 
@@ -407,3 +407,154 @@ def test_archives_that_are_not_to_be_trusted_are_refused(tmp_path, archive):
     with pytest.raises(ValueError, match=r"flipped\.zip:cats/02\.png cannot be used"):
         data.examples(tf.range(9, dtype=tf.int64))
     assert not (tmp_path / "evil.png").exists()
+
+
+@pytest.fixture(params=["folder", "archive"])
+def made(request, tmp_path):
+    """(contents by name) → the root of a folder or of an archive that holds them."""
+
+    def make(contents):
+        if request.param == "folder":
+            return folder_of(tmp_path / "root", contents)
+        with zipfile.ZipFile(tmp_path / "root.zip", "w") as file:
+            for name, content in contents.items():
+                file.writestr(name, content)
+        return tmp_path / "root.zip"
+
+    return make
+
+
+def labelled(root):
+    """Class by the name of each file, of both splits."""
+    data = ImageFolder(root, 12)
+    names = data.class_names()
+    return {
+        os.path.basename(path): names[label]
+        for split in ("train", "test")
+        for path, label in zip(data.paths(split), data.labels(split), strict=True)
+    }
+
+
+HIDDEN = (
+    ".ipynb_checkpoints/0.png", "__MACOSX/cat/._0.png", "cat/._0.png", "cat/.0.png",
+    "cat/.cache/a/0.png", "Thumbs.db", "dog/desktop.ini", "@eaDir/0.png/small.jpg",
+)  # fmt: skip
+
+
+def test_hidden_entries_and_a_systems_own_are_no_images_and_no_classes(made):
+    wanted = {"cat/0.png": png(0), "cat/1.png": png(1), "dog/2.png": png(2), "notes.txt": b"."}
+    root = made(wanted | dict.fromkeys(HIDDEN, png(9)))
+    data = ImageFolder(root, 12)
+    assert data.class_names() == ["cat", "dog"]
+    assert data.size() + data.size("test") == 3
+    assert data.left_out() == {"hidden, or a system's own": len(HIDDEN), ".txt": 1}
+    assert labelled(root) == {"0.png": "cat", "1.png": "cat", "2.png": "dog"}
+
+
+def test_a_root_may_itself_be_hidden(tmp_path):
+    root = folder_of(tmp_path / ".cache" / "images", {f"{i}.png": png(i) for i in range(3)})
+    assert ImageFolder(root, 12).size() == 2
+
+
+def test_endings_of_all_formats_are_read_and_others_are_bad_by_name(made):
+    formats = {"a.tif": "TIFF", "b.tiff": "TIFF", "c.avif": "AVIF", "d.jfif": "JPEG",
+               "e.JPE": "JPEG", "f.ico": "ICO", "g.ppm": "PPM", "h.jp2": "JPEG2000"}  # fmt: skip
+    good = {
+        name: encoded(Image.fromarray(picture(3, 16, 16)), kind) for name, kind in formats.items()
+    }
+    root = made(good | {"x.heic": b"1", "y.svg": b"2", "z.CR2": b"3"})
+    with pytest.raises(ValueError, match=r"x\.heic cannot be used: HEIF is not read.*there are 3"):
+        ImageFolder(root, 16).require()
+    data = ImageFolder(root, 16, on_bad_example="skip")
+    assert [path.replace(":", "/").split("/")[-1] for path, _ in data.unread()] == [
+        "x.heic",
+        "y.svg",
+        "z.CR2",
+    ]
+    assert "a camera's raw file is not read" in data.unread()[2][1]
+    assert data.size() + data.size("test") == len(good)
+    assert [data.why_bad(i, "train") for i in range(data.size())] == [None] * data.size()
+
+
+def test_classes_sort_naturally(made):
+    root = made({f"{k}/{i}{k}.png": png(i) for k in (0, 1, 2, 10, 11) for i in range(2)})
+    assert ImageFolder(root, 12).class_names() == ["0", "1", "2", "10", "11"]
+    assert labelled(root)["110.png"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("above", "names"),
+    [("", ["cat", "dog"]), ("pets/", ["cat", "dog"]), ("a/b/c/", ["cat", "dog"])],
+)
+def test_classes_lie_below_the_folders_that_all_images_share(made, above, names):
+    root = made({f"{above}{name}/{i}.png": png(i) for name in names for i in range(2)})
+    assert ImageFolder(root, 12).class_names() == names
+
+
+def test_one_folder_of_images_is_one_class_and_a_cover_beside_folders_none(made):
+    assert ImageFolder(made({f"cat/{i}.png": png(i) for i in range(3)}), 12).class_names() == [
+        "cat"
+    ]
+    mixed = {"top/cover.png": png(), "top/cat/0.png": png(1), "top/dog/0.png": png(2)}
+    assert ImageFolder(made(mixed), 12, pattern="top/*").class_names() == []
+
+
+def test_only_names_that_lead_out_of_an_archive_are_refused(tmp_path):
+    fine = ("12:30.png", "cat/12:30.png", "./a.png", "a..b/c..png", "a/../b.png", "..c.png")
+    for k, name in enumerate(fine[:5]):
+        with zipfile.ZipFile(tmp_path / f"{k}.zip", "w") as file:
+            file.writestr(name, png(1))
+            file.writestr("z.png", png(2))
+        data = ImageFolder(tmp_path / f"{k}.zip", 12)
+        assert data.size() == 1, name
+    for name in ("../a.png", "..\\a.png", "b/../../a.png", "/a.png", "C:/a.png", "C:\\a.png"):
+        with zipfile.ZipFile(tmp_path / "evil.zip", "w") as file:
+            file.writestr(name, png(1))
+        with pytest.raises(ValueError, match="leads out of the archive"):
+            ImageFolder(tmp_path / "evil.zip", 12).require()
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """A folder whose names are Latin-1 and no UTF-8; a good image, others, and a bad one."""
+    root = os.fsencode(tmp_path) + b"/caf\xe9"
+    for name, content in {b"c\xf4t/0.png": png(0), b"c\xf4t/\xe9.png": png(1),
+                          b"dog/b\xe4d.png": b"no", b"dog/x\n.png": png(2)}.items():  # fmt: skip
+        os.makedirs(os.path.dirname(root + b"/" + name), exist_ok=True)
+        with open(root + b"/" + name, "wb") as file:
+            file.write(content)
+    return os.fsdecode(root)
+
+
+def test_names_that_are_no_utf8_are_read_and_shown_escaped(strange, caplog):
+    data = ImageFolder(strange, 12, on_bad_example="skip", cache_mib=0)
+    images = data.info().unscale(data.examples(tf.range(3, dtype=tf.int64)))
+    assert np.array_equal(images[0], picture(1))
+    assert np.array_equal(images[2], picture(2))
+    assert data.class_names() == ["c\\xf4t", "dog"]
+    assert data.labels().tolist() == [0, 1, 1]
+    assert r"caf\xe9/dog/b\xe4d.png is bad" in caplog.text
+    assert data.location(2, "train").endswith(r"dog/x\n.png")
+    assert data.name == r"caf\xe9"
+    with pytest.raises(ValueError, match=r"b\\xe4d\.png cannot be used: not an image"):
+        ImageFolder(strange, 12, cache_mib=0).examples(tf.range(3, dtype=tf.int64))
+
+
+def test_names_in_archives_may_be_utf8_whatever_the_archive_says(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for i in range(3):
+            file.writestr(f"été/{i}.png", png(i))
+            file.writestr(f"猫/{i}.png", png(i))
+    flagged = (tmp_path / "x.zip").read_bytes()
+    silent = flagged
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = silent.find(start)
+        while place >= 0:
+            silent = silent[: place + flags + 1] + b"\0" + silent[place + flags + 2 :]
+            place = silent.find(start, place + 1)
+    (tmp_path / "silent.zip").write_bytes(silent)
+    for name in ("x.zip", "silent.zip"):
+        assert ImageFolder(tmp_path / name, 12).class_names() == ["été", "猫"]
+    (tmp_path / "wrong.zip").write_bytes(flagged.replace("été".encode(), b"\xe9t\xe9ab"))
+    with pytest.raises(ValueError, match="says that its names are UTF-8, and .* is not"):
+        ImageFolder(tmp_path / "wrong.zip", 12).require()

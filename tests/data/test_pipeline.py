@@ -80,9 +80,9 @@ def test_jumping_equals_running(size):
 
 
 def test_a_far_jump_is_as_fast_as_none():
-    start = time.perf_counter()
+    start = time.process_time()  # what others do on the machine does not count
     take(1, 50_000, 128, seed=5, start_step=10**9)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 @pytest.mark.parametrize("shards", [((0, 4), (4, 4)), ((0, 5), (5, 2), (7, 1)), ((4, 4),)])
@@ -110,9 +110,9 @@ def test_endless_data_are_read_in_order():
 
 def test_the_index_stream_is_no_bottleneck():
     stream = index_batches(50_000, 128, seed=0)
-    start = time.perf_counter()
+    start = time.process_time()
     assert sum(1 for _ in stream.take(1_000)) == 1_000
-    assert time.perf_counter() - start < 10.0  # 10 ms a batch, on a busy machine; 0.3 otherwise
+    assert time.process_time() - start < 10.0  # 10 ms a batch; 0.3 are measured
 
 
 def test_evaluation_goes_through_each_example_in_order():
@@ -220,7 +220,7 @@ def test_every_epoch_is_a_permutation_and_the_same_again(data):
     assert np.array_equal(numbers(data, 10).ravel(), seen.ravel())
 
 
-@pytest.mark.parametrize("start_step", [1, 7])
+@pytest.mark.parametrize("start_step", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_resuming_goes_on_with_the_next_example(data, start_step):
     resumed = numbers(data, 10 - start_step, start_step=start_step)
     assert np.array_equal(resumed, numbers(data, 10)[start_step:])

@@ -55,7 +55,8 @@ def test_words_and_holes_are_an_error_or_are_left_out(tmp_path, caplog):
         Table(path, ("a", "b")).require()
     message = str(caught.value)
     assert "t.csv" in message
-    assert "row 2, column 'b': 'red'" in message
+    assert "line 3, row 2, column 'b': 'red'" in message
+    assert "line 7, row 6, column 'b': nothing" in message
     assert "on_bad_example" in message
     data = Table(path, ("a", "b"), on_bad_example="skip")
     with caplog.at_level("WARNING", logger="absl"):

@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 import lcss_tf
 from lcss_tf.exact import Grid, solve
-from lcss_tf.exact.fokker_planck import _exponential
+from lcss_tf.exact.fokker_planck import exponential
 from tests.exact.sdes import Pearson, Power, TwoClocks
 
 MEANS, STD = np.array([-1.4, 0.0, 1.0]), 0.1
@@ -117,7 +117,7 @@ def test_the_order_in_time_alone():
 def test_the_exponential_is_of_order_five_and_forgets_what_is_stiff():
     right, left, start = np.array([0.5, 1.0]), np.array([0.25, 0.5]), np.eye(3)[:, :1]
     rates = np.array([[-0.5, 0.25, 0.0], [0.5, -1.25, 0.5], [0.0, 1.0, -0.5]])
-    step = lambda z: _exponential(z * right, z * left, start)
+    step = lambda z: exponential(z * right, z * left, start)
     errors = [np.linalg.norm(step(z) - expm(z * rates) @ start) for z in (0.2, 0.1, 0.05)]
     assert np.allclose(orders(errors), 6, atol=0.4)  # of one step
     assert np.allclose(step(1e9)[:, 0], np.array([1, 2, 4]) / 7, atol=1e-7)  # the chain's rest

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
-from lcss_tf.data import Checkerboard, GaussianMixture, Mixture, StudentMixture
+from lcss_tf.data import Checkerboard, Digits, GaussianMixture, Mixture, StudentMixture
 from lcss_tf.exact import ExactMixture
 from tests.conftest import FIXTURES, relative_error
 from tests.exact.sdes import Pearson, Power
@@ -121,9 +121,23 @@ def test_what_is_no_mixture_is_refused():
     class Bare:
         means = np.zeros((1, 2))
 
-    with pytest.raises(ValueError, match="Checkerboard has no means"):
-        ExactMixture(Checkerboard(), Power(2), [0.5])
+    with pytest.raises(ValueError, match="Digits has no means"):
+        ExactMixture(Digits(), Power(2), [0.5])
     with pytest.raises(ValueError, match="Bare has none"):
         ExactMixture(Bare(), Power(2), [0.5])
     with pytest.raises(ValueError, match="times"):
         ExactMixture(GaussianMixture(), Power(2), [-0.5])
+
+
+def test_a_density_with_edges_is_found_by_its_cells():
+    """E[s·x] = −2 and E[h(x) s] = −E[h'(x)], under an SDE that must be solved."""
+    data, sde = Checkerboard(), Power(2)
+    exact = ExactMixture(data, sde, [0.1])
+    x0 = data.examples(np.arange(50_000))
+    clock = sde.clock(0.1)
+    alpha_t, sigma_t = np.exp(-clock / 2), np.sqrt(1 - np.exp(-clock))
+    x = alpha_t * x0.numpy() + sigma_t * np.random.RandomState(0).normal(size=(50_000, 2))
+    score = exact.score(x, 0)
+    for h, slope in ((lambda x: x, np.ones_like), (np.sin, np.cos)):
+        gap = np.sum(h(x) * score + slope(x), axis=1)
+        assert gap.mean() == pytest.approx(0, abs=4 * gap.std() / len(x) ** 0.5)

@@ -58,8 +58,8 @@ def test_classes_need_a_network_that_has_them(states, drawers):
         Sampling(states[1], guidance=2.0)
 
 
-# Those with parts of their own: two steps of noise, a history. One whole program stands for all.
-_QUICK = ("PredictorCorrector", "DPMSolverPP")
+# With parts of its own: two steps of noise. One whole program stands for all.
+_QUICK = ("PredictorCorrector",)
 _SAMPLERS = [
     pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
     for name in sorted(lcss_tf.SAMPLERS)

@@ -17,7 +17,16 @@ LOSSES = {name: (name, {}) for name in lcss_tf.LOSSES}
 LOSSES |= {estimator: ("LCSSLoss", options) for estimator, options in GAUSSIAN.items()}
 
 
-@pytest.fixture(params=sorted(LOSSES))
+# One of a kind: by an expectation, by differences, by derivatives of the network.
+QUICK = {"LCSSLoss", "control_variate", "SSMLoss"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in sorted(LOSSES)
+    ]
+)
 def loss(request):
     name, options = LOSSES[request.param]
     return lcss_tf.LOSSES[name](**options)

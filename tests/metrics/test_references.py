@@ -69,3 +69,15 @@ def test_copies_of_the_training_set_are_found():
     expected = np.sqrt(np.mean((train_set - query) ** 2, axis=1)).min()
     assert held_out.samples[7] == pytest.approx(expected, rel=1e-5)
     assert find_neighbours(copies, References(lcss_tf.DATASETS["TwoMoons"]())) is None
+
+
+def test_a_cache_that_cannot_be_written_loses_nothing_that_was_computed(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    data, metrics = lcss_tf.DATASETS["Digits"](), [Frechet(Pixels(), 100)]
+    there = References(data, 0, directory=tmp_path / "file" / "cache")
+    found, path = there.statistics(metrics)
+    assert path is None
+    expected, _ = References(data, 0, store=False).statistics(metrics)
+    np.testing.assert_array_equal(found.moments()[0].covariance, expected.moments()[0].covariance)
+    assert f"{tmp_path / 'file' / 'cache'}" in caplog.text
+    assert "Set LCSS_TF_CACHE" in caplog.text

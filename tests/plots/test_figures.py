@@ -134,3 +134,17 @@ def test_powers_of_ten_at_logarithmic_axes_stay_formulas():
             label.set_parse_math(parsed)
         pictures.append(figures.render(figure))
     assert not np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "\x1b[2J\x00", "a\nb", 10_000 * "long ", r"\u{$"])
+def test_names_that_are_no_text_are_drawn_too(name):
+    figure, (axes,) = figures.new_figure()
+    axes.plot([1, 2], [1, 2], label=name)
+    axes.legend()
+    figures.label_axes(axes, title=name)
+    figures.name_ticks(axes, [name])
+    picture = figures.render(figure)
+    assert picture.shape[1] < 1_000
+    shown = axes.get_title(loc="left")
+    assert "\x1b" not in shown
+    assert len(shown) <= 120

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from lcss_tf.plots import History
+from lcss_tf.plots import History, history
 
 
 def write(directory, name, scalars):
@@ -60,6 +60,16 @@ def test_runs_that_were_interrupted_are_joined(tmp_path):
     assert history.names("loss") == ["loss/total"]
 
 
+def test_values_of_one_moment_are_those_of_the_later_file(tmp_path, monkeypatch):
+    """A clock that stands still: the numbers in the names say which file came later."""
+    for number, value in ((10, 3.0), (9, 2.0), (100, 4.0), (8, 1.0)):
+        write(tmp_path, f"events.out.tfevents.1000.host.7.{number}.v2", {5: {"loss": value}})
+    scalars = history._scalars
+    at_once = lambda path: ((name, step, 0.0, value) for name, step, _, value in scalars(path))
+    monkeypatch.setattr(history, "_scalars", at_once)
+    np.testing.assert_array_equal(History.from_workdir(tmp_path)["loss"], [4.0])
+
+
 def test_a_file_that_ends_in_the_middle_of_a_record_is_read_up_to_there(tmp_path):
     write(tmp_path, "events.out.tfevents.1", {1: {"loss": 1.0}, 2: {"loss": 2.0}})
     path = tmp_path / "events.out.tfevents.1"
@@ -93,3 +103,10 @@ def test_the_plot_shows_the_loss_and_what_is_asked_for():
     assert picture.std() > 5
     hostile = History({r"$\frac{a$": ([1, 2], [1.0, 2.0])})
     assert hostile._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_name_with_an_underscore_stands_in_the_legend():
+    curves = History({name: ([1, 2], [1.0, 2.0]) for name in ("_hidden", "shown")})
+    (axes,) = curves.plot(["_hidden", "shown"]).axes
+    labels = [text.get_text().strip() for text in axes.get_legend().get_texts()]
+    assert labels == ["_hidden", "shown"]

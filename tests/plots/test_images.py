@@ -98,3 +98,14 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
     images.write_png(path, new)
     assert np.array_equal(np.asarray(Image.open(path)), new[..., 0])
     assert os.listdir(tmp_path) == ["image.png"]
+
+
+def test_titles_stand_above_their_columns():
+    picture = np.full((10, 200, 3), 7, np.uint8)
+    titled = images.titled(picture, ["cat", "a name that is far too long for its share", "猫"])
+    assert titled.shape == (28, 200, 3)
+    assert np.array_equal(titled[18:], picture)
+    thirds = np.array_split(titled[:18].min(axis=(0, 2)), 3)
+    assert all(third.min() < 100 for third in thirds)
+    with pytest.raises(ValueError, match="at least one title"):
+        images.titled(picture, [])

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from lcss_tf.data import TFDS, ImageFolder
-from lcss_tf.preparation import Source, conversion, prepare
+from lcss_tf.preparation import Source, conversion, prepare, report
 
 
 def picture(seed, height=16, width=16):
@@ -83,6 +83,33 @@ def test_a_folder_is_converted_reported_and_never_changed(folder, tmp_path):
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
 
 
+def test_what_is_left_out_is_counted_and_any_file_name_is_taken(tmp_path):
+    root = tmp_path / "set"
+    for k, name in enumerate(("1/a.png", "1/b.tif", "2/a.jpe", "10/a.png", "10/b.gif")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(k)).save(root / name, {".jpe": "JPEG"}.get(name[-4:]))
+    os.rename(root / "2/a.jpe", os.fsencode(root) + b"/2/\xe9.jpe")
+    for name in (".hidden/a.png", "1/._a.png", "Thumbs.db", "list.txt", "2/x.heic"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    with open(os.fsencode(root) + b"/2/b\xe4d.png", "wb") as file:
+        file.write(b"no image")
+    result, text, _ = prepare(Source(str(root), 16, test_every=3), tmp_path / "out")
+    assert result["classes"] == ["1", "2", "10"]
+    assert sum(result["examples"].values()) == 5
+    assert result["left_out"] == {"hidden, or a system's own": 3, ".txt": 1}
+    assert "left out, no images: 4" in text
+    assert result["rejected"] == [
+        "set/2/x.heic: HEIF is not read; convert it to PNG",
+        "set/2/b\\xe4d.png: not an image, or its header is damaged (it begins with b'no image')",
+    ]
+    data = TFDS("set", (16, 16, 3), data_dir=tmp_path / "out")
+    assert data.class_names() == ["1", "2", "10"]
+    with pytest.raises(ValueError, match=r"1 files cannot be used:\n  set/2/x\.heic: HEIF"):
+        prepare(Source(str(root), 16), tmp_path / "other", on_bad_example="error")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_CHUNK", 2)
     source, out = Source(str(folder), 16, test_every=4), tmp_path / "out"
@@ -150,3 +177,21 @@ def test_beam_s_local_runner_makes_the_same(folder, tmp_path):
     result, _, _ = prepare(Source(str(folder), 16, test_every=4), tmp_path / "out", beam=True)
     same_as_the_folder(folder, tmp_path / "out")
     assert len(result["rejected"]) == 2
+
+
+def test_names_of_files_and_classes_forge_no_line_of_the_report():
+    result = {
+        "dataset": "mine/1.0.0", "examples": {"train": 2}, "shape": [4, 4, 3],
+        "source_sizes": {"4×4": 2}, "source_modes": {"RGB": 2}, "source_formats": {"PNG": 2},
+        "mean": [0.5], "standard_deviation": [0.1], "classes": ["a\n- rejected: 0", "<b>|*c*"],
+        "rejected": ["x\n  - forged.png: \x1b[2J", "caf\udce9.png: it cannot be read"],
+        "left_out": {".a*b*": 3},
+    }  # fmt: skip
+    text = report.as_text(result)
+    lines = text.splitlines()
+    assert len(lines) == 15
+    assert [line for line in lines if line.startswith("- rejected")] == ["- rejected: 2"]
+    assert lines[-4] == r"  - x\\n  - forged.png: \\x1b\[2J"
+    assert lines[-2:] == ["- left out, no images: 3", r"  - .a\*b\*: 3"]
+    assert r"a\\n- rejected: 0, \<b\>\|\*c\*" in text
+    text.encode()

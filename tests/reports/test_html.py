@@ -38,3 +38,9 @@ def test_a_missing_text_is_an_error():
 )
 def test_values_have_the_digits_that_count(value, text):
     assert value_text(*value) == text
+
+
+def test_control_characters_are_shown(tmp_path):
+    _ENVIRONMENT.from_string("{{ a }}").render(a="x")
+    shown = _ENVIRONMENT.from_string("{{ a }}|{{ b }}").render(a="\x1b[2J\x00\n", b="caf\udce9<")
+    assert shown == "\\x1b[2J\\x00\n|caf\\xe9&lt;"

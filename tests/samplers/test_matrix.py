@@ -37,8 +37,20 @@ def refusal(sampler, sde):
     return None
 
 
-@pytest.mark.parametrize("name", sorted(lcss_tf.SAMPLERS))
-@pytest.mark.parametrize("kind", siblings(lcss_tf.SDES))
+# Every sampler on VPSDE, and every SDE by two samplers; the rest of the product is slow.
+_BY_ALL, _FOR_ALL = "VPSDE", ("EulerMaruyama", "ProbabilityFlowODE")
+
+
+def _cases():
+    for kind in siblings(lcss_tf.SDES):
+        plain = isinstance(kind, str)
+        kind, marks = (kind, ()) if plain else (kind.values[0], kind.marks)
+        for name in sorted(lcss_tf.SAMPLERS):
+            told = name in _FOR_ALL or kind == _BY_ALL
+            yield pytest.param(kind, name, marks=marks if told else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("kind", "name"), _cases())
 def test_it_works_or_the_error_names_one_that_does(kind, name):
     sde, sampler = lcss_tf.SDES[kind](), lcss_tf.SAMPLERS[name](num_steps=STEPS)
     sde.expect((3,) if kind != "KineticSDE" else (6,))

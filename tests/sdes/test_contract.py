@@ -180,7 +180,9 @@ def test_simulation_agrees_with_the_marginal(sde, x, t):
     assert float(tf.math.reduce_std(simulated)) == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.parametrize("radius", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "radius", [0.5, *(pytest.param(radius, marks=pytest.mark.slow) for radius in (0.1, 1.0))]
+)
 def test_last_step_composes(sde, x, t, radius):
     """Its points are distributed as x_t, by mean and deviation in units of the noise."""
     std = radius * sde.noise_scale(t)

@@ -154,7 +154,7 @@ def kernel_maps(kernel, t, steps, spacing):
 
 
 @pytest.mark.parametrize("sde", all_sdes(), ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("kind", ["split", "euler"])
+@pytest.mark.parametrize("kind", ["split", pytest.param("euler", marks=pytest.mark.slow)])
 def test_weak_order(sde, kind):
     """The error of E y² and E cos 2y against halved steps: 2 and 1; without sampling.
 
@@ -240,7 +240,7 @@ def test_the_number_and_the_spacing_of_steps_are_those_asked_for():
 
 
 @pytest.mark.parametrize(
-    "power", [1.5, 4.0, *(pytest.param(p, marks=pytest.mark.slow) for p in (2.5, 3.0))]
+    "power", [1.5, *(pytest.param(p, marks=pytest.mark.slow) for p in (2.5, 3.0, 4.0))]
 )
 def test_the_weight_needs_no_second_derivative(power):
     """E[S(x_t)·w] = E[S'(x_t)] at powers where F'' has no finite variance too."""

@@ -119,3 +119,23 @@ def test_the_umask_decides_who_may_read_a_checkpoint(trained, tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["newest", "all", "1-"])
+def test_what_training_writes_meanwhile_is_tried_too(text, tmp_path):
+    """With keep = 1 the one that was found first is gone when it is read."""
+    checkpoints, tried = Checkpoints(tmp_path, keep=1), []
+    checkpoints.directory.mkdir()
+    checkpoints.at(10).touch()
+    for path in checkpoints.candidates(text):
+        tried.append(path)
+        if len(tried) < 3:
+            path.unlink()
+            checkpoints.at(10 * (len(tried) + 1)).touch()
+    assert tried == [checkpoints.at(10), checkpoints.at(20), checkpoints.at(30)]
+
+
+def test_without_any_there_is_nothing_to_try(tmp_path):
+    assert list(Checkpoints(tmp_path).candidates()) == []
+    with pytest.raises(CheckpointError, match="No checkpoint fits checkpoint=4000"):
+        next(Checkpoints(tmp_path).candidates("4000"))

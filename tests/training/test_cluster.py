@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import tensorflow as tf
 
+from lcss_tf.errors import UsageError
+from lcss_tf.training import distribution
 from lcss_tf.training.cluster import Cluster, ClusterError, find_cluster, hosts_of
 
 OF_A_PARAMETER_SERVER = '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'
@@ -82,3 +85,14 @@ def test_kubernetes():
 def test_what_cannot_be_is_refused(environment, message):
     with pytest.raises(ClusterError, match="(?s)" + message.replace("(", r"\(")):
         find_cluster(environment)
+
+
+def test_a_port_that_another_process_has_is_named(monkeypatch):
+    def taken():
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    cluster = Cluster(("127.0.0.1:4711", "127.0.0.1:4712"), 0)
+    monkeypatch.setenv("TF_CONFIG", cluster.tf_config())
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", taken)
+    with pytest.raises(UsageError, match=r"listen at 127\.0\.0\.1:4711 .*LCSS_TF_PORT.*TF_CONFIG"):
+        distribution._multi_worker.__wrapped__(1.0)

@@ -1,14 +1,18 @@
 """A class-conditional network trains, and samples each class."""
 
 import functools
+import json
 
 import keras
 import numpy as np
 import pytest
 
 import lcss_tf as lcss
+from lcss_tf.commands import _report
+from lcss_tf.commands.sample import classes_drawn
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.training import Distribution, TrainStep
+from lcss_tf.training.workdir import check_same_model, write_description
 from tests.training.helpers import no_prior_check
 
 
@@ -53,3 +57,40 @@ def test_labels_that_do_not_fit_are_told_before_any_work(tmp_path):
             lcss.DATASETS["TwoMoons"](), steps=2, batch_size=4, workdir=tmp_path / "none"
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_keeps_the_names_of_its_classes(tmp_path):
+    for k, name in enumerate(("2", "10", "cat")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(2):
+            image = np.full((4, 4, 3), 40 * k + i, np.uint8)
+            lcss.plots.write_png(tmp_path / "set" / name / f"{i}.png", image)
+
+    class Described:
+        """Stands for a trainer: records what the run is of, and trains nothing."""
+
+        def train(self, run, callbacks, model):
+            check_same_model(run.workdir, run.state.description)
+            write_description(run.workdir, run.state.description)
+
+    def fitted(num_classes):
+        network = lcss.networks.NCSNpp(
+            num_features=4, channel_multipliers=(1,), num_res_blocks=1, num_classes=num_classes
+        )
+        model, data = model_of(network), lcss.data.ImageFolder(tmp_path / "set", 4)
+        model.fit(data, workdir=tmp_path / "run", trainer=Described())
+        return model
+
+    model = fitted(3)
+    stored = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert stored["classes"] == ["2", "10", "cat"]
+    assert model.info.class_number("cat") == 2
+    assert classes_drawn(model, 1) == ["Class 1: 10"]
+    assert classes_drawn(model, None) == ["Classes, a column each: 0: 2, 1: 10, 2: cat"]
+    arguments = {"data": lcss.data.Digits(), "loss": None, "batch_size": 2, "steps": 1}
+    assert "classes (0: 2, 1: 10, 2: cat)" in _report._summary(model, arguments)
+    # A folder that is added would shift the classes.
+    (tmp_path / "set" / "5").mkdir()
+    (tmp_path / "set" / "2" / "1.png").rename(tmp_path / "set" / "5" / "1.png")
+    with pytest.raises(ValueError, match='classes: .*"2", "10", "cat".* there, .*"5"'):
+        fitted(3)

@@ -82,10 +82,8 @@ def test_waiting_ends():
 
     seen = within(batches(), 0.2)
     assert next(seen) == 1
-    start = time.monotonic()
     with pytest.raises(DataTimeoutError, match=r"delivered nothing for 0\.2 s"):
         next(seen)
-    assert time.monotonic() - start < 10
     hold.set()
 
 

@@ -11,61 +11,13 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import lcss_tf as lcss
 from lcss_tf.training import Checkpoints, Distribution, TrainStep, progress, workdir
 from lcss_tf.training.interruption import StopRequest
-from lcss_tf.training.step import NUM_BUCKETS, StepReport
 from tests.processes import assert_same_end, meta, scalars, steps_on_disk
 from tests.training import helpers
-
-STEPS = 12
-
-
-class Step:
-    """In a `TrainStep`'s place: moves every variable by the batch and the step, and is not traced.
-
-    So a run ends with the same bits only if it saw the same batches at the same steps.
-    """
-
-    many_workers = False
-
-    def __init__(self, state, loss, batch_size, seed):
-        self._distribution, groups = state.distribution, state.variables().values()
-        self._variables = [v for group in groups for v in group.values() if "float" in v.dtype]
-
-    def __call__(self, batch, step, stop=False):
-        batch = self._distribution.first(batch)
-        shift = tf.reduce_sum(batch * tf.range(1.0, len(batch) + 1)[:, None]) + step
-        for variable in self._variables:
-            variable.assign(0.9 * variable + 0.01 * shift)
-        zeros, one = tf.zeros(NUM_BUCKETS), tf.constant(1.0)
-        return StepReport(shift, {}, zeros, zeros, one, one, tf.constant(True), tf.constant(0.0))
-
-
-def fit(workdir=None, callbacks=(), steps=STEPS, make_step=Step):
-    """A short training; returns the model."""
-    network = lcss.networks.MLP(width=4, depth=0, embedding_features=4, name="net")
-    trained = lcss.ScoreModel(network, lcss.sdes.VPSDE(), distribution=Distribution(1))
-    trainer = helpers.no_prior_check(
-        log_every=4,
-        make_step=make_step,
-        make_checkpoints=functools.partial(Checkpoints, every=5, keep=3),
-    )
-    trained.fit(
-        helpers.data(64), lcss.losses.DSMLoss(), steps, 16, helpers.adam(), workdir, callbacks,
-        trainer=trainer,
-    )  # fmt: skip
-    return trained
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The workdir of an undisturbed run."""
-    path = tmp_path_factory.mktemp("whole")
-    fit(path)
-    return path
+from tests.training.helpers import STEPS, fit
 
 
 def test_from_an_earlier_checkpoint_on_every_array_ends_the_same(tmp_path, capsys):
@@ -249,3 +201,29 @@ def test_without_a_workdir_nothing_is_written(tmp_path, monkeypatch):
     assert trained.step == STEPS
     assert np.isfinite(helpers.weights(trained.network)).all()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 2**31}, r"fit\.seed must be a whole number from .*; got 2147483648"),
+        ({"seed": 0.5}, r"fit\.seed must be .*; got 0\.5"),
+        ({"steps": 1.5}, r"fit\.steps must be a whole number, at least 1; got 1\.5"),
+        ({"steps": 0}, r"fit\.steps must be .*; got 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_named_before_anything_is_written(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("batch_size", [0, -16, 2.5])
+def test_a_batch_that_cannot_be_is_named(batch_size):
+    with pytest.raises(ValueError, match="fit.batch_size must be a whole number of examples"):
+        Distribution(1).rows_per_replica(batch_size, "fit.batch_size")
+
+
+def test_a_learning_rate_of_zero_is_said(tmp_path, caplog):
+    fit(tmp_path, optimizer=keras.optimizers.Adam(0.0))
+    assert "The learning rate is 0 over all steps from 0 to 12" in caplog.text

@@ -24,8 +24,8 @@ class Recorder:
         self.values |= values
 
     def picture(self, name, picture, step, path):
-        self.pictures[name] = picture
-        images.write_png(self._workdir / path, picture)
+        self.pictures[name] = picture()
+        images.write_png(self._workdir / path, self.pictures[name])
 
 
 class WideVP(lcss_tf.SDES["VPSDE"]):

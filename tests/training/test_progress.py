@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf.training import progress
-from lcss_tf.training.progress import Meter, NonFiniteError, ProgressBar, Tolerance
+from lcss_tf.training.progress import Meter, NonFiniteError, ProgressBar
 from lcss_tf.training.step import NUM_BUCKETS, StepReport
 
 
@@ -94,26 +94,6 @@ def test_the_share_of_waiting_for_input(monkeypatch):
     hands.now += 1.0
     clock.step()
     assert clock.lap() == pytest.approx((1.0, 0.0))
-
-
-def test_what_may_fail_is_counted_and_logged_once_in_a_hundred(caplog):
-    tolerance = Tolerance()
-
-    def fail(value):
-        raise BrokenPipeError(value)
-
-    assert tolerance("The sum", sum, [1, 2]) == 3
-    for _ in range(101):
-        assert tolerance("The pipe", fail, "gone") is None
-    assert tolerance.failures == {"The pipe": 101}
-    logged = [r for r in caplog.records if "The pipe failed (BrokenPipeError: gone)" in r.message]
-    assert len(logged) == 2
-    with pytest.raises(KeyboardInterrupt):  # what people ask for is no failure
-        tolerance("The keyboard", _interrupt)
-
-
-def _interrupt():
-    raise KeyboardInterrupt
 
 
 def test_into_a_pipe_the_progress_goes_as_whole_lines(capsys):

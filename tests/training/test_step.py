@@ -87,16 +87,14 @@ def test_clipping_bounds_the_summed_gradient():
     """With SGD at rate 1 the weights move by the clipped gradient: its norm is the bound."""
     import keras
 
-    moved = {}
-    for replicas, clip in ((1, None), (2, 1e-3)):
-        state, distribution = helpers.make_state(replicas)
-        state.attach(keras.optimizers.SGD(1.0))
-        step = helpers.make_step(state, distribution, clip_norm=clip, jit_compile=False)
-        before = helpers.weights(state.network)
-        (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
-        moved[clip] = np.linalg.norm(helpers.weights(state.network) - before)
-        bound = report.gradient_norm if clip is None else clip
-        assert moved[clip] == pytest.approx(bound, rel=2e-3)
+    state, distribution = helpers.make_state(2)
+    state.attach(keras.optimizers.SGD(1.0))
+    step = helpers.make_step(state, distribution, clip_norm=1e-3, jit_compile=False)
+    before = helpers.weights(state.network)
+    (report,) = helpers.run(state, step, helpers.batches(distribution), 1)
+    assert report.gradient_norm > 0.1
+    moved = np.linalg.norm(helpers.weights(state.network) - before)
+    assert moved == pytest.approx(1e-3, rel=2e-3)
 
 
 def test_ema_is_the_average_it_states(trained):

@@ -1,0 +1,97 @@
+"""A dataset in another scaling than its own."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from lcss_tf.data.base import Dataset
+from lcss_tf.data.pipeline import Shards
+from lcss_tf.data.scaling import Scaling
+from lcss_tf.typing import Array, Tensor
+
+
+def rescaled(data: Any, scaling: Scaling) -> Any:
+    """The dataset, scaled by `scaling`: itself where that is its own, otherwise a `Rescaled`."""
+    return data if data.info().scaling == scaling else Rescaled(data, scaling)
+
+
+class Rescaled(Dataset):
+    """Another dataset's examples as another scaling has them.
+
+    So a network that was trained on data of one mean and standard deviation sees later data in the
+    same units, though their own mean and standard deviation differ. What else the dataset offers is
+    offered here too.
+
+    Args:
+      data: the dataset.
+      scaling: the other scaling, of the same features.
+    """
+
+    def __init__(self, data: Any, scaling: Scaling) -> None:
+        info = data.info()
+        self.data = data
+        self.name, self.shape, self.kind = info.name, info.shape, info.kind
+        self.columns, self.raw_shape = info.columns, info.raw_shape
+        self.scaling = scaling
+        self._own = info.scaling
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "data":  # not there yet: a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.data, name)
+
+    def _again(self, examples: Tensor) -> Tensor:
+        return tf.ensure_shape(self.scaling.scale(self._own.invert(examples)), examples.shape)
+
+    def size(self, split: str = "train") -> int | None:
+        """See `Dataset.size`."""
+        return self.data.size(split)
+
+    def require(self, split: str = "train") -> None:
+        """See `Dataset.require`."""
+        self.data.require(split)
+
+    def labels(self, split: str = "train") -> Array | None:
+        """See `Dataset.labels`."""
+        return self.data.labels(split)
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """See `Dataset.fingerprint`."""
+        return self.data.fingerprint()
+
+    def check_examples(self, indices: Tensor, split: str = "train") -> None:
+        """See `Dataset.check_examples`."""
+        self.data.check_examples(indices, split)
+
+    def spread_indices(self, count: int, split: str = "train") -> Array:
+        """See `Dataset.spread_indices`."""
+        return self.data.spread_indices(count, split)
+
+    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
+        """See `Dataset.examples`."""
+        return self._again(self.data.examples(indices, split, seed))
+
+    def augmented(
+        self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
+    ) -> Tensor:
+        """See `Dataset.augmented`."""
+        return self._again(self.data.augmented(indices, positions, split, seed))
+
+    def training_pipeline(
+        self,
+        global_batch: int,
+        seed: int,
+        start_step: int = 0,
+        shards: Shards | None = None,
+        num_classes: int | None = None,
+    ) -> tf.data.Dataset:
+        """See `Dataset.training_pipeline`."""
+        batches = self.data.training_pipeline(global_batch, seed, start_step, shards, num_classes)
+        return batches.map(
+            tf.autograph.experimental.do_not_convert(
+                lambda x, *labels: (self._again(x), *labels) if labels else self._again(x)
+            )
+        )
+
+
+__all__ = ["Rescaled", "rescaled"]

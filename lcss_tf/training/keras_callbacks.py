@@ -1,0 +1,54 @@
+"""Calls Keras callbacks, each by itself: one that fails keeps no other from its call."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from lcss_tf.display import Tolerance
+
+# Those that only record: a log that cannot be written ends no training.
+_RECORDING = (
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.History,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+class KerasCallbacks:
+    """The Keras callbacks of one training.
+
+    An error of a callback that only records is counted, and ends nothing. An error of any other,
+    a user's own among them, is raised: whoever wrote it may mean it to end the training.
+
+    Args:
+      callbacks: ``keras.callbacks.Callback`` objects.
+      tolerance: counts what fails.
+      model: what they know as their model.
+      params: what they know of the training.
+    """
+
+    def __init__(
+        self, callbacks: Sequence[Any], tolerance: Tolerance, model: Any, **params: Any
+    ) -> None:
+        self._tolerance = tolerance
+        self._each = [
+            (callback, keras.callbacks.CallbackList([callback], model=model, **params))
+            for callback in callbacks
+        ]
+
+    def __call__(self, hook: str, *arguments: Any) -> None:
+        """Calls a method, such as ``"on_epoch_end"``, of all."""
+        for callback, alone in self._each:
+            call = getattr(alone, hook)
+            if isinstance(callback, _RECORDING):
+                self._tolerance(f"{type(callback).__name__}.{hook}", call, *arguments)
+            else:
+                call(*arguments)
+
+
+__all__ = ["KerasCallbacks"]
