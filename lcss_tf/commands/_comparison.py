@@ -459,7 +459,8 @@ class Evaluator:
             warn("%s: %s", name, error)
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}
         samples = self._info.unscale(drawn.x)
-        draw = lambda: plots.main_view(samples, self._info, most=_PICTURED)
+        density = getattr(self._data, "log_density", None)
+        draw = lambda: plots.main_view(samples, self._info, _PICTURED, log_density=density)
         picture = tolerated(f"The picture of {name}", draw) if k == 0 else None
         if picture is not None:
             pictures[name] = picture

@@ -46,7 +46,9 @@ def write_report(
     shown = "test" if references.split == "test" or references.has_other_split else "train"
     most = _REAL if info.kind == "image" else _POINTS
     real = references.examples(min(most, data.size(shown) or most), shown)
-    view = lambda x: data_uri(None if x is None else plots.main_view(x, info, most=_REAL))
+    density = getattr(data, "log_density", None)
+    draw = lambda x: plots.main_view(x, info, _REAL, log_density=density)
+    view = lambda x: data_uri(None if x is None else draw(x))
     context = {
         "title": f"{workdir.name}: evaluation",
         "name": workdir.name,

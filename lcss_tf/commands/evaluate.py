@@ -338,7 +338,8 @@ class Evaluation:
 
     def _write_samples(self, place: Path, samples: np.ndarray) -> None:
         files.write_arrays(place / "samples.npz", {"samples": samples})
-        draw = lambda: plots.main_view(samples, self.model.info, most=64)
+        density = getattr(self.arguments["data"], "log_density", None)
+        draw = lambda: plots.main_view(samples, self.model.info, 64, log_density=density)
         picture = tolerated("The picture of samples", draw)
         if picture is not None:
             for path in (place / "grid.png", self._workdir / "samples" / "final_grid.png"):

@@ -37,7 +37,8 @@ _cli.workdir_flag(FLAGS, "The run's directory.", required=True)
 _TASKS = ("sample", "encode", "interpolate", "inpaint", "colourise", "superresolve")
 flags.DEFINE_enum("task", "sample", _TASKS, "What to do.", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "num_samples", None, "How many samples, 64 by default; of a task, for each input, 4.",
+    "num_samples", None,
+    "How many samples, 64 by default (of points 2,048); of a task, for each input, 4.",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string(
@@ -86,7 +87,7 @@ def main(_: Sequence[str]) -> None:
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
     if task == "sample":
-        count = 64 if count is None else count
+        count = plots.num_samples(model.info) if count is None else count
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
         make = lambda: sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
     elif task == "encode":
@@ -163,10 +164,10 @@ def sample(
         arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
     written = [files.write_arrays(path, arrays)]
     titles = [info.class_title(k) for k in shown_classes]
-    written += _picture(out, samples, info, columns=turns, titles=titles)
+    log_density = getattr(_gin.fit()["data"], "log_density", None)
+    written += _picture(out, samples, info, turns, titles, log_density)
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
-        log_density = getattr(_gin.fit()["data"], "log_density", None)
         parts = out, drawn.trajectory, info, times, log_density
         written += tolerated("The trajectory", plots.write_trajectory, *parts) or []
     return written
@@ -310,14 +311,16 @@ def _picture(
     info: Any,
     columns: int | None = None,
     titles: Sequence[str] = (),
+    log_density: Callable | None = None,
 ) -> list[Path]:
     """Writes the picture that says most of the samples; [its path], or [] where there is none.
 
-    `titles` stand above a grid of images, one for each column, or one for all.
+    `titles` stand above a grid of images, one for each column, or one for all. `log_density` is the
+    true one of points in the plane, where it is known.
     """
 
     def draw() -> Array | None:
-        picture = plots.main_view(samples, info, columns=columns)
+        picture = plots.main_view(samples, info, columns=columns, log_density=log_density)
         if picture is not None and info.kind == "image" and titles:
             return plots.titled(picture, titles[: len(samples)])
         return picture

@@ -77,10 +77,15 @@ def views(
 
 
 def main_view(
-    samples: Array, info: DataInfo, most: int = _MOST_IMAGES, columns: int | None = None
+    samples: Array,
+    info: DataInfo,
+    most: int = _MOST_IMAGES,
+    columns: int | None = None,
+    log_density: LogDensity | None = None,
 ) -> Array | None:
     """The most informative picture of `views`; None where there is none."""
-    return next(iter(views(samples, info, most=most, columns=columns).values()), None)
+    pictures = views(samples, info, None, most, columns, log_density)
+    return next(iter(pictures.values()), None)
 
 
 def check_trajectory(info: DataInfo) -> None:

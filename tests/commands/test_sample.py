@@ -11,7 +11,7 @@ from lcss_tf.commands import _runs
 from lcss_tf.commands import sample as command
 from lcss_tf.control import Mask, TimeTravel
 from lcss_tf.inference import PosteriorSampling
-from lcss_tf.plots import trajectories
+from lcss_tf.plots import figures, trajectories
 from tests.commands.helpers import ONE, lcss, load_run
 from tests.processes import run
 
@@ -254,3 +254,20 @@ def test_the_trajectory_is_written(fixture, bindings, request, tmp_path, monkeyp
     if seen:  # in the plane: with their times
         assert len(seen[0]) == frames + 1
         np.testing.assert_allclose(seen[0], np.linspace(1.0, seen[0][-1], frames + 1), atol=1e-6)
+
+
+def test_points_are_drawn_over_the_density(plane_run, tmp_path, monkeypatch):
+    """As training's pictures are: a scatter of enough points, the true density below it."""
+    seen = {}
+    draw = figures.density_and_samples
+
+    def watching(samples, log_density=None, *arguments, **options):
+        seen.update(count=len(samples), density=log_density)
+        return draw(samples, log_density, *arguments, **options)
+
+    monkeypatch.setattr(figures, "density_and_samples", watching)
+    out = tmp_path / "points"
+    assert lcss("sample", f"--workdir={plane_run}", f"--out={out}", bindings=[ONE]) == 0
+    assert out.with_suffix(".png").is_file()
+    assert seen["count"] == 2_048
+    assert seen["density"] is not None
