@@ -21,7 +21,7 @@ JOBS ?= 2
 setup: $(READY)
 
 $(READY): pyproject.toml setup.py
-	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f'lcss_tf needs Python 3.10 to 3.12; {sys.executable} is %d.%d. Use: make PYTHON=python3.11' % v)"
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f'lcss_tf needs Python 3.11 to 3.12; {sys.executable} is %d.%d. Use: make PYTHON=python3.11' % v)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $(READY)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files, plots
+from lcss_tf import files, forms, plots
 from lcss_tf.display import warn
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.inference.sampling import Sampling
@@ -20,6 +20,7 @@ from lcss_tf.random import check_seed
 from lcss_tf.training.diagnostics import GradientDiagnostics
 from lcss_tf.training.loop import Periodic, Run
 
+_BEST = {"metric": forms.TEXT, "value": forms.NUMBER, "step": forms.COUNT}
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
 
 
@@ -161,6 +162,7 @@ class Watch(Periodic):
         metric = self._metric or default_metrics(run.data.info())[0]
         self._suite = MetricSuite([metric], self._make_references(run.data, run.seed))
         self._draw = Sampling(run.state, **self._options)
+        self.best()  # a record that is damaged is named before the training
 
     def act(self, step: int) -> None:
         """Measures, logs ``watch/<name>``, and keeps the state if it is the best."""
@@ -180,7 +182,8 @@ class Watch(Periodic):
         checkpoints = self.run.checkpoints
         if checkpoints is None or not checkpoints.best_path.is_file():
             return None
-        return files.read_json(checkpoints.best_path.with_suffix(".json"))
+        remedy = "Put a good copy back, or remove it: the next measurement is then the best."
+        return files.read_json(checkpoints.best_path.with_suffix(".json"), _BEST, remedy)
 
     def _keep_if_best(self, step: int, name: str, found: Any) -> None:
         checkpoints, best = self.run.checkpoints, self.best()

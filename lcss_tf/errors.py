@@ -17,8 +17,12 @@ class UnknownNameError(UsageError, KeyError):
         return str(self.args[0]) if self.args else ""  # KeyError would show its quotes
 
 
+class MissingPackageError(UsageError, ModuleNotFoundError):
+    """A package that is needed for this alone, and is not installed; the message says how to."""
+
+
 class NotFiniteError(UsageError, FloatingPointError):
     """A loss, a sample or a solution became NaN or infinite; the message says where."""
 
 
-__all__ = ["NotFiniteError", "UnknownNameError", "UsageError"]
+__all__ = ["MissingPackageError", "NotFiniteError", "UnknownNameError", "UsageError"]

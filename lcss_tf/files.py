@@ -8,7 +8,6 @@ import json
 import math
 import os
 import secrets
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +16,14 @@ from typing import IO, Any
 
 import numpy as np
 
+from lcss_tf import forms
+from lcss_tf.archives import ArchiveError, ArrayArchive
 from lcss_tf.display import warn
+from lcss_tf.errors import UsageError
 from lcss_tf.texts import markdown, visible
 
 _BLOCK = 2**20
+PUT_BACK = "Put a good copy back, or remove it."
 
 
 @contextlib.contextmanager
@@ -51,6 +54,45 @@ def whole(path: str | Path, durable: bool = False) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def permission(path: str | os.PathLike, what: str = "The file", how: str = "u+r") -> Iterator[None]:
+    """Turns a PermissionError inside the block into one that names `path` and the remedy."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            f"{what} {visible(path)} may not be read ({error.strerror}). Allow it: chmod {how} "
+            f"{visible(path)}, or run as a user who may."
+        ) from error
+
+
+def check_writable(path: str | Path, folder: bool = False) -> None:
+    """Raises before any long work if a file, or a folder, cannot be written; makes nothing.
+
+    Args:
+      path: of the file or folder, which need not exist, nor those above it.
+      folder: whether it is to be a folder.
+
+    Raises:
+      UsageError: a folder in the place of the file, a file in that of a folder, or no permission.
+    """
+    path = Path(path).absolute()
+    if not folder and path.is_dir():
+        raise UsageError(f"{path} is a folder, and a file is to be written. Name a file in it.")
+    place = path if folder else path.parent
+    there = next(p for p in (place, *place.parents) if p.exists() or p == p.parent)
+    if not there.is_dir():
+        raise UsageError(
+            f"{path} cannot be written: {there} is a file, not a folder. Choose another path."
+        )
+    effective = os.access in os.supports_effective_ids
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=effective):
+        raise UsageError(
+            f"{path} cannot be written: the folder {there} may not be changed. Allow it (chmod "
+            f"u+wx {there}), or choose another path."
+        )
+
+
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Writes a small file whole; returns its path."""
     with whole(path) as file:
@@ -68,12 +110,46 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:
     return write_text(path, json.dumps(content, indent=indent))
 
 
-def read_json(path: str | Path) -> Any:
-    """What a JSON file holds; None if it is missing or damaged."""
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+      UsageError: it is in another encoding; names it.
+      OSError: it cannot be read.
+    """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError):
+        with permission(path):
+            return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is no text in UTF-8 ({error}). Save it as UTF-8, or put a good copy back."
+        ) from error
+
+
+def read_json(path: str | Path, form: Any = forms.ANY, remedy: str = PUT_BACK) -> Any:
+    """What a JSON file holds; None if there is no such file.
+
+    Args:
+      path: of the file.
+      form: that its content must have, see `forms.mismatch`.
+      remedy: what to do where it is damaged, a sentence.
+
+    Raises:
+      UsageError: it is damaged: empty, truncated, no JSON in UTF-8, or of another form. The message
+        names it, and the remedy.
+      OSError: it cannot be read.
+    """
+    try:
+        with permission(path):
+            content = json.loads(Path(path).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged: it is no JSON ({error}). {remedy}") from error
+    problem = forms.mismatch(content, form)
+    if problem:
+        raise UsageError(f"{path} is damaged: {problem}. {remedy}")
+    return content
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Any], durable: bool = False) -> Path:
@@ -84,11 +160,11 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any], durable: bool = Fa
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray] | None:
-    """All arrays of an .npz, whose checksums NumPy verifies; None if it is missing or damaged."""
+    """All arrays of an .npz, within the limits of `ArrayArchive`; None if missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except Exception:  # a flipped bit can raise almost anything in zipfile
+        with ArrayArchive(path) as archive:
+            return archive.read_all()
+    except (OSError, ArchiveError):
         return None
 
 
@@ -130,17 +206,28 @@ def text_hash(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def download(url: str, path: str | Path, timeout_s: float = 30.0) -> None:
-    """Fetches a file, whole.
+def download(url: str, path: str | Path, timeout_s: float = 30.0, most_bytes: int = 2**31) -> None:
+    """Fetches a file over https, whole.
 
     Raises:
-      OSError: there is no network, or no such file.
+      UsageError: another protocol, which anybody on the way could answer.
+      OSError: there is no network, no such file, or it has more than `most_bytes`.
     """
     try:
+        _check_https(url)
         with urllib.request.urlopen(url, timeout=timeout_s) as source, whole(path) as file:
-            shutil.copyfileobj(source, file, _BLOCK)
+            _check_https(source.url)  # where it was sent on to
+            while block := source.read(_BLOCK):
+                file.write(block)
+                if file.tell() > most_bytes:
+                    raise OSError(f"{url} has more than {most_bytes:,} bytes")
     except urllib.error.URLError as error:
         raise OSError(str(error.reason)) from error
+
+
+def _check_https(url: str) -> None:
+    if not url.startswith("https://"):
+        raise UsageError(f"Files are downloaded over https alone; got {url}. Fetch it by yourself.")
 
 
 def number_text(value: Any) -> str:
@@ -176,14 +263,18 @@ def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 __all__ = [
+    "PUT_BACK",
     "cache_directory",
+    "check_writable",
     "csv_table",
     "download",
     "keep_arrays",
     "markdown_table",
     "number_text",
+    "permission",
     "read_arrays",
     "read_json",
+    "read_text",
     "sha256",
     "text_hash",
     "whole",

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lcss_tf import data as lcss_data
-from lcss_tf import files, networks, serialization
+from lcss_tf import files, forms, networks, serialization
 from lcss_tf._version import __version__
+from lcss_tf.archives import ArchiveError
 from lcss_tf.data.base import DataInfo
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
@@ -39,6 +40,13 @@ from lcss_tf.training.workdir import as_begun, source_of
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
 
 FORMAT = 1
+_DESCRIPTION = {
+    "network": forms.Optional(dict),
+    "sde": serialization.DESCRIPTION,
+    "preconditioning": serialization.DESCRIPTION,
+    "ema_decay": forms.FINITE,
+    "data": forms.Optional(dict),
+}
 _EXACT_UP_TO = 64  # dimensions up to which `log_prob` takes the exact divergence by default
 _PROBES = 8
 _NO_DATA = "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
@@ -499,21 +507,23 @@ class ScoreModel:
             description = read_meta(path)["model"]
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
-        except Exception as error:  # a flipped bit can raise almost anything in zipfile
+        except (ArchiveError, OSError) as error:
             raise CheckpointError(
-                f"{path} is no model of lcss_tf, or is damaged "
-                f"({str(error) or type(error).__name__})."
+                f"{path} is no model of lcss_tf, or is damaged ({error}). Put a good copy back."
             ) from error
-        model = cls.from_description(description, distribution)
+        try:
+            model = cls.from_description(description, distribution)
+        except UsageError as error:
+            raise CheckpointError(f"{path} cannot be loaded: {error}") from error
         try:
             groups = model.state.variables()
             assign(model.state, read(path, groups))
         except UsageError as error:
-            raise CheckpointError(f"{path} does not fit its own description: {error}") from error
-        except Exception as error:
             raise CheckpointError(
-                f"{path} is damaged ({str(error) or type(error).__name__})."
+                f"{path} is damaged, or does not fit its own description: {error}"
             ) from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error}).") from error
         return model
 
     @classmethod
@@ -525,11 +535,16 @@ class ScoreModel:
         Raises:
           UsageError: another format, or parts that are not registered.
         """
+        if not isinstance(description, dict):
+            raise UsageError(f"A model is described by a dict; got {str(description)[:80]}.")
         if description.get("format") != FORMAT:
             raise UsageError(
                 f"The model is described in format {description.get('format')}, by lcss_tf "
                 f"{description.get('lcss_tf')}; this is {__version__}, which reads format {FORMAT}."
             )
+        problem = forms.mismatch(description, _DESCRIPTION)
+        if problem:
+            raise UsageError(f"The description of the model is damaged: {problem}.")
         model = cls(
             None,
             serialization.restore(description["sde"], SDES),
@@ -537,10 +552,10 @@ class ScoreModel:
             description["ema_decay"],
             distribution,
         )
-        if description["network"]:
+        if description.get("network"):
             with model.distribution.scope():  # Keras creates the weights at once
                 model.network = networks.deserialize(description["network"])
-        if description["data"] is not None:
+        if description.get("data") is not None:
             model._prepare(DataInfo.from_dict(description["data"]))
             model._source = description.get("source")
         return model

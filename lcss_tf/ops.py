@@ -3,16 +3,33 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
-from lcss_tf.typing import Seed, Shape, Tensor
+from lcss_tf.typing import Array, Seed, Shape, Tensor
 
 
 def like(value: Tensor, x: Tensor) -> Tensor:
     """`value` [B] reshaped to [B, 1, ...] so that it broadcasts against x."""
     value = tf.convert_to_tensor(value)
     return tf.reshape(value, [-1] + [1] * (len(x.shape) - 1)) if len(value.shape) == 1 else value
+
+
+def spread_indices(count: int, size: int) -> Array:
+    """`count` distinct indices below `size`, spread evenly, in increasing order: int64.
+
+    This is the one meaning of "some examples". Data may be sorted, by class for instance, so the
+    first ones may all be alike. Index k is the middle of the k-th of `count` equal shares:
+    ⌊(k + ½)·size/count⌋. All of them where there are no more than `count`.
+    """
+    count = min(count, size)
+    return (2 * np.arange(count, dtype=np.int64) + 1) * size // (2 * max(count, 1))
+
+
+def some_of(x: Tensor, most: int) -> Tensor:
+    """x [B, ...], or `most` of its examples, spread evenly over them."""
+    return x if len(x) <= most else tf.gather(x, spread_indices(most, len(x)))
 
 
 def shape_of(x: Tensor) -> tuple:

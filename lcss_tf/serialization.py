@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from lcss_tf import forms
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import Registry
+
+DESCRIPTION = {"class": forms.TEXT, "module": forms.Optional(forms.TEXT), "arguments": dict}
 
 
 def describe(part: Any, registry: Registry) -> dict:
@@ -35,13 +38,22 @@ def restore(description: dict, registry: Registry) -> Any:
     """The object that `describe` described.
 
     Raises:
-      UsageError: the class is not registered, or takes other arguments.
+      UsageError: the class is not registered, or takes other arguments, or it is no description.
     """
+    problem = forms.mismatch(description, DESCRIPTION)
+    if problem:
+        raise UsageError(f"The description of the {registry.kind} is damaged: {problem}.")
     cls = _known(registry, description["class"], description.get("module"))
-    arguments = {key: _from_json(value) for key, value in description["arguments"].items()}
+    try:
+        arguments = {key: _from_json(value) for key, value in description["arguments"].items()}
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"The arguments of {description['class']} are damaged ({error}): "
+            f"{str(description['arguments'])[:200]}"
+        ) from error
     try:
         return cls(**arguments)
-    except TypeError as error:
+    except (TypeError, ArithmeticError) as error:
         raise UsageError(
             f"{description['class']} cannot be built from {sorted(arguments)}: {error}. Its "
             "constructor has changed since the model was saved."

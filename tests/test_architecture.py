@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"texts"},
     {"_version", "errors", "typing", "arguments", "display"},
+    {"archives", "forms"},
     {"files"},
     {"registry", "xla"},
     {"random"},

@@ -3,11 +3,14 @@
 import ast
 import io
 import pickle
+import tomllib
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from lcss_tf import files
 from lcss_tf.data.image_folder import ImageFolder
@@ -43,10 +46,42 @@ def test_nothing_in_the_code_runs_what_it_reads(path):
         assert name not in FORBIDDEN, f"{name} in line {node.lineno}"
         assert options.get("allow_pickle") is not True
         assert options.get("shell") is not True
+        if name == "import_graph_def":
+            assert "read_graph(" in text
         if name == "load" and getattr(getattr(node.func, "value", None), "id", "") == "torch":
             assert options.get("weights_only") is True
-        if name == "load_model":
-            assert options.get("safe_mode", True) is True
+        if ast.unparse(node.func).startswith("keras.") and name.startswith(("load", "deserialize")):
+            assert options.get("safe_mode") is True
+
+
+SAFE = {  # the first versions without the hole that is named
+    "keras": ("3.13.2", "safe mode ran SavedModels, weights claimed any shape"),
+    "pillow": ("12.3", "writes beyond memory, and decompression bombs of several kinds"),
+    "jinja2": ("3.1.6", "a way out of the sandbox"),
+    "tqdm": ("4.66.3", "arguments of the command line were run"),
+    "torch": ("2.10", "weights_only=True ran code"),
+    "tensorflow": ("2.20", "not of safety: the first that decodes WebP"),
+}
+
+
+@pytest.mark.parametrize("name", SAFE)
+def test_no_version_with_a_known_hole_is_allowed(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    found = [Requirement(line) for line in (*project["dependencies"], *extras)]
+    lowest, hole = SAFE[name]
+    bounds = [r.specifier for r in found if r.name.lower() == name]
+    assert bounds
+    for specifier in bounds:
+        given = [Version(s.version) for s in specifier if s.operator in (">=", ">", "==", "~=")]
+        assert given, f"{name} has no lower bound: {specifier}"
+        assert max(given) >= Version(lowest), f"{name}{specifier}: {hole}"
+
+
+def test_every_dependency_has_a_lower_bound():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line in project["dependencies"]:
+        assert any(s.operator == ">=" for s in Requirement(line).specifier), line
 
 
 def test_a_checkpoint_with_a_pickle_runs_nothing(tmp_path):

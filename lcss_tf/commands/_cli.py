@@ -1,7 +1,9 @@
 """What the commands share: flags of their own, errors as messages, exit statuses."""
 
 import contextlib
+import errno
 import logging as std_logging
+import math
 import os
 import sys
 import traceback
@@ -102,10 +104,34 @@ def exit_status() -> Iterator[list[int]]:
             if place:
                 say(f"\nThe error comes from a part of your own: look at {place}.", error=True)
             raise
-        say(f"\nerror: {error}", error=True)
+        say(f"\nerror: {message_of(error)}", error=True)
         if unset:
             say("Bind them in the gin file, or by --gin_bindings.", error=True)
         status[0] = 1
+
+
+_REMEDIES = {
+    errno.ENOENT: "There is no such file or folder. Check the path.",
+    errno.EACCES: "It may not be used. Allow it (chmod u+rwX), or run as a user who may.",
+    errno.EPERM: "It may not be used. Allow it (chmod u+rwX), or run as a user who may.",
+    errno.EISDIR: "It is a folder, and a file is expected. Name a file.",
+    errno.ENOTDIR: "A part of the path is a file, not a folder. Check the path.",
+    errno.EEXIST: "It is there already, as something else. Choose another path.",
+    errno.ENOSPC: "The disk is full. Make room.",
+    errno.EDQUOT: "The disk is full. Make room.",
+    errno.EROFS: "Nothing can be written there. Choose another path.",
+    errno.EMFILE: "Too many files are open. Raise the limit: ulimit -n 4096.",
+    errno.ENAMETOOLONG: "The name is too long. Choose a shorter one.",
+}
+
+
+def message_of(error: BaseException) -> str:
+    """The message of an error; of one of the system's own with the file and a remedy."""
+    code, words = getattr(error, "errno", None), getattr(error, "strerror", None)
+    if code not in _REMEDIES or words != os.strerror(code):  # words of the project's own
+        return str(error)
+    name = getattr(error, "filename", None)
+    return f"{name}: {_REMEDIES[code]} ({words})" if name else f"{words}. {_REMEDIES[code]}"
 
 
 def _own_part(error: BaseException) -> str | None:
@@ -156,6 +182,13 @@ def resume_flag(FLAGS: flags.FlagValues) -> None:
         "resume", "auto", ["auto", "force"], "force: resume although the configuration differs.",
         flag_values=FLAGS,
     )  # fmt: skip
+
+
+def check_finite(FLAGS: flags.FlagValues, *names: str) -> None:
+    """Raises UsageError if a flag, which may be left out, is NaN or infinite."""
+    for name in names:
+        if not math.isfinite(FLAGS[name].value or 0.0):
+            raise UsageError(f"--{name} must be a finite number; got {FLAGS[name].value}.")
 
 
 def bindings(FLAGS: flags.FlagValues) -> list[str]:

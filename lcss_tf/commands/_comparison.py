@@ -11,7 +11,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files, plots, random
+from lcss_tf import files, forms, plots, random
 from lcss_tf.commands import _gin, _runs
 from lcss_tf.display import Bar, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
@@ -26,6 +26,31 @@ from lcss_tf.training.optimizers import default_optimizer
 
 RESULT, DIAGNOSIS = "result.json", "diagnosis.json"
 _PROGRESS = "progress.json"
+_ANEW = "Remove {} to train that run anew."
+_POINT = {"step": forms.COUNT, "seconds": forms.NUMBER, str: forms.NUMBER}
+_RECORD_FORM = {
+    "seconds": forms.FINITE,
+    "block_ms": [forms.NUMBER],
+    "curve": [_POINT],
+    "budgets": {str: _POINT},
+    "peak_mib": forms.NUMBER,
+}
+FIGURES_FORM = {  # of a result's figures alone
+    "name": forms.TEXT,
+    "ms_per_step": forms.NUMBER,
+    "budgets": {"steps": _POINT, "seconds": _POINT},
+}
+_RESULT_FORM = FIGURES_FORM | {
+    **dict.fromkeys(("loss", "sde"), forms.TEXT),
+    **dict.fromkeys(("parameters", "batch_size"), forms.COUNT),
+    "peak_mib": forms.NUMBER,
+    "curve": [_POINT],
+}
+_DIAGNOSIS_FORM = {
+    "name": forms.TEXT,
+    "buckets": [forms.PAIR],
+    "figures": {str: [forms.NUMBER]},
+}
 _BLOCK = 10  # steps between two looks at the clock
 _SAVE_S = 60.0  # training seconds between checkpoints
 _FOREVER = 10**9  # steps: the budgets end the training
@@ -165,6 +190,45 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     files.write_json(directory / RESULT, budgets.result())
 
 
+def read_result(workdir: str | Path, name: str, file: str, form: Any = None) -> dict | None:
+    """``result.json`` or ``diagnosis.json`` of one run; None where there is none.
+
+    Args:
+      workdir: the comparison's directory.
+      name: of the run.
+      file: `RESULT` or `DIAGNOSIS`.
+      form: that is needed of it; by default all that is written.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    whole, done = (_RESULT_FORM, "trained") if file == RESULT else (_DIAGNOSIS_FORM, "measured")
+    path = entry_workdir(workdir, name) / file
+    return files.read_json(path, form or whole, f"Remove it: {name} is {done} to its end again.")
+
+
+def _records(path: Path) -> dict[str, Any]:
+    """What is recorded beside the newest checkpoints, by step."""
+    remedy = _ANEW.format(path.parent)
+    records = files.read_json(path, {str: dict}, remedy) or {}
+    if not all(step.isdecimal() and step.isascii() and len(step) < 19 for step in records):
+        raise UsageError(f"{path} is damaged: its keys should be steps. {remedy}")
+    return records
+
+
+def _record(path: Path, step: int) -> dict[str, Any] | None:
+    """What is recorded of one step; None where nothing is.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    record = _records(path).get(str(step))
+    problem = None if record is None else forms.mismatch(record, _RECORD_FORM)
+    if problem:
+        raise UsageError(f"{path} is damaged: {problem}. {_ANEW.format(path.parent)}")
+    return record
+
+
 class _Recorded(Checkpoints):
     """Checkpoints that keep the comparison's record of their step beside them."""
 
@@ -174,7 +238,7 @@ class _Recorded(Checkpoints):
 
     def write(self, path: Path, state: Any) -> Path:
         """The record first: whichever checkpoint is restored finds its own."""
-        records = files.read_json(self._path) or {}
+        records = _records(self._path)
         # A later step is of a process that was killed before its checkpoint was written.
         before = {int(step): record for step, record in records.items() if int(step) < state.step}
         kept = dict(sorted((before | {state.step: self._record}).items())[-4:])
@@ -241,7 +305,7 @@ class _Budgets(Periodic):
 
     def _recorded(self, step: int) -> dict[str, Any]:
         path = self._directory / _PROGRESS
-        record = (files.read_json(path) or {}).get(str(step))
+        record = _record(path, step)
         if record is None:
             raise UsageError(
                 f"{path} has no record of step {step}, where the newest checkpoint is. Remove "
@@ -413,7 +477,7 @@ class Evaluator:
 def _against_truth(data: Any, sde: Any, times: Sequence[float]) -> Callable:
     """score -> E‖S − s*‖²/E‖s*‖² at each time, at points drawn from p_t."""
     exact = exact_mixture(data, sde, times)
-    x0 = data.examples(np.arange(_POINTS), "test", _SEED)
+    x0 = data.some_examples(_POINTS, "test", _SEED)
     draw = tf.function(sde.sample_xt, jit_compile=True)
     points, truths = [], []
     for i, t in enumerate(times):

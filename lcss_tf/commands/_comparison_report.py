@@ -10,7 +10,13 @@ import numpy as np
 import scipy.stats
 
 from lcss_tf import files, plots
-from lcss_tf.commands._comparison import DIAGNOSIS, RESULT, entry_workdir
+from lcss_tf.commands._comparison import (
+    DIAGNOSIS,
+    FIGURES_FORM,
+    RESULT,
+    entry_workdir,
+    read_result,
+)
 from lcss_tf.commands._gin import binding_table
 from lcss_tf.commands._results import Results
 from lcss_tf.display import tolerated
@@ -70,10 +76,11 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     return paths if tolerated(f"The picture {paths[2]}", draw) else paths[:2]
 
 
-def read_results(workdir: str | Path, names: Sequence[str], file: str) -> list[dict]:
-    """The JSON files of runs, those that are there."""
-    paths = [entry_workdir(workdir, name) / file for name in names]
-    results = [result for path in paths if (result := files.read_json(path))]
+def read_results(
+    workdir: str | Path, names: Sequence[str], file: str, form: Any = None
+) -> list[dict]:
+    """The JSON files of runs, those that are there; see `read_result`."""
+    results = [result for name in names if (result := read_result(workdir, name, file, form))]
     if not results:
         raise FileNotFoundError(f"{workdir} holds no {file} of {names}: run the comparison first.")
     return results
@@ -136,7 +143,8 @@ def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int | None
     Returns:
       The two paths.
     """
-    by_name = {r["name"]: r for r in read_results(workdir, list(entries), RESULT)}
+    results = read_results(workdir, list(entries), RESULT, FIGURES_FORM)
+    by_name = {result["name"]: result for result in results}
     blocks: list[str] = []
     lines: list[list] = []
     for budget, title in _TITLES.items():
@@ -226,6 +234,8 @@ def report_finished(workdirs: Sequence[str | Path], out: str | Path | None = Non
     for path in paths:
         if not (path / "config.gin").is_file():
             raise FileNotFoundError(f"{path} holds no run (config.gin is missing).")
+    out = Path(out) if out else paths[0].parent / "comparison.html"
+    files.check_writable(out)
     names = _names(paths)
     runs = [_run(path) for path in paths]
     results = {
@@ -247,7 +257,6 @@ def report_finished(workdirs: Sequence[str | Path], out: str | Path | None = Non
         "settings": _settings(paths),
         "unevaluated": [name for name in names if name not in results],
     }
-    out = Path(out) if out else paths[0].parent / "comparison.html"
     return write_html(out, "comparison.html", **context)
 
 
@@ -348,7 +357,7 @@ def _grid(path: Path) -> str | None:
 
 def _settings(paths: Sequence[Path]) -> list[tuple]:
     """[(key, value of each run)] where the configurations differ."""
-    tables = [binding_table((path / "config.gin").read_text()) for path in paths]
+    tables = [binding_table(files.read_text(path / "config.gin")) for path in paths]
     keys = sorted(set().union(*tables))
     rows = [(key, [table.get(key, "–") for table in tables]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import re
 import sys
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ import keras
 from absl import logging
 
 import lcss_tf
-from lcss_tf import callbacks, inference, metrics, model, training
+from lcss_tf import callbacks, files, inference, metrics, model, training
+from lcss_tf.commands._types import wrong_bindings
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import ALL_REGISTRIES
 from lcss_tf.training.prior_check import check_prior as _check_prior
@@ -176,6 +178,8 @@ RENAMED = {
     "ProbabilityFlowODE.spacing": "ProbabilityFlowODE.schedule",
     "StochasticHeun.spacing": "StochasticHeun.schedule",
 }
+# What gin raises for a file that it cannot parse; KeyError: an ambiguous name.
+_PARSING = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError)
 _KEY = re.compile(r"^\s*(?:[\w/]+/)?([\w.]+)\.(\w+)\s*=", re.MULTILINE)
 _REFERENCE = re.compile(r"@(?:[\w/]+/)?([\w.]+)")
 _UNKNOWN = re.compile(r"No configurable matching (?:reference )?'?@?([\w./]+)")
@@ -198,7 +202,8 @@ def load(
 
     Raises:
       FileNotFoundError: no such file; the message names near matches.
-      ConfigError: what gin cannot parse, or an unknown name; the message lists the known ones.
+      ConfigError: what gin cannot parse, an unknown name, of which the message lists the known
+        ones, or a value of another type than its parameter has.
     """
     path = None if gin_file is None else find_config(gin_file).resolve()
     for module in imports:
@@ -206,14 +211,33 @@ def load(
     for command in _COMMANDS:
         importlib.import_module(f"lcss_tf.commands.{command}")
     gin.clear_config()
+    content = files.read_text(path) if path else ""
     with _quiet(), _searching([path.parent] if path else []):
         try:
             gin.parse_config_files_and_bindings([str(path)] if path else [], list(bindings))
-        except (ValueError, SyntaxError, TypeError, KeyError) as error:  # KeyError: ambiguous
-            text = "\n".join([path.read_text() if path else "", *bindings])
-            raise ConfigError(f"{error}{_hint(str(error), text)}") from error
+        except RecursionError as error:
+            raise ConfigError(
+                f"{path} includes itself, or nests too deeply. Remove the include."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"A file that {path} includes is no text in UTF-8 ({error}). Save it as UTF-8."
+            ) from error
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"{path or 'A binding'} imports {error.name}, and there is no such module here. "
+                "Install it, or run where Python finds it."
+            ) from error
         except OSError as error:
             raise ConfigError(f"{path} includes a file that is not there: {error}") from error
+        except _PARSING as error:
+            text = "\n".join([content, *bindings])
+            where = f"{path}: " if path and str(path) not in str(error) else ""
+            raise ConfigError(f"{where}{error}{_hint(str(error), text)}") from error
+    wrong = list(wrong_bindings())
+    if wrong:
+        lines = "".join(f"\n  {line}" for line in wrong)
+        raise ConfigError(f"{path or 'A binding'} has values of other types than expected:{lines}")
 
 
 @contextlib.contextmanager
@@ -237,6 +261,8 @@ def find_config(gin_file: str | Path) -> Path:
       FileNotFoundError: there is none; the message names near matches.
     """
     path = Path(gin_file)
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a folder. Give --gin_file a file in it.")
     own = Path(*path.parts[1:]) if path.parts[:1] == ("gin",) else path
     for place in (path, CONFIGS / own):
         if place.is_file():
@@ -259,6 +285,13 @@ def import_user_module(module: str) -> None:
       ConfigError: there is no such module.
     """
     path = Path(module)
+    if not module or (
+        path.suffix != ".py" and path.is_dir() and not (path / "__init__.py").exists()
+    ):
+        raise ConfigError(
+            f"--import={module}: a module is expected, not {'a folder' if module else 'nothing'}. "
+            "Give a module name, or the path of a .py file."
+        )
     place, name = (
         (path.resolve().parent, path.stem) if path.suffix == ".py" else (Path.cwd(), module)
     )

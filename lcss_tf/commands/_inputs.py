@@ -8,7 +8,7 @@ import numpy as np
 
 from lcss_tf import random
 from lcss_tf.data.base import DataInfo
-from lcss_tf.data.decoding import BadImageError, read_header, read_image
+from lcss_tf.data.decoding import ImageHeader, read_picture
 from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
@@ -17,6 +17,7 @@ _HELD_OUT = "test"
 _COUNT = 8  # held-out examples, unless a number is asked for
 _LABELS = ("labels", "label", "classes", "y")  # names of arrays that hold no examples
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_CHANNELS = {mode: channels for channels, mode in _MODES.items()}
 
 
 class Inputs(NamedTuple):
@@ -94,14 +95,12 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     if not Path(name).is_file():
         raise FileNotFoundError(f"No input {name}: give a file, or 'test' for held-out examples.")
     suffix = Path(name).suffix
-    stored = read_array(name) if suffix in (".npz", ".npy") else _image(name, shape, small)
-    stored = stored[None] if stored.shape in (shape, small) else stored
-    if stored.shape[1:] not in (shape, small):
-        also = f", or {small} as it is observed" if small != shape else ""
-        raise UsageError(
-            f"{name} has the shape {stored.shape}; one example of {info.name} has the shape "
-            f"{shape}{also}. Crop or resize it first."
-        )
+    fitting = (shape, small)
+    check = lambda found, _: _check_shape(found, name, fitting, info)  # before it is unpacked
+    is_array = suffix in (".npz", ".npy")
+    stored = read_array(name, check) if is_array else _image(name, fitting, info)
+    stored = stored[None] if stored.shape in fitting else stored
+    _check_shape(stored.shape, name, fitting, info)
     if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8:
         raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
@@ -109,17 +108,21 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     return info.scaling.scale_finite(stored, f"The examples of {name}")
 
 
-def read_array(name: str) -> Array:
+def read_array(name: str, check: Callable | None = None) -> Array:
     """The examples in a .npy or .npz file, whoever wrote it.
 
     Of an archive it is the array ``samples``, the only one beside labels, or NumPy's unnamed first,
     ``arr_0``.
 
+    Args:
+      name: of the file.
+      check: raises where an array of a shape and a dtype is not wanted, before it is unpacked.
+
     Raises:
       UsageError: no array of numbers, or several that could be meant.
     """
     if not is_archive(name):
-        return read_numpy(name).array
+        return np.asarray(read_numpy(name, check=check).array)
     names = list(member_names(name))
     others = [other for other in names if other not in _LABELS]
     chosen = [n for n in ("samples", *(others if len(others) == 1 else ()), "arr_0") if n in names]
@@ -127,23 +130,38 @@ def read_array(name: str) -> Array:
         raise UsageError(
             f"{name} holds {names}; expected one array beside labels, or one called 'samples'."
         )
-    return read_member(name, chosen[0])
+    return read_member(name, chosen[0], check)
 
 
-def _image(name: str, shape: tuple[int, ...], small: tuple[int, ...]) -> Array:
+def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataInfo) -> None:
+    """Raises a UsageError unless it is the shape of one example or observation, or of several."""
+    if shape in fitting or (shape[1:] in fitting and shape[0]):
+        return
+    if shape[1:] in fitting:
+        raise UsageError(f"{name} holds no examples: an array of shape {shape}. Give some.")
+    one, small = fitting
+    also = f", or {small} as it is observed" if small != one else ""
+    raise UsageError(
+        f"{name} has the shape {shape}; one example of {info.name} has the shape {one}{also}. Crop "
+        "or resize it first."
+    )
+
+
+def _image(name: str, fitting: tuple, info: DataInfo) -> Array:
+    shape, small = fitting
     if len(shape) != 3:
         raise UsageError(f"{name}: examples of shape {shape} are no images; give a .npz file.")
     if shape[2] not in _MODES:
         raise UsageError(f"{name}: no image file has the {shape[2]} channels of {shape}.")
-    content = Path(name).read_bytes()
-    try:
-        mode = read_header(content).mode
+
+    def channels(header: ImageHeader) -> int:
         # A grey image is an observation where such is observed; else channels follow the data.
-        for candidate in (shape, small):
-            if _MODES.get(candidate[2]) == mode:
-                values = read_image(content, candidate[2])
-                if values.shape == candidate:
-                    return values
-        return read_image(content, shape[2])
-    except BadImageError as error:
-        raise UsageError(f"{name} cannot be used: {error}.") from error
+        # One on its side is turned upright, so that its size is known when it is decoded.
+        sizes = (header.size[::-1], header.size)
+        if not {shape[:2], small[:2]} & set(sizes):
+            found = (*sizes[0], _CHANNELS.get(header.mode, shape[2]))
+            _check_shape(found, name, fitting, info)
+        alike = [s for s in fitting if s[:2] in sizes and _MODES.get(s[2]) == header.mode]
+        return alike[0][2] if alike else shape[2]
+
+    return read_picture(name, channels)

@@ -8,15 +8,22 @@ from typing import Any
 import gin
 import numpy as np
 
-from lcss_tf import files
+from lcss_tf import files, forms
 from lcss_tf.commands import _gin, _runs
-from lcss_tf.display import Bar, say
+from lcss_tf.display import Bar, say, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.model import ScoreModel
 from lcss_tf.samplers import DormandPrinceSolver
 
 _FILE = "likelihood.json"
+_COLUMNS = ("log_prob", "nats", "nfe")
+_FORM = {
+    "settings": dict,
+    "figures": forms.Optional({str: forms.NUMBER}),
+    **{name: [forms.NUMBER] for name in _COLUMNS},
+}
+_REMEDY = "Remove it: the likelihood is measured again from the start."
 _OF_ENDLESS = 1_024  # examples taken of endless data
 
 
@@ -110,6 +117,18 @@ def report(figures: dict[str, Any]) -> str:
     return text
 
 
+def read_result(path: Path) -> dict | None:
+    """What ``likelihood.json`` holds; None where there is none.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    stored = files.read_json(path, _FORM, _REMEDY)
+    if stored is not None and len({len(stored[name]) for name in _COLUMNS}) > 1:
+        raise UsageError(f"{path} is damaged: its columns have different lengths. {_REMEDY}")
+    return stored
+
+
 class _Results:
     """What is finished, in a file that is always whole."""
 
@@ -118,13 +137,14 @@ class _Results:
         self.log_prob: list[float] = []
         self.nats: list[float] = []
         self.nfe: list[float] = []
-        stored = files.read_json(path)
-        if isinstance(stored, dict) and stored.get("settings") == settings:
-            try:
-                columns = (stored["log_prob"], stored["nats"], stored["nfe"])
-                self.log_prob, self.nats, self.nfe = map(list, columns)
-            except (KeyError, TypeError):
-                pass  # nothing of ours: made anew
+        try:
+            stored = read_result(path)
+        except UsageError as error:  # the next batch writes it anew
+            warn("%s", error)
+            stored = None
+        if stored is not None and stored["settings"] == settings:
+            columns = (stored["log_prob"], stored["nats"], stored["nfe"])
+            self.log_prob, self.nats, self.nfe = map(list, columns)
 
     def append(self, log_prob: Any, nats: Any, nfe: Any) -> None:
         """A batch's log p, normalised and in the data's units, and the NFE of each."""

@@ -1,6 +1,6 @@
 """The report of a run, ``report.html``: figures, pictures, neighbours, loss by t, configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,11 @@ import gin
 import numpy as np
 
 from lcss_tf import files, plots
-from lcss_tf.commands import _runs
+from lcss_tf.commands import _likelihood as _likelihood_file
+from lcss_tf.commands import _runs, quality
 from lcss_tf.data import DataInfo
+from lcss_tf.display import warn
+from lcss_tf.errors import UsageError
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
 from lcss_tf.plots import History, charts
@@ -49,10 +52,10 @@ def write_report(
         "step": result["step"],
         "history": _history(results),
         "loss_by_t": _loss_by_t(workdir),
-        "quality": _quality(workdir / "quality"),
-        "likelihood": _likelihood(workdir / "likelihood.json"),
-        "configuration": _text(workdir / "operative_config.gin"),
-        "versions": _versions(files.read_json(workdir / "run.json") or {}),
+        "quality": _or_without(lambda: _quality(workdir / "quality"), None),
+        "likelihood": _or_without(lambda: _likelihood(workdir / "likelihood.json"), None),
+        "configuration": _or_without(lambda: _text(workdir / "operative_config.gin"), ""),
+        "versions": _or_without(lambda: _versions(_record(workdir)), {}),
     }
     return write_html(workdir / "report.html", "evaluation.html", **context)
 
@@ -114,6 +117,15 @@ def _measured(
     }
 
 
+def _or_without(read: Callable[[], Any], nothing: Any) -> Any:
+    """read(), or nothing where a file is damaged: what was measured is reported without it."""
+    try:
+        return read()
+    except (UsageError, OSError) as error:
+        warn("The report is written without a part: %s", error)
+        return nothing
+
+
 def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
     parts = {
         "data": arguments["data"].name,
@@ -132,7 +144,7 @@ def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
 
 def _history(results: Sequence[dict]) -> str | None:
     """The first metric over steps, where there are several."""
-    name = next(iter(results[-1]["figures"]))
+    name = next(iter(results[-1]["figures"]), "")
     shown = [r for r in results if name in r["figures"]]
     if len(shown) < 2:
         return None
@@ -180,7 +192,7 @@ def _loss_by_t(workdir: Path) -> str | None:
 
 def _quality(directory: Path) -> dict | None:
     """What ``lcss quality`` measured, if it has run: ``quality.json`` and its picture."""
-    result = files.read_json(directory / "quality.json")
+    result = quality.read_result(directory / "quality.json")
     if result is None or not (directory / "quality.png").is_file():
         return None
     keys = ("sampler", "nfe", "distance", "std")
@@ -191,15 +203,17 @@ def _quality(directory: Path) -> dict | None:
 
 def _likelihood(path: Path) -> dict | None:
     """The figures of ``lcss evaluate --likelihood``, if it has run."""
-    content = files.read_json(path)
-    figures = (content or {}).get("figures", {})
-    return {key: value for key, value in figures.items() if np.ndim(value) == 0} or None
+    return (_likelihood_file.read_result(path) or {}).get("figures") or None
+
+
+def _record(workdir: Path) -> dict:
+    return _runs.recorded(workdir) if (workdir / "run.json").is_file() else {}
 
 
 def _versions(run: Mapping[str, Any]) -> dict:
     flat = {key: run[key] for key in ("lcss_tf", "python") if key in run}
-    return flat | run.get("versions", {})
+    return flat | (run.get("versions") or {})
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    return files.read_text(path) if path.is_file() else ""

@@ -5,11 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lcss_tf import files
+from lcss_tf import files, forms
 from lcss_tf.metrics import MetricValue
 from lcss_tf.training.summaries import Summaries
 
 _RESULT = "result.json"
+_ROW = dict.fromkeys(("value", "error", "real"), forms.Nullable(forms.NUMBER))
+_FORM = {
+    "step": forms.COUNT,
+    "key": forms.TEXT,
+    "figures": {str: _ROW},
+    "real_split": forms.Nullable(forms.TEXT),
+    "counts": {str: forms.INTEGER},
+}
 
 
 class Results:
@@ -30,13 +38,16 @@ class Results:
 
     def finished(self, step: int, key: str) -> dict | None:
         """The result at a step, if it was measured under this key; otherwise None."""
-        result = files.read_json(self.place(step) / _RESULT)
-        return result if result and result.get("key") == key else None
+        result = self._read(self.place(step) / _RESULT)
+        return result if result and result["key"] == key else None
+
+    def _read(self, path: Path) -> dict | None:
+        return files.read_json(path, _FORM, f"Remove {path.parent}, and it is evaluated again.")
 
     def all(self) -> list[dict]:
         """Every finished result, by rising step; what an interrupted run left is not among them."""
         paths = sorted(self.directory.glob(f"step_*/{_RESULT}"))
-        return [result for path in paths if (result := files.read_json(path))]
+        return [result for path in paths if (result := self._read(path))]
 
     def write(self, result: dict) -> dict[str, Any]:
         """Writes a result, and the files made of all of them.

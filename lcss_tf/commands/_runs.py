@@ -18,16 +18,28 @@ from typing import Any
 import gin
 import numpy as np
 
-from lcss_tf import files
+from lcss_tf import files, forms
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
 from lcss_tf.data.rescaling import rescaled
+from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
 from lcss_tf.training.workdir import MODEL, RECORD
 
 _CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", RECORD
+_RECORD = {
+    "imports": [forms.TEXT],
+    "devices": forms.Optional([forms.TEXT]),
+    "lcss_tf": forms.Optional(forms.TEXT),
+    "started": forms.Optional(forms.TEXT),
+    "versions": forms.Optional({str: forms.TEXT}),
+    "failures": forms.Optional(dict),
+}
+_RUN_REMEDY = (
+    'Put a good copy back, or write {"imports": []} into it if the run needs no module of yours.'
+)
 _VERSIONS = ("tensorflow", "keras", "numpy")
 _OFFERED = ".offered"  # a folder of the workdir
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
@@ -55,7 +67,7 @@ def check_configuration(workdir: str | Path, force: bool = False) -> None:
     if force or not stored.is_file():
         return
     _check_version(workdir)
-    differing = _differing_keys(stored.read_text(), parsed_config())
+    differing = _differing_keys(files.read_text(stored), parsed_config())
     if differing:
         raise ConfigError(
             f"{workdir} holds a run with another configuration. It differs in:\n"
@@ -78,13 +90,21 @@ def write_records(workdir: str | Path, contents: dict[str, bytes]) -> None:
     Raises:
       ConfigError: the workdir cannot be written.
     """
-    before = files.read_json(Path(workdir) / _RUN)
+    failures = _failures(workdir)
     with _writing(workdir):
         for name, content in contents.items():
             files.write_bytes(Path(workdir) / name, content)
-        if isinstance(before, dict) and "failures" in before and _RUN in contents:
-            record = json.loads(contents[_RUN]) | {"failures": before["failures"]}
+        if failures and _RUN in contents:
+            record = json.loads(contents[_RUN]) | {"failures": failures}
             files.write_json(Path(workdir) / _RUN, record, indent=2)
+
+
+def _failures(workdir: str | Path) -> dict[str, Any]:
+    """What failed while the run went on, as its record has it; {} where that is damaged."""
+    try:
+        return (files.read_json(Path(workdir) / _RUN, dict) or {}).get("failures") or {}
+    except UsageError:  # it is written anew
+        return {}
 
 
 def offer(workdir: str | Path, contents: dict[str, bytes]) -> None:
@@ -190,7 +210,7 @@ def _readable(checkpoints: Checkpoints, text: str) -> Path | None:
         try:
             read_meta(path)
             return path
-        except Exception:  # a flipped bit can raise almost anything in zipfile
+        except (UsageError, OSError):
             continue
     return None
 
@@ -205,13 +225,10 @@ def recorded(workdir: str | Path) -> dict[str, Any]:
     path = Path(workdir) / _RUN
     if not path.is_file():
         raise FileNotFoundError(f"{workdir} holds no run ({_RUN} is missing).")
-    run = files.read_json(path)
-    if not isinstance(run, dict) or "imports" not in run:
-        raise ConfigError(
-            f"{path} is damaged: it should hold JSON with the run's imports. Put a good copy back, "
-            'or write {"imports": []} into it if the run needs no module of yours.'
-        )
-    return run
+    try:
+        return files.read_json(path, _RECORD, _RUN_REMEDY)
+    except UsageError as error:
+        raise ConfigError(str(error)) from error
 
 
 def provenance() -> dict[str, Any]:
@@ -235,19 +252,28 @@ def provenance_differences(then: dict, now: dict) -> list[str]:
         if then.get(key) != now.get(key):
             lines.append(f"{key}: {then.get(key)} then, {now.get(key)} now")
     for name in _VERSIONS:
-        old, new = then.get("versions", {}).get(name), now["versions"][name]
+        old, new = (then.get("versions") or {}).get(name), now["versions"][name]
         if old != new:
             lines.append(f"{name}: {old} then, {new} now")
     return lines
 
 
 def _check_version(workdir: str | Path) -> None:
-    """Raises ConfigError if the run is of a version whose keys had other names; gives the new."""
-    lines = _gin.renamed((Path(workdir) / _CONFIG).read_text())
+    """Raises ConfigError if the run is of a version whose keys had other names; gives the new.
+
+    Nor does a configuration that is empty say what the run is.
+    """
+    config = files.read_text(Path(workdir) / _CONFIG)
+    if not config.strip():
+        raise ConfigError(
+            f"{Path(workdir) / _CONFIG} is empty: it should hold the configuration of the run. Put "
+            "a good copy back, or train again in another --workdir."
+        )
+    lines = _gin.renamed(config)
     if not lines:
         return
-    run = files.read_json(Path(workdir) / _RUN)
-    version = run.get("lcss_tf", "0.1.0") if isinstance(run, dict) else "0.1.0"
+    run = files.read_json(Path(workdir) / _RUN, _RECORD, _RUN_REMEDY) or {}
+    version = run.get("lcss_tf") or "0.1.0"
     raise ConfigError(
         f"{workdir} holds a run of lcss_tf {version}; this is {__version__}, which cannot read its "
         "checkpoints. Install that version to use the run, or train again in another --workdir "

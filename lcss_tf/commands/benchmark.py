@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
+from lcss_tf import files
 from lcss_tf.commands import _cli, _gin
 from lcss_tf.commands._benchmark import benchmark, first_step_seconds
 from lcss_tf.commands._benchmark_more import as_text, input_benchmark, own_input, scaling, soak
@@ -47,12 +48,16 @@ def _measured() -> str:
     gin_file, bindings = FLAGS.gin_file, FLAGS.gin_bindings
     if FLAGS.data and gin_file is None:
         _gin.load(None, bindings)
-        return input_benchmark(FLAGS.workdir or "runs/benchmark_input")
+        place = FLAGS.workdir or "runs/benchmark_input"
+        files.check_writable(place, folder=True)
+        return input_benchmark(place)
     if gin_file is None:
         raise UsageError("Give --gin_file, or --data.")
     workdir = FLAGS.workdir or Path("runs") / f"benchmark_{Path(gin_file).stem}"
+    _gin.find_config(gin_file)
+    files.check_writable(workdir, folder=True)
     if FLAGS.scaling:
-        return scaling(gin_file, bindings, workdir).read_text()
+        return files.read_text(scaling(gin_file, bindings, workdir))
     _gin.load(gin_file, bindings, FLAGS["import"].value)
     if FLAGS.data:
         return as_text(own_input())

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from absl import flags
 
+from lcss_tf import files
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._comparison import (
     DIAGNOSIS,
     RESULT,
     Comparison,
     diagnose_entry,
-    entry_workdir,
+    read_result,
     train_entry,
 )
 from lcss_tf.commands._comparison_report import (
@@ -103,7 +104,7 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
         _runs.offer(workdir, _runs.records(imports))
         try:
             for i, name in enumerate(comparison.entries):
-                if (entry_workdir(workdir, name) / RESULT).is_file():
+                if read_result(workdir, name, RESULT):
                     say(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
                     continue
                 say(f"[{i + 1}/{len(comparison.entries)}] {name}")
@@ -114,7 +115,7 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
     paths = write_tables(workdir, list(comparison.entries))
     if comparison.seeds:
         paths = write_seeds(workdir, comparison.entries) + paths
-    say(Path(paths[0]).read_text())
+    say(files.read_text(paths[0]))
     return paths
 
 
@@ -126,11 +127,11 @@ def diagnose(workdir: str | Path) -> list[Path]:
     comparison = Comparison()
     with only_process(workdir):
         for name in comparison.entries:
-            if not (entry_workdir(workdir, name) / DIAGNOSIS).is_file():
+            if not read_result(workdir, name, DIAGNOSIS):
                 say(f"Diagnosing {name}")
                 _in_process(workdir, "--entry", name, "--diagnose")
     paths = write_diagnosis(workdir, list(comparison.entries))
-    say(Path(paths[0]).read_text())
+    say(files.read_text(paths[0]))
     return paths
 
 

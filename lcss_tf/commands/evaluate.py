@@ -29,7 +29,7 @@ from lcss_tf.commands._results import Results, figures_text, rows
 from lcss_tf.commands._samples import evaluate_samples, samples_place
 from lcss_tf.display import Bar, say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.metrics import Features, MetricSuite, default_metrics
+from lcss_tf.metrics import Features, Metric, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, step_of
@@ -210,8 +210,8 @@ class Evaluation:
     def __init__(
         self,
         workdir: str | Path,
-        metric: Any = None,
-        metrics: Sequence[Any] | None = None,
+        metric: Metric | None = None,
+        metrics: Sequence[Metric] | None = None,
         seed: int = 1,
         poll_s: float = 10.0,
         report: bool = True,

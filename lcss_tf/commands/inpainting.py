@@ -40,6 +40,7 @@ def main(_: Sequence[str]) -> None:
     """The command."""
     _runs.load_configuration(FLAGS.workdir, FLAGS.gin_bindings)
     out = FLAGS.out or FLAGS.workdir
+    files.check_writable(out, folder=True)
     with only_process(out, "inpainting"):
         text, paths = inpainting(FLAGS.workdir, out)
     say("\n  ".join([f"\n{text}\nWritten:", *map(str, paths)]))
@@ -93,10 +94,14 @@ def inpainting(
       (the tables as Markdown, the paths of them and of the numbers).
 
     Raises:
-      UsageError: no averages, or one below 1; a run's data, or a mask, that do not fit.
+      UsageError: no averages or images, or less than one; a run's data, or a mask, that do not fit.
     """
     if not averages or min(averages) < 1:
         raise UsageError(f"inpainting.averages must be numbers from 1 up; got {averages}.")
+    if num_images is not None and num_images < 1:
+        raise UsageError(
+            f"inpainting.num_images must be at least 1; got {num_images}. Leave it out for all."
+        )
     check_seed(seed, "inpainting.seed")
     model = _runs.load_model(workdir)
     data, info = _runs.data_for(model, _gin.fit()["data"]), model.info

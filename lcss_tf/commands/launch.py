@@ -8,13 +8,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from lcss_tf import files
 from lcss_tf.commands._processes import launch
 from lcss_tf.commands.main import COMMANDS
 from lcss_tf.training.workdir import only_process
 
 POSITIONAL = "the command, with its flags"
 FLAGS = flags.FlagValues()
-flags.DEFINE_integer("workers", 2, "How many processes.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "workers", 2, "How many processes.", lower_bound=1, upper_bound=256, flag_values=FLAGS
+)
 flags.DEFINE_string(
     "logs", "runs/worker_logs", "Where the others than the first write.", flag_values=FLAGS
 )
@@ -29,6 +32,7 @@ def parse(words: list[str]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """The command."""
+    files.check_writable(FLAGS.logs, folder=True)
     command = list(arguments)
     if command and command[0] in COMMANDS:
         command = ["-m", "lcss_tf", *command]

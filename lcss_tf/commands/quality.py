@@ -15,18 +15,30 @@ import gin
 import numpy as np
 from absl import flags
 
-from lcss_tf import files, plots
+from lcss_tf import files, forms, plots
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
-from lcss_tf.metrics import default_metrics, measure
+from lcss_tf.metrics import Metric, default_metrics, measure
 from lcss_tf.plots import charts
 from lcss_tf.score import Score
 from lcss_tf.training.workdir import only_process
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
+_NUMBER = forms.Nullable(forms.NUMBER)
+_ROW = {
+    "sampler": forms.TEXT,
+    **dict.fromkeys(("budget", "tolerance", "steps", "nfe", "distance", "std", "real"), _NUMBER),
+}
+_FORM = {
+    "metric": forms.TEXT,
+    "real": _NUMBER,
+    "rows": [_ROW],
+    "configuration": [forms.INTEGER],
+    "repeats": forms.Optional(forms.COUNT),
+}
 
 FLAGS = flags.FlagValues()
 _cli.workdir_flag(FLAGS, "A run, whose checkpoint is sampled; without one there, where to write.")
@@ -51,9 +63,11 @@ def main(_: Sequence[str]) -> None:
             f"There is no run in {workdir}. Give the --workdir of one, or a --gin_file with "
             "data of known score: gin/quality/mixture64.gin."
         )
-    with only_process(Path(workdir) / "quality"):
+    directory = Path(workdir) / "quality"
+    files.check_writable(directory, folder=True)
+    with only_process(directory):
         paths = nfe_sweep(workdir)
-    say(f"\n{paths[0].read_text()}")
+    say(f"\n{files.read_text(paths[0])}")
     say("\n  ".join(["Written:", *map(str, paths)]))
 
 
@@ -79,11 +93,11 @@ class NFESweep:
     """
 
     samplers: dict = gin.REQUIRED
-    budgets: tuple = (5, 10, 20, 40, 80, 160)
+    budgets: tuple[int, ...] = (5, 10, 20, 40, 80, 160)
     adaptive: Any = None
-    tolerances: tuple = (1e-1, 1e-2, 1e-3, 1e-5)
+    tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-5)
     references: Any = None
-    metric: Any = None
+    metric: Metric | None = None
     repeats: int = 1
     sde: Any = None
     data: Any = None
@@ -128,6 +142,7 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
       Their paths, the table first.
     """
     plan, directory = NFESweep(), Path(workdir) / "quality"
+    files.check_writable(directory, folder=True)
     state: Any
     if plan.sde is None:
         model, arguments = _runs.load_model(workdir), _gin.fit()
@@ -161,10 +176,19 @@ def nfe_sweep(workdir: str | Path) -> list[Path]:
     return paths if drawn else paths[:2]
 
 
+def read_result(path: Path) -> dict | None:
+    """What ``quality.json`` holds; None where there is none.
+
+    Raises:
+      UsageError: it is damaged; names it.
+    """
+    return files.read_json(path, _FORM, "Remove it, and it is measured again.")
+
+
 def _finished(path: Path, configuration: list) -> dict:
     """Rows of an earlier run under this configuration, by (sampler, budget, tolerance)."""
-    result = files.read_json(path)
-    if not isinstance(result, dict) or result.get("configuration") != configuration:
+    result = read_result(path)
+    if result is None or result["configuration"] != configuration:
         return {}
     key = lambda row: (row["sampler"], row["budget"], row["tolerance"])
     return {key(row): row for row in result["rows"]}
@@ -308,7 +332,7 @@ def picture(result: dict) -> np.ndarray:
 
 def _spread(result: dict) -> list[str]:
     """A line on how far one set's distance lies from the mean, or none."""
-    n = result.get("repeats", 1)
+    n = result.get("repeats") or 1
     good = [row for row in result["rows"] if row["distance"]]
     if n < 2 or not good:
         return []

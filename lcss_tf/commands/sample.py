@@ -73,7 +73,11 @@ _cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 
 def main(_: Sequence[str]) -> None:
     """The command."""
+    _cli.check_finite(FLAGS, "guidance", "noise_std")
     check_seed(FLAGS.seed, "--seed")
+    if FLAGS.out:
+        for suffix in ("", ".npz"):
+            files.check_writable(FLAGS.out.removesuffix(suffix) + suffix)
     guidance = [] if FLAGS.guidance is None else [f"sample.guidance = {FLAGS.guidance}"]
     _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)

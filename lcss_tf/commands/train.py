@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from lcss_tf.archives import ArrayArchive
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._processes import own_command, supervise
 from lcss_tf.display import say
@@ -216,11 +217,10 @@ def _compare(source: Path, workdir: Path) -> float | None:
     if not common:
         say(f"{source} and {workdir} have no checkpoint of a common step to compare.")
         return None
-    with np.load(then[common[-1]]) as old, np.load(now[common[-1]]) as new:
-        largest = max(
-            (_relative(old[key], new[key]) for key in old.files if key.startswith("network/")),
-            default=0.0,
-        )
+    with ArrayArchive(then[common[-1]]) as old, ArrayArchive(now[common[-1]]) as new:
+        names = [name for name in new.names if name.startswith("network/")]
+        pairs = ((old.read(name, new.claim(name).shape), new.read(name)) for name in names)
+        largest = max((_relative(a, b) for a, b in pairs), default=0.0)
     step = step_of(now[common[-1]])
     if largest == 0:
         say(f"At step {step:,} the weights equal those of {source} to the bit.")

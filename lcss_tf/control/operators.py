@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.decoding import BadImageError, read_image
+from lcss_tf.archives import mapped
+from lcss_tf.data.decoding import ImageHeader, read_picture
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import OPERATORS
 from lcss_tf.typing import Array, OperatorLike, Shape, Tensor
@@ -256,30 +257,40 @@ def make_mask(mask: str | os.PathLike | Array, shape: Shape) -> Array:
     places = tuple(shape[:-1]) if len(shape) > 1 else tuple(shape)
     if isinstance(mask, (str, os.PathLike)):
         name = str(mask)
-        values = MASKS[name](places) if name in MASKS else _read(name)
+        values = MASKS[name](places) if name in MASKS else _read(name, tuple(shape))
     else:
         name, values = "the mask given", np.asarray(mask)
     return _checked(values, name, tuple(shape))
 
 
-def _read(path: str) -> Array:
+def _read(path: str, shape: tuple[int, ...]) -> Array:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"No mask {path}: give the path of a file, or one of {', '.join(sorted(MASKS))}."
         )
     if Path(path).suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    try:
-        levels = read_image(Path(path).read_bytes(), 1)[..., 0]
-    except BadImageError as error:
-        raise UsageError(f"The mask {path} cannot be used: {error}.") from error
-    grey = np.setdiff1d(levels, [0, 255])
-    if grey.size:
+        return mapped(path)  # its shape is compared before its numbers are read
+
+    def grey(header: ImageHeader) -> int:
+        if header.size[::-1] != shape[:2]:  # before it is decoded
+            raise _other_shape(path, header.size[::-1], shape)
+        return 1
+
+    levels = read_picture(path, grey)[..., 0]
+    others = np.setdiff1d(levels, [0, 255])
+    if others.size:
         raise UsageError(
-            f"The mask {path} is not binary: it has the grey level {grey[0]}. White (255) is "
+            f"The mask {path} is not binary: it has the grey level {others[0]}. White (255) is "
             "known, black (0) hidden."
         )
     return levels > 0
+
+
+def _other_shape(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> UsageError:
+    return UsageError(
+        f"{name} has the shape {found}; examples have {shape}. A mask has the same shape, with all "
+        "channels or one."
+    )
 
 
 def _checked(values: Array, name: str, shape: tuple[int, ...]) -> Array:
@@ -290,10 +301,7 @@ def _checked(values: Array, name: str, shape: tuple[int, ...]) -> Array:
         for i, (n, m) in enumerate(zip(values.shape, shape, strict=True))
     )
     if not fits:
-        raise UsageError(
-            f"{name} has the shape {values.shape}; examples have {shape}. A mask has the same "
-            "shape, with all channels or one."
-        )
+        raise _other_shape(name, values.shape, shape)
     if not np.isin(values, (0, 1)).all():
         odd = values[~np.isin(values, (0, 1))].flat[0]
         raise UsageError(f"{name} is not binary: it has the value {odd}. 1 is known, 0 hidden.")

@@ -6,6 +6,7 @@ windows of a recording. A `Store` gives the examples of some segments by index, 
 are small, otherwise from the files as they are needed.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -430,18 +431,22 @@ class Arrays(StoredArrays):
                 f"There is no file {path}{is_folder}. Set {option} to a .npy or .npz file "
                 "that numpy.save or numpy.savez wrote."
             )
-        return read_numpy(path, self.key, _LABELS, "Arrays.key")
+        check = lambda shape, _: check_examples(shape, path, self.shape, "Arrays.shape")
+        return read_numpy(path, self.key, _LABELS, "Arrays.key", check, MEMORY_BYTES)
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
         """See `StoredArrays.all_labels`."""
         paths = self._files()
-        found = [
-            read_member(path, _LABELS)
-            if is_archive(path) and _LABELS in member_names(path)
-            else None
-            for path in paths
-        ]
+        counts = [len(segment.array) for segment in segments]
+        found = [_labels_in(path, count) for path, count in zip(paths, counts, strict=True)]
         return joined_labels(paths, found, segments)
+
+
+def _labels_in(path: str, count: int) -> Array | None:
+    if not is_archive(path) or _LABELS not in member_names(path):
+        return None
+    check = lambda shape, dtype: check_labels(shape, dtype, path, count)  # before it is unpacked
+    return read_member(path, _LABELS, check, MEMORY_BYTES)
 
 
 def segments_of(
@@ -472,19 +477,37 @@ def segments_of(
 
 def _segment(path: str, stored: Stored, shape: tuple[int, ...], option: str) -> Segment:
     array = stored.array
-    if array.ndim < 1 or not array.size:
-        what = "a single number" if array.ndim < 1 else f"an array of shape {array.shape}"
-        raise UsageError(f"{path} holds no examples: {what}. Save an array [examples, ...].")
-    if shape[-1] == 1 and array.shape[1:] == shape[:-1]:
-        array = array[..., None]
+    check_examples(array.shape, path, shape, option)
     if array.shape[1:] != shape:
-        raise UsageError(
-            f"{path} holds an array of shape {array.shape}, and {option} = {shape} asks for "
-            f"(examples, *{shape}). Change the one or the other."
-        )
+        array = array[..., None]
     # Examples that lie one after another can be read by their offset.
     in_file = stored.offset is not None and array.flags.c_contiguous
     return Segment(array, path if in_file else None, stored.offset or 0, int(array.strides[0]))
+
+
+def check_examples(found: Shape, path: str, shape: Shape, option: str) -> None:
+    """Raises a UsageError unless an array of the shape `found` holds examples of `shape`.
+
+    Where the last size of `shape` is 1 the array may leave that axis out.
+    """
+    found, shape = tuple(found), tuple(shape)
+    if not found or not math.prod(found):
+        what = f"an array of shape {found}" if found else "a single number"
+        raise UsageError(f"{path} holds no examples: {what}. Save an array [examples, ...].")
+    if found[1:] != shape and (found[1:], 1) != (shape[:-1], shape[-1]):
+        raise UsageError(
+            f"{path} holds an array of shape {found}, and {option} = {shape} asks for "
+            f"(examples, *{shape}). Change the one or the other."
+        )
+
+
+def check_labels(shape: Shape, dtype: np.dtype, path: str, count: int) -> None:
+    """Raises a UsageError unless an array holds one integer for each of `count` examples."""
+    if dtype.kind not in "ui" or tuple(shape) != (count,):
+        raise UsageError(
+            f"The labels in {path} must be one integer for each of the {count} examples; got "
+            f"{dtype.name} of shape {tuple(shape)}."
+        )
 
 
 def joined_labels(
@@ -504,12 +527,7 @@ def joined_labels(
     for path, labels, segment in zip(paths, found, segments, strict=True):
         if labels is None:
             continue
-        count = len(segment.array)
-        if labels.dtype.kind not in "ui" or labels.shape != (count,):
-            raise UsageError(
-                f"The labels in {path} must be one integer for each of the {count} examples; got "
-                f"{labels.dtype.name} of shape {labels.shape}."
-            )
+        check_labels(labels.shape, labels.dtype, path, len(segment.array))
         parts.append(labels.astype(np.int64))
     if parts and len(parts) < len(paths):
         missing = next(p for p, labels in zip(paths, found, strict=True) if labels is None)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import forms
 from lcss_tf.data.pipeline import Shards, index_batches
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
+from lcss_tf.ops import spread_indices
 from lcss_tf.typing import Array, Tensor
 
 SPLITS = ("train", "test")
@@ -21,6 +23,22 @@ POLICIES = ("error", "skip")  # what to do about a bad example
 RANKS = {"image": 3, "vector": None, "signal": 2, "volume": 4, "table": 1}
 KINDS = tuple(RANKS)
 _MOST_NAMED = 20  # classes that a message lists
+
+_INFO = {
+    "name": forms.TEXT,
+    "shape": [forms.COUNT],
+    "kind": forms.TEXT,
+    "scaling": {
+        **dict.fromkeys(("low", "high", "stored_low", "stored_high"), forms.FINITE),
+        "stored_dtype": forms.TEXT,
+        "levels": forms.Optional(forms.INTEGER),
+        "means": forms.Optional([forms.FINITE]),
+        "stds": forms.Optional([forms.FINITE]),
+    },
+    "columns": forms.Optional([forms.TEXT]),
+    "raw_shape": forms.Optional([forms.COUNT]),
+    "classes": forms.Optional([forms.TEXT]),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +168,9 @@ class DataInfo:
           UsageError: it is no such dict.
         """
         try:
+            problem = forms.mismatch(fields, _INFO)
+            if problem:
+                raise ValueError(problem)
             return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
@@ -170,7 +191,7 @@ class DataInfo:
         """
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(
                 "Not a description of data as DataInfo.to_json writes it: it is not JSON "
                 f"({error}): {text[:200]!r}"
@@ -303,9 +324,8 @@ class Dataset:
     def spread_indices(self, count: int, split: str = "train") -> Array:
         """`count` distinct indices spread evenly over a split, in increasing order.
 
-        This is the one meaning of "some examples". A split may be sorted, by class for instance, so
-        its first examples may all be alike. Index k is the middle of the k-th of `count` equal
-        shares: ⌊(k + ½)·size/count⌋. The result depends on count and size alone.
+        A split may be sorted, by class for instance, so its first examples may all be alike. The
+        result depends on count and size alone; see `ops.spread_indices`.
 
         Args:
           count: at least 1.
@@ -322,8 +342,7 @@ class Dataset:
         size = self.size(split)
         if size is None:
             return np.arange(count, dtype=np.int64)
-        count = min(count, size)
-        return (2 * np.arange(count, dtype=np.int64) + 1) * size // (2 * max(count, 1))
+        return spread_indices(count, size)
 
     def some_examples(self, count: int, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `spread_indices`, scaled: float32 [n, *shape]."""

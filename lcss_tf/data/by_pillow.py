@@ -4,8 +4,11 @@ Pillow is called from inside TensorFlow's graphs as a Python function. Formats w
 other programs, and those whose pixels have no known range, are refused by their name.
 """
 
+import contextlib
+import functools
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,17 +77,37 @@ def read_header(content: bytes) -> ImageHeader:
     Raises:
       BadImageError: not an image, of a format or with pixels that are not read, or too large.
     """
+    with _opened(content) as image:
+        return ImageHeader(str(image.format), image.size, image.mode)
+
+
+@contextlib.contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """A Pillow image of a format that is read, of at most `MAX_PIXELS`: its header alone.
+
+    Pillow knows dozens of formats. No others than ours look at the file.
+
+    Raises:
+      BadImageError: as `read_header`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
-            with Image.open(io.BytesIO(content)) as image:
-                return _checked(image)
-    except BadImageError:
-        raise
+            image = Image.open(io.BytesIO(content), formats=_formats())
     except Image.DecompressionBombError as error:
         raise BadImageError(_too_large(str(error))) from error
     except Exception as error:  # Pillow raises many kinds
-        raise BadImageError(_unknown(content)) from error
+        raise BadImageError(_unknown(content, str(error))) from error
+    with image:
+        _check(image)
+        yield image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """`FORMATS`, but those that this build of Pillow lacks."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def decode(content: Any) -> Array:
@@ -98,8 +121,7 @@ def decode(content: Any) -> Array:
       Exception: of many kinds, where pixels are damaged.
     """
     # Eagerly TensorFlow passes an array of one object; NumPy's own bytes would lose zeros.
-    with Image.open(io.BytesIO(np.asarray(content, object).item())) as image:
-        _checked(image)
+    with _opened(np.asarray(content, object).item()) as image:
         image.load()
         if not _is_deep(image.format, image.mode):
             return np.asarray(_upright(image).convert("RGBA"))
@@ -115,7 +137,7 @@ def orientation(content: Any) -> np.int32:
     Args:
       content: as for `decode`.
     """
-    with Image.open(io.BytesIO(np.asarray(content, object).item())) as image:
+    with _opened(np.asarray(content, object).item()) as image:
         return np.int32(orientation_of(image))
 
 
@@ -137,18 +159,15 @@ def _is_deep(name: str | None, mode: str) -> bool:
     return mode.startswith("I;16") or (name == "PPM" and mode == "I")
 
 
-def _checked(image: Image.Image) -> ImageHeader:
+def _check(image: Image.Image) -> None:
     name, size, mode = str(image.format), image.size, image.mode
     if size[0] * size[1] > MAX_PIXELS:
         raise BadImageError(_too_large(f"{size[0]}×{size[1]} pixels"))
-    if name not in FORMATS:
-        raise BadImageError(_not_read(name))
     if mode not in _MODES and not _is_deep(name, mode):
         raise BadImageError(
             f"a {name} whose pixels are of the mode {mode!r}: numbers without a known range, or "
             "colours without a known conversion; convert it to 8 or 16 bits, grey or RGB"
         )
-    return ImageHeader(name, size, mode)
 
 
 def _too_large(what: str) -> str:
@@ -168,10 +187,12 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _AVIF_BRANDS = (b"avif", b"avis")
 
 
-def _unknown(content: bytes) -> str:
-    """Why Pillow does not even open a file."""
+def _unknown(content: bytes, reason: str) -> str:
+    """Why Pillow does not even open a file, for the reason that it gives."""
     if not content:
-        return "not an image, or its header is damaged (empty)"
+        return "not an image: the file is empty"
+    if "too large" in reason or "too much memory" in reason.lower():
+        return f"its text or its colour profile is a decompression bomb ({reason})"
     brand = content[8:12] if content[4:8] == b"ftyp" else b""
     named = [name for start, name in _BEGINNINGS if content.startswith(start)]
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
@@ -186,7 +207,19 @@ def _unknown(content: bytes) -> str:
         return _not_read("JPEG XL")
     if b"<svg" in content[:4096].lower():
         return _not_read("SVG")
+    others = [name for name in Image.OPEN if name not in FORMATS and _accepts(name, content[:16])]
+    if others:
+        return _not_read(others[0])
     return f"not an image, or its header is damaged (it begins with {content[:8]!r})"
+
+
+def _accepts(name: str, beginning: bytes) -> bool:
+    """Whether a format of Pillow's knows a file's first bytes as its own."""
+    accept = Image.OPEN[name][1]
+    try:
+        return accept is not None and accept(beginning) is True
+    except Exception:  # of a format's own look at a few bytes
+        return False
 
 
 def _not_read(name: str) -> str:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from lcss_tf.data.files import describe, permission
+from lcss_tf.data.files import describe
 from lcss_tf.errors import UsageError
+from lcss_tf.files import permission
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "?", ".")

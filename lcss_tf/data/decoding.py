@@ -7,12 +7,18 @@ that ends while its input pipeline still calls Python may hang. All else is left
 """
 
 import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from lcss_tf.data import by_pillow, headers
 from lcss_tf.data.by_pillow import MAX_PIXELS, BadImageError, ImageHeader, read_header
+from lcss_tf.errors import UsageError
+from lcss_tf.files import permission
+from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Shape, Tensor
 
 _TOO_LARGE = headers.OTHER + 1
@@ -186,6 +192,29 @@ def read_image(content: bytes, channels: int) -> Array:
     return _checked(content, (None, None, channels))[1]
 
 
+def read_picture(
+    path: str | os.PathLike, channels: int | Callable[[ImageHeader], int] = 3
+) -> Array:
+    """The pixels of an image file at their own size, uint8 [h, w, channels]; not in graphs.
+
+    Args:
+      path: of the file.
+      channels: 1, 3 or 4; or what chooses them by the header, before anything is decoded, and may
+        refuse it.
+
+    Raises:
+      UsageError: not an image that can be read; names it.
+      OSError: it cannot be read.
+    """
+    with permission(path):
+        content = Path(path).read_bytes()
+    try:
+        chosen = channels(read_header(content)) if callable(channels) else channels
+        return read_image(content, chosen)
+    except BadImageError as error:
+        raise UsageError(f"The picture {visible(path)} cannot be used: {error}.") from error
+
+
 def _checked(content: Any, shape: tuple) -> tuple[ImageHeader, Array]:
     found = read_header(content)
     try:
@@ -216,4 +245,5 @@ __all__ = [
     "fit",
     "read_header",
     "read_image",
+    "read_picture",
 ]

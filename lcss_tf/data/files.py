@@ -1,6 +1,5 @@
 """Files under a folder, in one order on every machine, and parts of files read inside a graph."""
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
+from lcss_tf.files import permission
 from lcss_tf.texts import visible
 from lcss_tf.typing import Tensor
 
@@ -101,18 +101,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself: a bad file, reported when it is read
         return False
-
-
-@contextlib.contextmanager
-def permission(path: str, what: str = "The file", how: str = "u+r") -> Iterator[None]:
-    """Turns a PermissionError inside the block into one that names `path` and the remedy."""
-    try:
-        yield
-    except PermissionError as error:
-        raise PermissionError(
-            f"{what} {visible(path)} may not be read ({error.strerror}). Allow it: chmod {how} "
-            f"{visible(path)}, or run as a user who may."
-        ) from error
 
 
 _SIGNATURES = (
@@ -244,7 +232,6 @@ __all__ = [
     "is_hidden",
     "is_pickle",
     "natural_key",
-    "permission",
     "read_range",
     "walk",
     "why_unreadable",

@@ -271,8 +271,8 @@ class FashionMNIST(Idx):
         raise FileNotFoundError(
             f"Fashion-MNIST is not there.{incomplete} Looked in: "
             f"{', '.join(map(visible, self.places()))}. Install the Debian package: apt-get "
-            f"install dataset-fashion-mnist; or download {', '.join(_SHA256)} from {_URL} into one of "
-            "these folders; or set FashionMNIST.download = True; or FashionMNIST.data_dir to "
+            f"install dataset-fashion-mnist; or download {', '.join(_SHA256)} from {_URL} into one "
+            "of these folders; or set FashionMNIST.download = True; or FashionMNIST.data_dir to "
             "where they are."
         )
 

@@ -182,7 +182,7 @@ class EncodedImages(ImageDataset):
         def read(index: int) -> bytes:
             try:
                 return self.content(tf.constant(index, tf.int64), "train").numpy()
-            except (tf.errors.OpError, OSError):
+            except (BadImageError, tf.errors.OpError, OSError):
                 return b""
 
         count = self.size("train")

@@ -2,13 +2,15 @@
 
 import contextlib
 import zipfile
-from collections.abc import Iterator
-from typing import IO, NamedTuple, NoReturn
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from lcss_tf.data.files import describe, is_pickle, permission
+from lcss_tf.archives import MAX_UNPACKED, PICKLED, ArchiveError, ArrayArchive, mapped
+from lcss_tf.data.files import describe, is_pickle
 from lcss_tf.errors import UsageError
+from lcss_tf.files import permission
 from lcss_tf.typing import Array
 
 NUMBERS = "uif"  # NumPy's kinds of dtype that are numbers
@@ -26,6 +28,9 @@ _REMEDIES = {
     "S": "Encode words as numbers.",
     "U": "Encode words as numbers.",
 }
+
+
+_Check = Callable[[tuple[int, ...], np.dtype], None]
 
 
 class Stored(NamedTuple):
@@ -50,7 +55,12 @@ def check_dtype(dtype: np.dtype, where: str) -> None:
 
 
 def read_numpy(
-    path: str, key: str | None = None, besides: str = "", option: str = "the key"
+    path: str,
+    key: str | None = None,
+    besides: str = "",
+    option: str = "the key",
+    check: _Check | None = None,
+    most: int = MAX_UNPACKED,
 ) -> Stored:
     """The array of a .npy file, or one array of a .npz archive, mapped into memory if it can be.
 
@@ -59,6 +69,8 @@ def read_numpy(
       key: the array's name in an archive; None: its only one but `besides`.
       besides: the name of an array of an archive that is not meant by None.
       option: the argument that sets `key`, for messages.
+      check: raises where an array of that shape and dtype is not wanted, before it is unpacked.
+      most: bytes that a compressed array may unpack to.
 
     Raises:
       UsageError: no such file, or array; says what it is instead.
@@ -66,128 +78,99 @@ def read_numpy(
     with permission(path), open(path, "rb") as file:
         head = file.read(_HEAD)
     if head.startswith(_NPY):
-        with _numpy_errors(path):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = mapped(path)
         check_dtype(array.dtype, path)
+        if check is not None:
+            check(array.shape, array.dtype)
         return Stored(array, getattr(array, "offset", None))
     if not is_archive(path):
         _refuse(path, head)
-    names = member_names(path)
-    others = [name for name in names if name != besides]
-    if not others:
-        raise UsageError(
-            f"{path} is an archive that holds {'no array' if not names else 'labels alone'}. Save "
-            "the examples: numpy.savez(path, x=x)."
-        )
-    arrays = [name for name in others if names[name].filename.endswith(".npy")] or others
-    key = key or (arrays[0] if len(arrays) == 1 else None)
-    if key is None or key not in names:
-        raise UsageError(
-            f"{path} holds the arrays {list(names)}: set {option} to one of them (got {key!r})."
-        )
-    return _member(path, key, names[key])
+    with _opened(path, most) as archive:
+        names = archive.names
+        others = [name for name in names if name != besides]
+        if not others:
+            raise UsageError(
+                f"{path} is an archive that holds {'no array' if not names else 'labels alone'}. "
+                "Save the examples: numpy.savez(path, x=x)."
+            )
+        arrays = [name for name in others if archive.member(name).name.endswith(".npy")] or others
+        key = key or (arrays[0] if len(arrays) == 1 else None)
+        if key is None or key not in names:
+            raise UsageError(
+                f"{path} holds the arrays {names}: set {option} to one of them (got {key!r})."
+            )
+        return _stored(archive, path, key, check)
 
 
 def is_archive(path: str) -> bool:
     """Whether a file is a ZIP archive, whole or not."""
-    with open(path, "rb") as file:
+    with permission(path), open(path, "rb") as file:
         return file.read(2) == _ZIP or zipfile.is_zipfile(path)
 
 
-def member_names(path: str) -> dict[str, zipfile.ZipInfo]:
-    """{name: member} of an archive, the names without .npy.
+def member_names(path: str) -> list[str]:
+    """The names in an archive, without .npy.
 
     Raises:
       UsageError: it is truncated.
     """
-    with _numpy_errors(path), zipfile.ZipFile(path) as archive:
-        found = [info for info in archive.infolist() if not info.is_dir()]
-    return {info.filename.removesuffix(".npy"): info for info in found}
+    with _opened(path) as archive:
+        return archive.names
 
 
-def read_member(path: str, key: str) -> Array:
+def read_member(
+    path: str, key: str, check: _Check | None = None, most: int = MAX_UNPACKED
+) -> Array:
     """An array of an archive, in memory.
+
+    Args:
+      path, check, most: as for `read_numpy`.
+      key: the array's name.
 
     Raises:
       UsageError: it is no array, or cannot be read; says what it is.
     """
-    return _unpacked(path, member_names(path)[key])
+    with _opened(path, most) as archive:
+        return np.asarray(_stored(archive, path, key, check).array)
 
 
-def _member(path: str, key: str, member: zipfile.ZipInfo) -> Stored:
-    where = _where(path, member)
-    with _numpy_errors(where), zipfile.ZipFile(path) as archive, archive.open(member) as file:
-        _check_head(where, file)
-        start = getattr(file, "_orig_compress_start", None)
-        version = np.lib.format.read_magic(file)
-        # Two bytes tell the header's length in version 1, four in the others.
-        later = np.lib.format.read_array_header_2_0
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else later
-        shape, fortran, dtype = read(file)
-        header = file.tell()
-    if dtype.hasobject:
-        raise UsageError(_pickled(where))
-    check_dtype(dtype, where)
-    stored = member.compress_type == zipfile.ZIP_STORED
-    if start is None or not stored or fortran or not np.prod(shape):
-        return Stored(_unpacked(path, member), None)
-    if header + int(np.prod(shape)) * dtype.itemsize > member.file_size:
-        raise UsageError(f"{where} is truncated. Save it again.")
-    offset = start + header
-    return Stored(np.memmap(path, dtype, "r", offset, shape), offset)
+def _stored(archive: ArrayArchive, path: str, key: str, check: _Check | None) -> Stored:
+    where = f"The member {archive.member(key).name!r} of {path}"
+    with _named(where, path):
+        head = archive.head(key, _HEAD)
+        if not head.startswith(_NPY):
+            _refuse(where, head)
+        claim = archive.claim(key)
+        check_dtype(claim.dtype, where)
+        if check is not None:
+            check(claim.shape, claim.dtype)
+        if claim.member.compressed or claim.fortran or not claim.num_bytes:
+            return Stored(archive.read(key), None)
+    offset = claim.member.offset + claim.header
+    return Stored(np.memmap(path, claim.dtype, "r", offset, claim.shape), offset)
 
 
-def _unpacked(path: str, member: zipfile.ZipInfo) -> Array:
-    where = _where(path, member)
-    with _numpy_errors(where), zipfile.ZipFile(path) as archive, archive.open(member) as file:
-        _check_head(where, file)
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    check_dtype(array.dtype, where)
-    return array
+@contextlib.contextmanager
+def _opened(path: str, most: int = MAX_UNPACKED) -> Iterator[ArrayArchive]:
+    with permission(path), ArrayArchive(path, most) as archive:
+        yield archive
 
 
-def _where(path: str, member: zipfile.ZipInfo) -> str:
-    return f"The member {member.filename!r} of {path}"
-
-
-def _check_head(where: str, file: IO[bytes]) -> None:
-    head = file.read(_HEAD)
-    if not head.startswith(_NPY):
-        _refuse(where, head)
-    file.seek(0)
+@contextlib.contextmanager
+def _named(where: str, path: str) -> Iterator[None]:
+    """Errors of a member inside the block name it, and the remedy."""
+    try:
+        yield
+    except ArchiveError as error:
+        if str(path) in str(error):
+            raise
+        raise UsageError(f"{where} cannot be used: {error}. Save it again.") from error
 
 
 def _refuse(where: str, head: bytes) -> NoReturn:
     if is_pickle(head):
-        raise UsageError(_pickled(where))
+        raise UsageError(PICKLED.format(where))
     raise UsageError(f"{where} is no array of NumPy: it is {describe(head)}. {_SAVE}")
-
-
-def _pickled(where: str) -> str:
-    return (
-        f"{where} holds Python objects (a pickle), which could run any program and is never "
-        "loaded. Save an array of numbers: numpy.save(path, array.astype(numpy.float32))."
-    )
-
-
-@contextlib.contextmanager
-def _numpy_errors(where: str) -> Iterator[None]:
-    """Errors of NumPy and of archives inside the block become a UsageError with the remedy."""
-    try:
-        with permission(where):
-            yield
-    except (PermissionError, UsageError):
-        raise
-    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        # zipfile has no error of its own for a password.
-        if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
-            raise UsageError(_pickled(where)) from error
-        if "encrypted" in str(error) or "password" in str(error):
-            raise UsageError(f"{where} is encrypted. Save it again without a password.") from error
-        raise UsageError(
-            f"{where} cannot be read as NumPy's arrays ({error}). It may be truncated: save it "
-            "again."
-        ) from error
 
 
 __all__ = [

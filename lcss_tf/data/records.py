@@ -5,7 +5,8 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,11 @@ import tensorflow as tf
 
 from lcss_tf.data.base import SPLITS, held_out
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, fit
-from lcss_tf.data.files import absolute, permission, read_range
+from lcss_tf.data.files import absolute, read_range
 from lcss_tf.data.idx import Idx, local_idx, tfds_folder
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
+from lcss_tf.files import permission, read_json
 from lcss_tf.registry import DATASETS
 from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Shape, Tensor
@@ -444,7 +446,16 @@ class TFDS(EncodedImages):
         folder = self.folder()
         import tensorflow_datasets as tfds  # slow to import, so only when used
 
-        return tfds.builder_from_directory(folder)
+        _check_features(os.path.join(folder, "features.json"))
+        try:
+            return tfds.builder_from_directory(folder)
+        except Exception as error:  # of damaged JSON, protobufs and versions: many kinds
+            if isinstance(error, ImportError):
+                raise
+            raise UsageError(
+                f"The prepared dataset {folder} cannot be opened ({error}): dataset_info.json or "
+                "features.json is damaged. Prepare it again, or copy it again."
+            ) from error
 
     def _open(self, split: str) -> _Prepared | _FromIdx:
         super().require(split)
@@ -528,6 +539,36 @@ class TFDS(EncodedImages):
         if split not in self._labels:
             self._labels[split] = opened.labels()
         return self._labels[split]
+
+
+def _check_features(path: str) -> None:
+    """Raises a UsageError if a dataset's description names classes that would have to be imported.
+
+    TFDS imports whatever module the file names. Those of TFDS itself are let through, and those
+    that the user has imported.
+    """
+    if not os.path.isfile(path):
+        return
+    for name in _class_names(read_json(path, dict)):
+        module = name.rpartition(".")[0]
+        if not name.startswith("tensorflow_datasets.") and module not in sys.modules:
+            raise UsageError(
+                f"{path} names the feature {name!r}, and TFDS would run the module {module!r} to "
+                "read it. If you trust it, import it first (--import on the command line)."
+            )
+
+
+def _class_names(value: Any) -> Iterator[str]:
+    """The classes that TFDS's description of features names; "type" is of older versions."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(part, str):
+                yield from [part] if "." in part else []
+            else:
+                yield from _class_names(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _class_names(part)
 
 
 def _file_part(instruction: Any) -> FilePart:

@@ -10,8 +10,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from lcss_tf.data.files import describe, permission
+from lcss_tf.data.files import describe
 from lcss_tf.errors import UsageError
+from lcss_tf.files import permission
 from lcss_tf.typing import Array
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE

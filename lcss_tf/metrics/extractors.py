@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import files
+from lcss_tf.archives import check_unpacked
 from lcss_tf.data import DataInfo, Digits
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.pipeline import progress_bar
@@ -129,7 +130,7 @@ class KerasFeatures(Extractor):
     """The flattened output of a layer of a saved Keras model.
 
     Args:
-      path: a .keras file.
+      path: a .keras file. It is loaded in Keras' safe mode, which refuses what would run its code.
       name: part of the names of metrics.
       layer: the layer's name; by default the model's output is taken.
       low, high: uint8 images are scaled to [low, high]; other data go in as they are.
@@ -198,7 +199,7 @@ class KerasFeatures(Extractor):
         if self._model is None:
             if not tf.io.gfile.exists(self._path):
                 raise FileNotFoundError(f"KerasFeatures.path = {self._path!r}: no such file.")
-            model = keras.saving.load_model(self._path, compile=False)
+            model = self._loaded()
             names = [layer.name for layer in model.layers]
             if self._layer is not None and self._layer not in names:
                 raise UsageError(
@@ -207,6 +208,25 @@ class KerasFeatures(Extractor):
             inner = model.output if self._layer is None else model.get_layer(self._layer).output
             self._model = keras.Model(model.input, [inner, model.output])
         return self._model
+
+    def _loaded(self) -> keras.Model:
+        """The model, in Keras' safe mode: what would run code of the file is refused."""
+        if not self._path.endswith(".keras"):  # Keras has no safe mode for older formats
+            raise UsageError(
+                f"KerasFeatures.path = {self._path!r}: a .keras file is expected, the one format "
+                "that is read without running its code. Save it again: model.save('features.keras')"
+            )
+        try:
+            check_unpacked(self._path)
+            return keras.saving.load_model(self._path, compile=False, safe_mode=True)
+        except Exception as error:  # Keras raises many kinds
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            reason = str(error).strip().split("\n")[0][:300]
+            raise UsageError(
+                f"{self._path} cannot be loaded in Keras' safe mode: {reason} Save a model of "
+                "Keras' own layers, without Lambda layers: model.save('features.keras')."
+            ) from error
 
 
 _EPOCHS = 30

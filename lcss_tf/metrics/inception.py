@@ -1,6 +1,7 @@
 """The Inception network of the literature's FID: the frozen graph of 2015-12-05, as it is."""
 
-import tarfile
+import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,17 +9,21 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import files
+from lcss_tf.archives import ArchiveError, tar_member
 from lcss_tf.data import DataInfo
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.extractors import Extractor, Features, check_kind, checked_images
+from lcss_tf.metrics.frozen import read_graph
 from lcss_tf.registry import EXTRACTORS
 from lcss_tf.typing import Array
 
 ARCHIVE = "inception-2015-12-05.tgz"
 GRAPH = "classify_image_graph_def.pb"
-URL = f"http://download.tensorflow.org/models/image/imagenet/{ARCHIVE}"
+URL = f"https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/{ARCHIVE}"
 _ARCHIVE_BYTES = 88_931_400
+_UNPACKED_BYTES = 2**27  # of the whole archive, at most
+_HASH = re.compile(r"[0-9a-f]{64}")
 # Tensors of the graph: images as float32 [B, H, W, 3] of 0 to 255, before its own resize to
 # 299×299; the pooled features; the product whose second factor holds the classes' weights.
 _IMAGES, _FEATURES, _CLASSES = "ExpandDims:0", "pool_3:0", "softmax/logits/MatMul"
@@ -38,7 +43,8 @@ class Inception(Extractor):
 
     Args:
       path: ``classify_image_graph_def.pb``, or the archive that holds it. By default the graph is
-        looked for in the cache, and downloaded once (85 MiB).
+        looked for in the cache; where it is not there it is downloaded once (85 MiB), over https,
+        if its `sha256` is given, and otherwise not at all.
       sha256: the expected SHA-256 of the graph. By default the hash at first use is recorded
         beside the file, and later uses must match it.
       batch_size: images in one run of the graph.
@@ -94,12 +100,12 @@ class Inception(Extractor):
     def _graph_file(self) -> tuple[Path, str]:
         """(path, SHA-256) of the graph, verified."""
         if self._found is None:
-            path = _located(self._path)
+            path = _located(self._path, self._sha256)
             self._found = path, _verified(path, self._sha256)
         return self._found
 
 
-def _located(path: str | Path | None) -> Path:
+def _located(path: str | Path | None, expected: str | None) -> Path:
     """The path of the .pb: given, extracted from the given archive, cached, or downloaded."""
     directory = files.cache_directory()
     place = directory / GRAPH
@@ -110,39 +116,56 @@ def _located(path: str | Path | None) -> Path:
                 f"Inception.path = {str(path)!r}: no such file. Give {GRAPH} or "
                 f"{ARCHIVE}, or leave the path out: {place} is then used."
             )
-        return _extracted(path, path.with_name(GRAPH)) if path.suffix == ".tgz" else path
+        if path.suffix != ".tgz":
+            return path
+        return _extracted(path, path.with_name(GRAPH), expected)
     if place.is_file():
         return place
     archive = directory / ARCHIVE
     if not archive.is_file():
-        try:
-            warn("Downloading %s (85 MiB) to %s.", URL, archive)
-            files.download(URL, archive)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"The Inception graph is missing and could not be downloaded ({error}). Download "
-                f"{URL} on a machine with a network, and put {ARCHIVE}, or the {GRAPH} in it, "
-                f"into {directory} (LCSS_TF_CACHE sets another folder), or set Inception.path. "
-                "To do without it, use another extractor, such as @features.Pixels()."
-            ) from error
-        if archive.stat().st_size != _ARCHIVE_BYTES:
-            size = archive.stat().st_size
-            archive.unlink()
-            raise UsageError(
-                f"{URL} gave {size:,} bytes; the archive has {_ARCHIVE_BYTES:,}. It was "
-                "removed. A proxy or a login page may have answered: download it by other means."
-            )
-    return _extracted(archive, place)
+        _download(archive, place, expected)
+    return _extracted(archive, place, expected)
 
 
-def _extracted(archive: Path, place: Path) -> Path:
-    """Extracts the graph; returns its path."""
-    with tarfile.open(archive) as tar:
-        member = next((m for m in tar if Path(m.name).name == GRAPH and m.isfile()), None)
-        file = None if member is None else tar.extractfile(member)
-        if file is None:
-            raise UsageError(f"{archive} holds no {GRAPH}. Download it again from {URL}.")
-        content = file.read()
+def _download(archive: Path, place: Path, expected: str | None) -> None:
+    """Fetches the archive, if it is known what must be in it."""
+    remedy = (
+        f"Download {URL} on a machine with a network, and put {ARCHIVE}, or the {GRAPH} in it, "
+        f"into {place.parent} (LCSS_TF_CACHE sets another folder), or set Inception.path. "
+        "To do without it, use another extractor, such as @features.Pixels()."
+    )
+    if expected is None:
+        raise FileNotFoundError(
+            f"The Inception graph is missing: there is no {place}. It is downloaded only where "
+            "Inception.sha256 says what its SHA-256 must be: bind that of a copy you trust "
+            f"(sha256sum {GRAPH}). Or do it yourself. {remedy}"
+        )
+    try:
+        warn("Downloading %s (85 MiB) to %s.", URL, archive)
+        files.download(URL, archive)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"The Inception graph is missing and could not be downloaded ({error}). {remedy}"
+        ) from error
+    size = archive.stat().st_size
+    if size != _ARCHIVE_BYTES:
+        archive.unlink()
+        raise UsageError(
+            f"{URL} gave {size:,} bytes; the archive has {_ARCHIVE_BYTES:,}. It was "
+            "removed. A proxy or a login page may have answered: download it by other means."
+        )
+
+
+def _extracted(archive: Path, place: Path, expected: str | None) -> Path:
+    """Extracts the graph, if its SHA-256 is the expected one; returns its path."""
+    try:
+        content = tar_member(archive, GRAPH, _UNPACKED_BYTES)
+    except ArchiveError as error:
+        raise UsageError(
+            f"{archive} cannot be used: {error}. Download it again from {URL}."
+        ) from error
+    if expected is not None:
+        _compare(archive, hashlib.sha256(content).hexdigest(), expected)
     try:
         return files.write_bytes(place, content)
     except OSError as error:
@@ -157,27 +180,35 @@ def _verified(path: Path, expected: str | None) -> str:
     actual = files.sha256(path)
     record = path.with_name(path.name + ".sha256")
     if expected is None and record.is_file():
-        expected = record.read_text().split()[0]
+        expected = files.read_text(record).strip().partition(" ")[0]
+        if not _HASH.fullmatch(expected):
+            raise UsageError(
+                f"{record} is damaged: it should hold a SHA-256. Remove it if {path} is the right "
+                "file; its hash is then recorded again."
+            )
     elif expected is None:
         try:
             files.write_text(record, f"{actual}  {path.name}\n")
         except OSError as error:  # a folder that cannot be written: nothing to compare with later
             warn("%s cannot be written: %s", record, error)
         return actual
-    if actual != expected.lower():
-        raise UsageError(
-            f"{path} has the SHA-256 {actual}, expected {expected.lower()}. Put the right file "
-            f"there; if this one is right, remove {record}, or set Inception.sha256."
-        )
+    _compare(path, actual, expected, record)
     return actual
+
+
+def _compare(path: Path, actual: str, expected: str, record: Path | None = None) -> None:
+    if actual != expected.lower():
+        graph = "" if record else f"{GRAPH} in "
+        remove = f"remove {record}, or " if record else ""
+        raise UsageError(
+            f"{graph}{path} has the SHA-256 {actual}, expected {expected.lower()}. Put the right "
+            f"file there; if this one is right, {remove}set Inception.sha256."
+        )
 
 
 def _opened(path: Path, digest: str) -> Callable[[Array], tuple[Array, Array]]:
     """images float32 [B, H, W, 3] -> (features [B, D], logits [B, K])."""
-    definition = tf.compat.v1.GraphDef()
-    definition.ParseFromString(Path(path).read_bytes())
-    for node in definition.node:  # they say that a batch is one image
-        node.attr.pop("_output_shapes", None)
+    definition = read_graph(Path(path))
     graph = tf.Graph()
     with graph.as_default():
         images = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3])

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lcss_tf import files
+from lcss_tf.archives import ArchiveError, ArrayArchive
 from lcss_tf.data import Dataset
-from lcss_tf.display import Bar
+from lcss_tf.display import Bar, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics.base import Metric
 from lcss_tf.metrics.statistics import FeatureStatistics, reference_needs
@@ -36,6 +37,9 @@ class References:
       directory: where statistics are stored; by default in the cache.
       path: a file of statistics to use. It must be of the same data, made in the same way.
       store: whether statistics are read from files and written to them at all.
+
+    Raises:
+      UsageError: no examples.
     """
 
     def __init__(
@@ -48,6 +52,11 @@ class References:
         path: str | Path | None = None,
         store: bool = True,
     ) -> None:
+        if num_examples is not None and num_examples < 1:
+            raise UsageError(
+                f"References.num_examples must be at least 1; got {num_examples}. Leave it out for "
+                "all."
+            )
         self.data, self.split = data, split
         self._seed, self._num_examples = seed, num_examples
         self._directory = Path(directory or files.cache_directory() / "references")
@@ -90,19 +99,36 @@ class References:
         extractor = metrics[0].extractor.name or "identity"
         name = f"{meta['data']}_{self.split}_{extractor}_{meta['count']}"
         path = Path(self._given or self._directory / f"{name}_{key[:16]}.npz")
-        arrays = files.read_arrays(path)
-        if arrays is None:
-            if self._given and path.exists():
-                raise ReferenceMismatchError(
-                    f"{path} cannot be read. Remove it, and it is computed again."
-                )
+        statistics = self._stored(path, meta)
+        if statistics is None:
             statistics = self._computed(metrics, progress)
             stored = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
             setting = "References.path" if self._given else "LCSS_TF_CACHE (References.directory)"
             kept = files.keep_arrays(path, stored | statistics.arrays(), setting)
             return statistics, path if kept else None
-        _compare(path, json.loads(bytes(arrays.pop(_META))), meta)
-        return FeatureStatistics.from_arrays(arrays), path
+        return statistics, path
+
+    def _stored(self, path: Path, meta: dict[str, Any]) -> FeatureStatistics | None:
+        """What a file holds, compared with what is expected before it is read; None: no file."""
+        try:
+            with ArrayArchive(path) as archive:
+                found = json.loads(bytes(archive.read(_META, (None,), np.uint8)))
+                if not isinstance(found, dict):
+                    raise ArchiveError("its description is no object with keys")
+                _compare(path, found, meta)
+                arrays = {name: archive.read(name) for name in archive.names if name != _META}
+            return FeatureStatistics.from_arrays(arrays)
+        except ReferenceMismatchError:
+            raise
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            if self._given:
+                raise ReferenceMismatchError(
+                    f"{path} cannot be read ({error}). Remove it, and it is computed again."
+                ) from error
+            warn("%s cannot be read (%s): it is computed again.", path, error)
+            return None
 
     def other_statistics(
         self, metrics: Sequence[Metric], progress: bool = True

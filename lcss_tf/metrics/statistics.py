@@ -138,7 +138,12 @@ class FeatureStatistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> FeatureStatistics:
-        """The statistics that `arrays` described; nothing can be added to them."""
+        """The statistics that `arrays` described; nothing can be added to them.
+
+        Raises:
+          UsageError: arrays of other names or shapes.
+        """
+        _check_arrays(arrays)
         seen = int(arrays["seen"])
         vectors = arrays.get("features")
         statistics = cls([seen], 0 if vectors is None else len(vectors), groups=1)
@@ -153,6 +158,31 @@ class FeatureStatistics:
             if given:
                 by_count[seen].groups = [kinds[name].from_arrays(**given)]
         return statistics
+
+
+def _check_arrays(arrays: Mapping[str, Array]) -> None:
+    """Raises a UsageError unless they have the shapes of stored statistics."""
+    mean = arrays.get("moments/mean")
+    size = None if mean is None else mean.size
+    expected: dict[str, tuple] = {
+        "seen": (),
+        "features": (None, size),
+        "moments/count": (),
+        "moments/mean": (size,),
+        "moments/scatter": (size, size),
+        "classes/count": (),
+        "classes/probabilities": (None,),
+        "classes/negative_entropy": (),
+    }
+    for name, array in arrays.items():
+        fits = name in expected and array.dtype.kind in "uif" and array.ndim == len(expected[name])
+        if not fits or any(
+            e not in (None, n) for n, e in zip(array.shape, expected[name], strict=True)
+        ):
+            raise UsageError(
+                f"Stored statistics hold {', '.join(expected)}; got {name!r} of {array.dtype} and "
+                f"shape {array.shape}."
+            )
 
 
 def reference_needs(metrics: Sequence[Metric], count: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def deserialize(description: dict[str, Any]) -> keras.Model:
     state = random.getstate()  # Keras' initialisers draw their seeds from it
     try:
         return keras.saving.deserialize_keras_object(description, safe_mode=True)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         name = description.get("registered_name") or description.get("class_name")
         raise UsageError(f"No network can be made of {name!r}: {error}. {_REMEDY}") from error
     finally:

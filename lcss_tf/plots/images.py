@@ -10,6 +10,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from lcss_tf import files
+from lcss_tf.data.decoding import read_picture
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Array
 
@@ -178,8 +179,12 @@ def write_gif(
 
 
 def read_png(path: str | Path) -> Array:
-    """A PNG file as uint8 [H, W, 3]."""
-    return np.asarray(Image.open(path).convert("RGB"))
+    """A picture as uint8 [H, W, 3].
+
+    Raises:
+      UsageError: not a picture, or one too large to be decoded; names it.
+    """
+    return read_picture(path)
 
 
 def _checked(images: Array, rank: int, what: str) -> Array:

@@ -1,7 +1,6 @@
 """A collection of images to a TFDS dataset: validates, converts and reports."""
 
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -9,12 +8,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from lcss_tf import forms
 from lcss_tf.errors import UsageError
-from lcss_tf.files import read_json
+from lcss_tf.files import check_writable, read_json, read_text
 from lcss_tf.preparation.conversion import SPLITS, Chunks, Source, rejected_unread
 from lcss_tf.preparation.report import report
 
 _FFHQ = "ffhq"
+_REPORT = {"made_from": dict, "dataset": forms.TEXT, "shape": [forms.COUNT]}
 _MAX_NAMED = 20  # rejected files named in a message
 _Made = tuple[Any, list[str], Callable[[], None]]  # builder, reasons of rejections, clean-up
 
@@ -48,6 +49,8 @@ def prepare(
     Raises:
       FileNotFoundError, UsageError: before any work, with the remedy.
     """
+    if not source.path:
+        raise UsageError("--source is empty. Give a folder or a ZIP archive of images.")
     source = source._replace(path=os.path.abspath(os.path.expanduser(source.path)))
     out = os.path.abspath(os.path.expanduser(out))
     name = name or _tfds_name(source.path)
@@ -79,6 +82,7 @@ def _check(source: Source, out: str, name: str, beam: bool) -> None:
         )
     if os.path.isdir(source.path) and os.path.commonpath([source.path, out]) == source.path:
         raise UsageError(f"--out={out} lies in the source, which is never changed. Choose another.")
+    check_writable(out, folder=True)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError(
             "--name consists of lower-case letters, digits and underscores, a letter first; got "
@@ -94,17 +98,17 @@ def _finished(source: Source, folder: str) -> tuple[dict[str, Any], str, str] | 
     Raises:
       UsageError: it was made from something else.
     """
-    result = read_json(os.path.join(folder, "report.json"))
+    path = os.path.join(folder, "report.json")
+    result = read_json(path, _REPORT, f"Remove {folder} to prepare the data again.")
     if result is None:
         return None
-    with open(os.path.join(folder, "report.md"), encoding="utf-8") as file:
-        text = file.read()
     if result["made_from"] != source._asdict():
         raise UsageError(
             f"{folder} holds a dataset made from {result['made_from']}, and {source._asdict()} is "
             "asked for. Choose another --name or --out, or remove the folder."
         )
-    return result, text, folder
+    beside = os.path.join(os.path.dirname(path), "report.md")
+    return result, read_text(beside) if os.path.isfile(beside) else "", folder
 
 
 def _tfds_name(path: str) -> str:
@@ -122,6 +126,10 @@ def _by_chunks(
     chunks.make()
     rejected = chunks.rejected()
     _stop_if_bad(rejected, on_bad_example)
+    for split in SPLITS:
+        reasons = chunks.rejected(split)
+        if len(reasons) == source.open().size(split):
+            _stop_if_bad(reasons, "error")
     options: dict[str, Any] = {"source": source, "data_dir": out, "file_format": "tfrecord"}
     if name == _FFHQ:
         builder = Ffhq(chunks=chunks, **options)
@@ -145,8 +153,8 @@ def _by_beam(source: Source, out: str, name: str, classes: list[str], on_bad_exa
     builder.download_and_prepare(download_config=config)
     rejected = []
     for path in sorted(os.listdir(rejects)):
-        with open(os.path.join(rejects, path), encoding="utf-8") as file:
-            rejected.append(json.load(file))
+        place = os.path.join(rejects, path)
+        rejected.append(read_json(place, forms.TEXT, f"Remove {rejects}, and prepare again."))
     _stop_if_bad(rejected, on_bad_example)
     return builder, rejected, lambda: shutil.rmtree(rejects, ignore_errors=True)
 
@@ -156,7 +164,7 @@ def _stop_if_bad(rejected: list[str], on_bad_example: str) -> None:
         listed = "\n  ".join(rejected[:_MAX_NAMED])
         raise UsageError(
             f"{len(rejected)} files cannot be used:\n  {listed}\nRepair or remove them, or leave "
-            "them out by --on_bad_example=skip."
+            "them out by --on_bad_example=skip; each split needs a good one."
         )
 
 

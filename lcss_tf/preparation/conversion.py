@@ -9,19 +9,19 @@ import functools
 import glob
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from lcss_tf import forms
 from lcss_tf.data.decoding import BadImageError
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import EncodedImages
 from lcss_tf.data.records import FFHQ
 from lcss_tf.display import Bar
-from lcss_tf.files import write_json
+from lcss_tf.files import read_json, write_json
 from lcss_tf.texts import visible
 
 SPLITS = ("test", "train")
@@ -175,13 +175,13 @@ class Chunks:
             record |= {name: features[name].int64_list.value[0] for name in _NUMBERS}
             yield features["index"].int64_list.value[0], record
 
-    def rejected(self) -> list[str]:
-        """The reasons of all rejections."""
-        reasons = []
-        for split, size in self._sizes.items():
-            for k in range(-(-size // _CHUNK)):
-                with open(self._path(split, k, "json"), encoding="utf-8") as file:
-                    reasons += json.load(file)
+    def rejected(self, split: str | None = None) -> list[str]:
+        """The reasons of all rejections, of one split or of all."""
+        reasons: list[str] = []
+        for name in [split] if split else self._sizes:
+            for k in range(-(-self._sizes[name] // _CHUNK)):
+                remedy = f"Remove {self.folder}, and prepare again."
+                reasons += read_json(self._path(name, k, "json"), [forms.TEXT], remedy) or []
         return reasons
 
 

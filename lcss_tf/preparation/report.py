@@ -107,7 +107,7 @@ def as_text(result: dict[str, Any]) -> str:
         lines.append("  - … all are in report.json")
     left_out = result["left_out"]
     lines.append(f"- left out, no images: {sum(left_out.values()):,}")
-    lines += [f"  - {what}: {count:,}" for what, count in left_out.items()]
+    lines += [f"  - {markdown(what)}: {count:,}" for what, count in left_out.items()]
     return "\n".join(lines) + "\n"
 
 

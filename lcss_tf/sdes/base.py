@@ -20,7 +20,7 @@ import tensorflow as tf
 from lcss_tf import random
 from lcss_tf.arguments import Recorded
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.ops import like, shape_of
+from lcss_tf.ops import like, shape_of, some_of
 from lcss_tf.sdes import noise, path
 from lcss_tf.typing import Array, Seed, Shape, Tensor
 
@@ -130,7 +130,7 @@ class SDE(Recorded):
         if self.has_marginal:
             return  # its weights have a closed form
         most = max(2, _SCHEDULE_NUMBERS // math.prod(self.example_shape))
-        x0 = tf.cast(x0[:most], tf.float32)
+        x0 = tf.cast(some_of(x0, most), tf.float32)
         states = functools.partial(self.states_along_path, x0, seed=seed)
         self.measured = self.measure_schedule(states, seed)
         self._warn_of_long_steps()

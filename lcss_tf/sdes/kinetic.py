@@ -36,7 +36,7 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.ops import gaussian_log_prob, like, shape_of, sum_over_data
+from lcss_tf.ops import gaussian_log_prob, like, shape_of, some_of, sum_over_data
 from lcss_tf.registry import SDES
 from lcss_tf.sdes import path
 from lcss_tf.sdes.affine import linear_beta
@@ -160,7 +160,7 @@ class KineticSDE(SDE):
         """Measures the curvature of U along the path, for the schedule of the weights."""
         self.expect(self.state_shape(x0.shape[1:]))
         most = max(2, 2**14 // math.prod(self.example_shape))
-        state = self.to_state(tf.cast(x0[:most], tf.float32), seed)
+        state = self.to_state(tf.cast(some_of(x0, most), tf.float32), seed)
         states = functools.partial(self.states_along_path, state, seed=seed)
         self.measured = self.measure_schedule(states, seed)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.ops import like, sum_over_data
+from lcss_tf.ops import like, some_of, sum_over_data
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.affine import linear_beta
 from lcss_tf.sdes.base import SDE
@@ -47,7 +47,7 @@ class MixtureSDE(SDE):
     def prepare(self, x0: Tensor, seed: Seed = 0) -> None:
         """Fits the mixture to examples x0 [B, ...], then measures the schedule."""
         most = max(64, _NUMBERS // math.prod(x0.shape[1:]))
-        x = np.asarray(x0[:most], np.float32)
+        x = np.asarray(some_of(x0, most), np.float32)
         means, weights, std = _k_means(x.reshape(len(x), -1), self.num_components)
         mixture: dict[str, Array] = {
             "mixture_means": means.reshape(-1, *x.shape[1:]),

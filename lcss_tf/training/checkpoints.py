@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from lcss_tf import files
+from lcss_tf import files, forms
 from lcss_tf._version import __version__
+from lcss_tf.archives import ArrayArchive
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.state import TrainState
@@ -28,6 +30,8 @@ BEST = "best"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"step_(\d+)\.npz")
 _RANGE = re.compile(r"(\d*)-(\d*)")
+_META = "meta"
+_META_FORM = {"format": int, "step": forms.COUNT, "nonfinite_steps": forms.COUNT, "model": dict}
 
 
 class CheckpointError(UsageError):
@@ -266,7 +270,7 @@ def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
         "nonfinite_steps": state.nonfinite_steps,
         "model": state.description,
     }
-    arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for group, variables in state.variables().items():
         arrays |= {f"{group}/{path}": np.asarray(v.numpy()) for path, v in variables.items()}
     for name, value in (state.score.preconditioning.measured or {}).items():
@@ -280,56 +284,72 @@ def read_meta(path: str | Path) -> dict:
     """What a checkpoint says of itself: its step, and the model it is of.
 
     Raises:
-      CheckpointError: the file is of another format.
-      Others, of zipfile and NumPy: the file is damaged.
+      CheckpointError: the file is of another format, or does not say it.
+      ArchiveError, OSError: the file is damaged.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with ArrayArchive(path) as archive:
         return _meta(archive)
 
 
 def read(path: str | Path, variables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The arrays of a checkpoint, checked against the variables by group and path.
+    """The arrays of a checkpoint, whose claims are compared with the variables before any is read.
 
     Raises:
       CheckpointError: another format, or arrays that do not fit the variables.
-      Others, of zipfile and NumPy: the file is damaged.
+      ArchiveError, OSError: the file is damaged.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with ArrayArchive(path) as archive:
         arrays: dict[str, Any] = {"meta": _meta(archive)}
+        for group, targets in variables.items():
+            _check_group(archive, group, targets)
         arrays |= {name: _group(archive, name) for name in ("measured", "sde")}
         for group, targets in variables.items():
-            stored = {key for key in archive.files if key.startswith(f"{group}/")}
-            wanted = {f"{group}/{path}" for path in targets}
-            if stored != wanted:
-                raise CheckpointError(
-                    f"its arrays of the {group} are others: {_few(stored - wanted)} are stored and "
-                    f"unknown, {_few(wanted - stored)} are missing"
-                )
-            arrays[group] = {}
-            for name, target in targets.items():
-                array = archive[f"{group}/{name}"]
-                if array.shape != tuple(target.shape):
-                    raise CheckpointError(
-                        f"{group} variable {name} has the shape {tuple(target.shape)}, "
-                        f"the stored one {array.shape}"
-                    )
-                arrays[group][name] = array
+            arrays[group] = {
+                name: archive.read(f"{group}/{name}", tuple(target.shape))
+                for name, target in targets.items()
+            }
     return arrays
 
 
-def _meta(archive: Any) -> dict:
-    meta = json.loads(bytes(archive["meta"]))
-    if meta["format"] != FORMAT:
+def _check_group(archive: ArrayArchive, group: str, targets: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless the stored arrays claim to be those of the variables."""
+    stored = {key for key in archive.names if key.startswith(f"{group}/")}
+    wanted = {f"{group}/{path}" for path in targets}
+    if stored != wanted:
         raise CheckpointError(
-            f"it is of lcss_tf {meta.get('lcss_tf', '0.1.0')}, in format {meta['format']}; this is "
+            f"its arrays of the {group} are others: {_few(stored - wanted)} are stored and "
+            f"unknown, {_few(wanted - stored)} are missing"
+        )
+    for name, target in targets.items():
+        claim, dtype = archive.claim(f"{group}/{name}"), tf.as_dtype(target.dtype).as_numpy_dtype
+        if claim.shape != tuple(target.shape) or claim.dtype != dtype:
+            raise CheckpointError(
+                f"{group} variable {name} has the shape {tuple(target.shape)} and the dtype "
+                f"{np.dtype(dtype)}, the stored one {claim.shape} and {claim.dtype}"
+            )
+
+
+def _meta(archive: ArrayArchive) -> dict:
+    text = bytes(archive.read(_META, (None,), np.uint8))
+    try:
+        meta = json.loads(text)
+        form = meta["format"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"its description is damaged ({error})") from error
+    if form != FORMAT:
+        raise CheckpointError(
+            f"it is of lcss_tf {meta.get('lcss_tf', '0.1.0')}, in format {form}; this is "
             f"{__version__}, which reads format {FORMAT}: install that version to resume this run"
         )
+    problem = forms.mismatch(meta, _META_FORM)
+    if problem:
+        raise CheckpointError(f"its description is damaged: {problem}")
     return meta
 
 
-def _group(archive: Any, group: str) -> dict[str, np.ndarray]:
+def _group(archive: ArrayArchive, group: str) -> dict[str, np.ndarray]:
     prefix = f"{group}/"
-    return {k[len(prefix) :]: archive[k] for k in archive.files if k.startswith(prefix)}
+    return {k[len(prefix) :]: archive.read(k) for k in archive.names if k.startswith(prefix)}
 
 
 def _few(names: set[str]) -> str:

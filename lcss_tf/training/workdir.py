@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from lcss_tf import files
+from lcss_tf import files, forms
+from lcss_tf.data.base import DataInfo
 from lcss_tf.data.rescaling import rescaled
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.display import Tolerance, warn
@@ -27,6 +28,9 @@ except ImportError:  # Windows: no lock there
     fcntl = None  # type: ignore[assignment]
 
 MODEL, DATA, RECORD = "model.json", "data.json", "run.json"
+_MODEL_REMEDY = "Remove it, and it is written again; the checkpoints know the model too."
+_DESCRIPTION = {"data": forms.Optional(dict), "source": forms.Optional(dict)}
+_FAILURES = {"failures": forms.Optional({str: {"times": forms.COUNT}})}
 _LOCK = ".lock"
 _LOOKS, _LOOK_S = 4, 0.05  # how often a lock that is held is tried, and the pause between
 # Names that Keras numbers by what the process has made before, and the version that wrote. What
@@ -123,7 +127,7 @@ def _acquire(file: IO, workdir: str | Path) -> None:
         file.seek(0)
         try:
             holder = "process {pid} on {host}, since {since}".format(**json.loads(file.read()))
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             holder = "another process"
         raise UsageError(
             f"{workdir} is being used by {holder}. Two would overwrite each other's files: wait "
@@ -139,7 +143,7 @@ def _acquire(file: IO, workdir: str | Path) -> None:
 
 def check_same_model(workdir: str | Path, description: dict) -> None:
     """Raises UsageError if the workdir holds a run of another model; names what differs."""
-    stored = files.read_json(Path(workdir) / MODEL)
+    stored = files.read_json(Path(workdir) / MODEL, dict, _MODEL_REMEDY)
     if stored is None:
         return
     differing = list(_differences(stored, json.loads(json.dumps(description)), ""))
@@ -186,9 +190,10 @@ def as_begun(data: Any, workdir: str | Path, force: bool, distribution: Any) -> 
 
 def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
     paths = Checkpoints(workdir).paths()
-    stored = _description(paths) or files.read_json(workdir / MODEL)
+    stored = _description(paths) or files.read_json(workdir / MODEL, _DESCRIPTION, _MODEL_REMEDY)
     if not stored or not stored.get("data"):
         return ""
+    known = DataInfo.from_dict(stored["data"])
     info, source = json.loads(data.info().to_json()), source_of(data)
     before = stored.get("source") or {"scaling": stored["data"]["scaling"]}
     changed = [
@@ -203,23 +208,25 @@ def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
             "as they are now by resume='force' (--resume=force): the run keeps the scaling that it "
             "began with."
         )
-    if not paths or stored["data"]["shape"] != info["shape"]:
+    if not paths or known.shape != data.info().shape:
         return ""  # no weights that know the scaling, or none that fit the data
     if changed:
         warn(
             "The data %s are not those that the run in %s began with (%s). It keeps its scaling.",
             data.name, workdir, "; ".join(changed[:3]),
         )  # fmt: skip
-    return json.dumps(stored["data"]["scaling"])
+    return json.dumps(dataclasses.asdict(known.scaling))
 
 
 def _description(paths: Sequence[Path]) -> dict | None:
     """What the newest readable checkpoint is of."""
     for path in reversed(paths):
         try:
-            return read_meta(path)["model"]
-        except Exception:  # a flipped bit can raise almost anything in zipfile
+            found = read_meta(path)["model"]
+        except (UsageError, OSError):
             continue
+        if not forms.mismatch(found, _DESCRIPTION):
+            return found
     return None
 
 
@@ -250,11 +257,14 @@ def write_description(workdir: str | Path, description: dict) -> dict[str, bytes
 
 
 def record_failures(workdir: str | Path, tolerance: Tolerance) -> None:
-    """Adds what failed while training went on to the run's record, under ``failures``."""
+    """Adds what failed while training went on to the run's record, under ``failures``.
+
+    Raises:
+      UsageError: the record is damaged; it is left as it is.
+    """
     path = Path(workdir) / RECORD
-    record = files.read_json(path)
-    record = record if isinstance(record, dict) else {}
-    failures = record.setdefault("failures", {})
+    record = files.read_json(path, _FAILURES) or {}
+    failures = record["failures"] = record.get("failures") or {}
     for name, count in tolerance.failures.items():
         before = failures.get(name, {}).get("times", 0)
         failures[name] = {"times": before + count, "last": tolerance.errors[name]}

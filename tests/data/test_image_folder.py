@@ -1,9 +1,11 @@
 """Folders and ZIP archives of images; whatever lies there is read rightly or named."""
 
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 
@@ -15,6 +17,7 @@ from PIL import Image
 from lcss_tf.data import ImageFolder, index_batches
 from lcss_tf.data.pipeline import example_at, with_named_errors
 from tests.data.helpers import allow_others, as_nobody, encoded, picture
+from tests.packing import deflated, zip_of
 
 
 @pytest.fixture
@@ -119,8 +122,11 @@ def test_an_unreadable_file_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_ends_though_its_pipeline_is_still_at_work(folder):
-    """An input pipeline that ran Python code could keep its process from ending."""
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_a_process_ends_though_its_pipeline_is_still_at_work(folder, packed):
+    """An input pipeline that runs Python code could keep its process from ending."""
+    if packed:
+        folder = shutil.make_archive(folder / "packed", "zip", folder)
     script = f"""
 import tensorflow as tf
 from lcss_tf.data import ImageFolder, index_batches
@@ -154,6 +160,49 @@ def folder_of(place, contents):
 @pytest.fixture(params=[0, 100], ids=["read on demand", "cached"])
 def cache_mib(request):
     return request.param
+
+
+CONTENT, LENGTH = png(7), len(png(7))
+CLAIMS = {  # packed, claimed size and checksum, whether deflated
+    "bomb": (deflated(bytes(2**25)), 1_000, zlib.crc32(bytes(1_000)), True, "decompression bomb"),
+    "crc": (deflated(CONTENT), LENGTH, 1, True, "checksum"),
+    "stored": (CONTENT, LENGTH, 1, False, "checksum"),
+    "short": (deflated(CONTENT), LENGTH - 1, 0, True, "more than the"),
+    "long": (deflated(CONTENT), LENGTH + 1, 0, True, "truncated or damaged"),
+}
+
+
+def claiming(path, name):
+    """An archive of five good images, and of one that claims what it is not."""
+    packed, size, crc, deflate, _ = CLAIMS[name]
+    zip_of(path, packed, size, crc, zipfile.ZIP_DEFLATED if deflate else 0, name="9.png")
+    with zipfile.ZipFile(path, "a") as file:
+        for i in range(5):
+            file.writestr(f"{i}.png", png(i), zipfile.ZIP_DEFLATED)
+    return path
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_member_is_held_to_what_it_claims(name, tmp_path):
+    data = ImageFolder(claiming(tmp_path / "x.zip", name), 12, cache_mib=0)
+    assert data.size() == 5
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"x\.zip:9\.png cannot be used: .*{CLAIMS[name][-1]}"):
+        data.check_examples([4])
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_member_that_lies_is_named_in_training_or_replaced(tmp_path, caplog):
+    path = claiming(tmp_path / "x.zip", "bomb")
+    with pytest.raises(ValueError, match=r"x\.zip:9\.png cannot be used: .*decompression bomb"):
+        ImageFolder(path, 12).examples(tf.range(5, dtype=tf.int64))
+    data = ImageFolder(path, 12, cache_mib=0, on_bad_example="skip")
+    assert data.examples(tf.range(5, dtype=tf.int64)).shape == (5, 12, 12, 3)
+    assert caplog.text.count("x.zip:9.png is bad (it unpacks to more than the 1,000 bytes") == 1
+    zip_of(tmp_path / "huge.zip", bytes(2**19), 2**28 + 1, 0, name="9.png")
+    with pytest.raises(ValueError, match=r"'9\.png' of .* would unpack to 268,435,457"):
+        ImageFolder(tmp_path / "huge.zip", 12).size()
 
 
 def bomb():

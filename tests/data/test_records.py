@@ -198,6 +198,28 @@ def test_a_shard_that_was_not_written_to_its_end_is_found(data_dir, tmp_path):
         dataset().require()
 
 
+def test_a_description_that_names_a_module_imports_nothing(data_dir, tmp_path, monkeypatch):
+    shutil.copytree(data_dir, tmp_path / "copy")
+    path = tmp_path / "copy" / "tiny" / "1.10.0" / "features.json"
+    (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = path.read_text()
+    for text, message in (
+        (known.replace("tensorflow_datasets.core.features.image_feature", "harmful"), "'harmful'"),
+        ('{"type": "harmful.Feature", "content": {}}', "'harmful'"),
+        ("{", r"features\.json is damaged"), ("[]", r"features\.json is damaged"),
+        ("{}", "cannot be opened"),
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            TFDS("tiny", (6, 6, 3), tmp_path / "copy").require()
+    path.write_text(known)
+    path.with_name("dataset_info.json").write_text("{")
+    with pytest.raises(ValueError, match=r"dataset_info\.json or .* damaged"):
+        TFDS("tiny", (6, 6, 3), tmp_path / "copy").require()
+    assert not (tmp_path / "mark").exists()
+
+
 def test_download_is_done_only_if_asked(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 

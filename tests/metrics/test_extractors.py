@@ -79,19 +79,54 @@ def test_the_graph_is_taken_out_of_its_archive(graph, tmp_path):
 def test_without_network_the_message_says_what_to_put_where(graph, tmp_path):
     graph[0].unlink()
     with pytest.raises(FileNotFoundError) as caught:
-        Inception().check(COLOUR)
-    for word in (ARCHIVE, GRAPH, str(tmp_path), "http://", "Inception.path", "not known"):
+        Inception(sha256="00" * 32).check(COLOUR)
+    for word in (ARCHIVE, GRAPH, str(tmp_path), "https://", "Inception.path", "not known"):
         assert word in str(caught.value)
     with pytest.raises(FileNotFoundError, match="no such file"):
         Inception("/nowhere.pb").check(COLOUR)
+
+
+def test_nothing_is_downloaded_whose_hash_is_not_known(graph, tmp_path, monkeypatch):
+    graph[0].unlink()
+    monkeypatch.setattr(files, "download", lambda *_: pytest.fail("it was downloaded"))
+    with pytest.raises(FileNotFoundError) as caught:
+        Inception().check(COLOUR)
+    for word in (ARCHIVE, GRAPH, str(tmp_path), "https://", "Inception.path", "Inception.sha256"):
+        assert word in str(caught.value)
 
 
 def test_an_answer_in_place_of_the_archive_is_removed(graph, tmp_path, monkeypatch):
     graph[0].unlink()
     monkeypatch.setattr(files, "download", lambda url, path: path.write_bytes(b"<html>"))
     with pytest.raises(ValueError, match="6 bytes; the archive has 88,931,400"):
-        Inception().check(COLOUR)
+        Inception(sha256="00" * 32).check(COLOUR)
     assert not (tmp_path / ARCHIVE).exists()
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"", b"\x1f\x8b\x08" + bytes(40)])
+def test_what_is_no_archive_is_named(content, graph, tmp_path):
+    graph[0].unlink()
+    (tmp_path / ARCHIVE).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{ARCHIVE} cannot be used: .*Download it again"):
+        Inception().check(COLOUR)
+
+
+def test_another_graph_in_the_archive_is_not_taken_out(graph, tmp_path):
+    path, _ = graph
+    with tarfile.open(tmp_path / ARCHIVE, "w:gz") as tar:
+        tar.add(path, GRAPH)
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{GRAPH} in .*{ARCHIVE} has the SHA-256"):
+        Inception(sha256="00" * 32).check(COLOUR)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff\xfe", b"nothing", b"00"])
+def test_a_damaged_record_of_a_hash_is_named(record, graph):
+    path = graph[0].with_name(GRAPH + ".sha256")
+    path.write_bytes(record)
+    with pytest.raises(ValueError, match=r"pb\.sha256 is (damaged|no text)"):
+        Inception().check(COLOUR)
 
 
 def test_the_graphs_hash_is_verified(graph):
@@ -110,6 +145,110 @@ def test_another_graph_is_named(graph):
     frozen_graph.write(graph[0], pool="pool_4")
     with pytest.raises(ValueError, match="not the graph of 2015-12-05.*pool_3:0"):
         Inception()(IMAGES)
+
+
+# What may run code ----------------------------------------------------------------------------
+
+
+def definition_of(build):
+    graph = tf.Graph()
+    with graph.as_default():
+        build()
+    return graph.as_graph_def()
+
+
+def by_a_function(mark):
+    @tf.function
+    def write():
+        tf.io.write_file(mark, "x")
+
+    return definition_of(write)
+
+
+def uncalled(mark):
+    definition = tf.compat.v1.GraphDef()
+    definition.library.CopyFrom(by_a_function(mark).library)
+    return definition
+
+
+def under_a_name(_):
+    definition = tf.compat.v1.GraphDef()
+    definition.library.function.add().signature.name = "Relu"
+    return definition
+
+
+def as_an_argument(_):
+    definition = tf.compat.v1.GraphDef()
+    definition.node.add(name="x", op="NoOp").attr["f"].func.name = "g"
+    return definition
+
+
+def large_in_few_bytes(_):
+    definition = tf.compat.v1.GraphDef()
+    tensor = definition.node.add(name="x", op="Const").attr["value"].tensor
+    tensor.dtype = tf.float32.as_datatype_enum
+    tensor.float_val.append(0.0)
+    for _ in range(2):
+        tensor.tensor_shape.dim.add(size=10**6)
+    return definition
+
+
+HARMFUL = {  # the path of a file that would be written -> GraphDef, and what is said of it
+    "a node": (
+        lambda m: definition_of(lambda: tf.raw_ops.WriteFile(filename=m, contents="x")),
+        "WriteFile",
+    ),
+    "Python": (
+        lambda m: definition_of(lambda: tf.numpy_function(lambda: open(m, "w").close(), [], [])),
+        "PyFunc",
+    ),
+    "a function": (by_a_function, "WriteFile"),
+    "a function that nobody calls": (uncalled, "WriteFile"),
+    "a function in the place of an operation": (under_a_name, "Relu"),
+    "a function as an argument": (as_an_argument, "NoOp with a function"),
+    "a constant": (large_in_few_bytes, r"1,000,000,\d+,\d+ numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", HARMFUL)
+def test_a_graph_has_no_operations_but_those_of_inception(kind, graph, tmp_path):
+    """Among its own operations, so that it would be run up to its features."""
+    mark = tmp_path / "mark"
+    make, said = HARMFUL[kind]
+    harmful = make(str(mark))
+    definition = tf.compat.v1.GraphDef()
+    definition.ParseFromString(graph[0].read_bytes())
+    definition.MergeFrom(harmful)
+    pool = next(node for node in definition.node if node.name == "pool_3")
+    pool.input.extend(f"^{node.name}" for node in harmful.node if "Const" not in node.op)
+    graph[0].write_bytes(definition.SerializeToString())
+    with pytest.raises(ValueError, match=f"{GRAPH} is refused: .*({said})"):
+        Inception()(IMAGES)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"no graph at all", b"\x0a\xff", bytes(99)])
+def test_what_is_no_graph_is_named(content, graph):
+    graph[0].write_bytes(content)
+    with pytest.raises(ValueError, match=f"{GRAPH} .*is (no frozen graph|not the graph)"):
+        Inception()(IMAGES)
+
+
+def test_a_keras_model_that_brings_code_is_refused(tmp_path):
+    mark = tmp_path / "mark"
+    inputs = keras.Input((4,))
+    write = lambda x, m=str(mark): (open(m, "w").close(), x)[1]
+    code = keras.layers.Lambda(write, output_shape=(4,))
+    keras.Model(inputs, code(inputs)).save(tmp_path / "code.keras")
+    mark.unlink(missing_ok=True)
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "old.h5")
+    (tmp_path / "no.keras").write_bytes(b"nothing")
+    for name, said in (("code", "safe mode"), ("no", "no ZIP archive")):
+        with pytest.raises(ValueError, match=rf"{name}\.keras .*{said}"):
+            KerasFeatures(tmp_path / f"{name}.keras").check(VECTORS)
+    with pytest.raises(ValueError, match=r"a \.keras file is expected"):
+        KerasFeatures(tmp_path / "old.h5").check(VECTORS)
+    assert not mark.exists()
 
 
 @pytest.mark.slow

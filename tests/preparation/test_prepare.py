@@ -185,11 +185,13 @@ def test_names_of_files_and_classes_forge_no_line_of_the_report():
         "source_sizes": {"4×4": 2}, "source_modes": {"RGB": 2}, "source_formats": {"PNG": 2},
         "mean": [0.5], "standard_deviation": [0.1], "classes": ["a\n- rejected: 0", "<b>|*c*"],
         "rejected": ["x\n  - forged.png: \x1b[2J", "caf\udce9.png: it cannot be read"],
+        "left_out": {".a*b*": 3},
     }  # fmt: skip
     text = report.as_text(result)
     lines = text.splitlines()
-    assert len(lines) == 13
+    assert len(lines) == 15
     assert [line for line in lines if line.startswith("- rejected")] == ["- rejected: 2"]
-    assert lines[-2] == r"  - x\\n  - forged.png: \\x1b\[2J"
+    assert lines[-4] == r"  - x\\n  - forged.png: \\x1b\[2J"
+    assert lines[-2:] == ["- left out, no images: 3", r"  - .a\*b\*: 3"]
     assert r"a\\n- rejected: 0, \<b\>\|\*c\*" in text
     text.encode()

@@ -9,7 +9,7 @@ from scipy.linalg import expm, solve_continuous_lyapunov
 import lcss_tf
 from lcss_tf import random
 from lcss_tf.losses import LCSSLoss
-from lcss_tf.sdes import SDE
+from lcss_tf.sdes import SDE, mixture
 
 A = np.array([[1.0, -2.0, 0.0], [2.0, 1.0, 0.3], [0.0, 0.0, 0.4]])
 B = np.array([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.2, -0.3, 0.5]])
@@ -146,3 +146,24 @@ def test_the_drift_is_the_score_of_the_prior():
         log_prior = sde.prior_log_prob(x)
     expected = 0.5 * sde.beta(t)[:, None] * tape.gradient(log_prior, x)
     np.testing.assert_allclose(sde.drift(x, t), expected, rtol=1e-3, atol=1e-3)
+
+
+# Examples that an SDE measures itself on ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["GeneralizedNormalSDE", "KineticSDE", "MixtureSDE"])
+def test_an_sde_is_measured_on_examples_from_all_over_the_data(name, monkeypatch):
+    """Data may be sorted: the first ones may all be of one class."""
+    cls, seen = lcss_tf.SDES[name], {}
+    monkeypatch.setattr(mixture, "_NUMBERS", 1)  # so that it takes no more than 64
+    watch = lambda self, states, seed: seen.update(x=np.asarray(states.args[0])) or {}
+    monkeypatch.setattr(cls, "measure_schedule", watch)
+    monkeypatch.setattr(cls, "_warn_of_long_steps", lambda self: None)
+    classes = np.repeat([-1.0, 1.0], 2_048)[:, None]
+    x0 = classes + 0.01 * np.random.default_rng(0).normal(size=(4_096, 64))
+    sde = cls(2) if name == "MixtureSDE" else cls()
+    sde.prepare(np.float32(x0))
+    assert len(seen["x"]) < 1_000
+    assert np.mean(seen["x"][:, 0] > 0) == pytest.approx(0.5)
+    if name == "MixtureSDE":
+        assert sorted(np.round(sde.measured["mixture_means"][:, 0])) == [-1.0, 1.0]
