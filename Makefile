@@ -1,4 +1,5 @@
 # make demo      trains LCSS on the built-in digits and shows what it learned
+# make demo-fashion  the same on Fashion-MNIST, in half an hour; says how to get the data
 # make test      the fast tests
 # make test-all  all tests
 # make lint      ruff and its formatter, mypy
@@ -11,10 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKDIR := runs/lcss_digits
+FASHION := runs/lcss_fashion_small
 # Processes of the tests; each takes up to 3 GiB.
 JOBS ?= 2
 
-.PHONY: demo test test-all lint format setup clean
+.PHONY: demo demo-fashion test test-all lint format setup clean
 
 setup: $(READY)
 
@@ -27,6 +29,11 @@ $(READY): pyproject.toml setup.py
 demo: $(READY)
 	$(BIN)/python bin/train.py --gin_file=gin/lcss_digits.gin --workdir=$(WORKDIR)
 	$(BIN)/python bin/evaluate.py --workdir=$(WORKDIR)
+
+# Training looks for the data first, and says where they are expected.
+demo-fashion: $(READY)
+	$(BIN)/python bin/train.py --gin_file=gin/lcss_fashion_small.gin --workdir=$(FASHION)
+	$(BIN)/python bin/evaluate.py --workdir=$(FASHION)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

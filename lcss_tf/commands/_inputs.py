@@ -15,6 +15,7 @@ from lcss_tf.typing import Array
 
 _HELD_OUT = "test"
 _COUNT = 8  # held-out examples, unless a number is asked for
+_LABELS = ("labels", "label", "classes", "y")  # names of arrays that hold no examples
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _CHANNELS = {mode: channels for channels, mode in _MODES.items()}
 
@@ -95,9 +96,9 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
         raise FileNotFoundError(f"No input {name}: give a file, or 'test' for held-out examples.")
     suffix = Path(name).suffix
     fitting = (shape, small)
-    stored = (
-        _array(name, fitting, info) if suffix in (".npz", ".npy") else _image(name, fitting, info)
-    )
+    check = lambda found, _: _check_shape(found, name, fitting, info)  # before it is unpacked
+    is_array = suffix in (".npz", ".npy")
+    stored = read_array(name, check) if is_array else _image(name, fitting, info)
     stored = stored[None] if stored.shape in fitting else stored
     _check_shape(stored.shape, name, fitting, info)
     if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8:
@@ -105,6 +106,31 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     if not np.isfinite(stored).all():
         raise UsageError(f"{name} holds values that are not finite.")
     return info.scaling.scale_finite(stored, f"The examples of {name}")
+
+
+def read_array(name: str, check: Callable | None = None) -> Array:
+    """The examples in a .npy or .npz file, whoever wrote it.
+
+    Of an archive it is the array ``samples``, the only one beside labels, or NumPy's unnamed first,
+    ``arr_0``.
+
+    Args:
+      name: of the file.
+      check: raises where an array of a shape and a dtype is not wanted, before it is unpacked.
+
+    Raises:
+      UsageError: no array of numbers, or several that could be meant.
+    """
+    if not is_archive(name):
+        return np.asarray(read_numpy(name, check=check).array)
+    names = list(member_names(name))
+    others = [other for other in names if other not in _LABELS]
+    chosen = [n for n in ("samples", *(others if len(others) == 1 else ()), "arr_0") if n in names]
+    if not chosen:
+        raise UsageError(
+            f"{name} holds {names}; expected one array beside labels, or one called 'samples'."
+        )
+    return read_member(name, chosen[0], check)
 
 
 def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataInfo) -> None:
@@ -119,16 +145,6 @@ def _check_shape(shape: tuple[int, ...], name: str, fitting: tuple, info: DataIn
         f"{name} has the shape {shape}; one example of {info.name} has the shape {one}{also}. Crop "
         "or resize it first."
     )
-
-
-def _array(name: str, fitting: tuple, info: DataInfo) -> Array:
-    check = lambda shape, _: _check_shape(shape, name, fitting, info)  # before it is unpacked
-    if not is_archive(name):
-        return np.asarray(read_numpy(name, check=check).array)
-    names = member_names(name)
-    if len(names) != 1 and "samples" not in names:
-        raise UsageError(f"{name} holds {names}; expected one array, or one called 'samples'.")
-    return read_member(name, names[0] if len(names) == 1 else "samples", check)
 
 
 def _image(name: str, fitting: tuple, info: DataInfo) -> Array:

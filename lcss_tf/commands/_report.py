@@ -1,6 +1,6 @@
 """The report of a run, ``report.html``: figures, pictures, neighbours, loss by t, configuration."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import numpy as np
 from lcss_tf import files, plots
 from lcss_tf.commands import _likelihood as _likelihood_file
 from lcss_tf.commands import _runs, quality
+from lcss_tf.data import DataInfo
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
 from lcss_tf.plots import History, charts
 from lcss_tf.reports import data_uri, write_html
+from lcss_tf.typing import Array
 
 _REAL = 64  # images in a grid
 _POINTS = 1_024  # vectors in a scatter plot
+_KEPT = 1_024  # samples that are pictured, and whose neighbours are sought
 _CLASSES = 20  # whose names are listed
 _LOSS = "loss_by_t/"
 
@@ -39,36 +42,79 @@ def write_report(
       suite: the metrics, with the real data.
       results: of `Results.all`, at least one; the last is the one shown.
     """
-    result, info, references = results[-1], model.info, suite.references
-    data = arguments["data"]
+    result, info = results[-1], model.info
     place = workdir / "evaluation" / f"step_{result['step']:09d}"
     samples = (files.read_arrays(place / "samples.npz") or {}).get("samples")
-    shown = "test" if references.split == "test" or references.has_other_split else "train"
-    most = _REAL if info.kind == "image" else _POINTS
-    real = references.examples(min(most, data.size(shown) or most), shown)
-    density = getattr(data, "log_density", None)
-    draw = lambda x: plots.main_view(x, info, _REAL, log_density=density)
-    view = lambda x: data_uri(None if x is None else draw(x))
-    context = {
+    context = _measured(result, suite, samples, info) | {
         "title": f"{workdir.name}: evaluation",
         "name": workdir.name,
         "summary": _summary(model, arguments),
         "step": result["step"],
-        "figures": result["figures"],
-        "real_split": result["real_split"],
-        "counts": result["counts"],
         "history": _history(results),
-        "samples": view(samples),
-        "real": view(real),
-        "neighbours": _neighbours(samples, references, info),
         "loss_by_t": _loss_by_t(workdir),
         "quality": _or_without(lambda: _quality(workdir / "quality"), None),
         "likelihood": _or_without(lambda: _likelihood(workdir / "likelihood.json"), None),
-        "evaluation": gin.operative_config_str(),
         "configuration": _or_without(lambda: _text(workdir / "operative_config.gin"), ""),
-        "versions": _or_without(lambda: _versions(workdir), {}),
+        "versions": _or_without(lambda: _versions(_record(workdir)), {}),
     }
     return write_html(workdir / "report.html", "evaluation.html", **context)
+
+
+def write_samples_report(
+    path: Path,
+    name: str,
+    summary: str,
+    suite: MetricSuite,
+    result: Mapping[str, Any],
+    samples: Array,
+    info: DataInfo,
+) -> Path:
+    """Writes the report of samples that belong to no run; returns its path.
+
+    Args:
+      path: of the report.
+      name, summary: of the samples.
+      suite: the metrics, with the real data.
+      result: {"figures", "real_split", "counts", "facts"}.
+      samples: [N, ...] in the data's own units.
+      info: of the real data.
+    """
+    context = _measured(result, suite, samples, info) | {
+        "title": f"{name}: evaluation",
+        "name": name,
+        "summary": summary,
+        "step": None,
+        "history": None,
+        "loss_by_t": None,
+        "quality": None,
+        "likelihood": None,
+        "configuration": "",
+        "versions": _versions(_runs.provenance()),
+    }
+    return write_html(path, "evaluation.html", **context)
+
+
+def _measured(
+    result: Mapping[str, Any], suite: MetricSuite, samples: Array | None, info: DataInfo
+) -> dict[str, Any]:
+    """What every report shows: figures, samples beside real examples, neighbours."""
+    references = suite.references
+    shown = "test" if references.split == "test" or references.has_other_split else "train"
+    most = _REAL if info.kind == "image" else _POINTS
+    real = references.examples(min(most, references.data.size(shown) or most), shown)
+    density = getattr(references.data, "log_density", None)
+    draw = lambda x: plots.main_view(x, info, _REAL, log_density=density)
+    view = lambda x: data_uri(None if x is None else draw(x))
+    return {
+        "figures": result["figures"],
+        "real_split": result["real_split"],
+        "counts": result["counts"],
+        "facts": result.get("facts", {}),
+        "samples": view(None if samples is None else samples[:_KEPT]),
+        "real": view(real),
+        "neighbours": _neighbours(None if samples is None else samples[:_KEPT], references, info),
+        "evaluation": gin.operative_config_str(),
+    }
 
 
 def _or_without(read: Callable[[], Any], nothing: Any) -> Any:
@@ -160,8 +206,11 @@ def _likelihood(path: Path) -> dict | None:
     return (_likelihood_file.read_result(path) or {}).get("figures") or None
 
 
-def _versions(workdir: Path) -> dict:
-    run = _runs.recorded(workdir) if (workdir / "run.json").is_file() else {}
+def _record(workdir: Path) -> dict:
+    return _runs.recorded(workdir) if (workdir / "run.json").is_file() else {}
+
+
+def _versions(run: Mapping[str, Any]) -> dict:
     flat = {key: run[key] for key in ("lcss_tf", "python") if key in run}
     return flat | (run.get("versions") or {})
 

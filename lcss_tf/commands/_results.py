@@ -1,7 +1,7 @@
 """Results of evaluations on the disk: JSON for each checkpoint, CSV of all, TensorBoard."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,24 +71,37 @@ class Results:
 
     def publish(self, result: dict) -> dict[str, Any]:
         """Writes ``metrics.json`` of one result and ``metrics.csv`` of all; returns the former."""
-        flat = {"step": result["step"]}
-        for name, row in result["figures"].items():
-            flat[name] = row["value"]
-            flat[f"{name}_error"] = row["error"]
-            if row["real"] is not None:
-                flat[f"{name}_of_{result['real_split']}_data"] = row["real"]
-        flat |= result["counts"]
+        flat = flat_figures(result)
         if not self._writes:
             return flat
         files.write_json(self._workdir / "metrics.json", flat, indent=2)
-        rows = [
-            [one["step"], name, row["value"], row["error"], row["real"]]
-            for one in self.all()
-            for name, row in one["figures"].items()
-        ]
-        table = files.csv_table(["step", "metric", "value", "error", "real"], rows)
-        files.write_text(self._workdir / "metrics.csv", table)
+        files.write_text(self._workdir / "metrics.csv", csv_of(self.all()))
         return flat
+
+
+def flat_figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a result in one dict, as ``metrics.json`` holds them.
+
+    Args:
+      result: {"figures", "real_split", "counts"} and, where there are such, "step" and "facts".
+    """
+    flat = {"step": result["step"]} if "step" in result else {}
+    for name, row in result["figures"].items():
+        flat[name] = row["value"]
+        flat[f"{name}_error"] = row["error"]
+        if row["real"] is not None:
+            flat[f"{name}_of_{result['real_split']}_data"] = row["real"]
+    return flat | result.get("facts", {}) | result["counts"]
+
+
+def csv_of(results: Sequence[Mapping[str, Any]]) -> str:
+    """The figures of results as CSV, a line each; no step where a result has none."""
+    lines = [
+        [one.get("step"), name, row["value"], row["error"], row["real"]]
+        for one in results
+        for name, row in one["figures"].items()
+    ]
+    return files.csv_table(["step", "metric", "value", "error", "real"], lines)
 
 
 def rows(
@@ -109,6 +122,7 @@ def rows(
 def figures_text(flat: Mapping[str, Any]) -> str:
     """The flat figures for people: a line each, errors behind their values."""
     lines = []
+    width = max([42, *(len(name) + 1 for name in flat)])
     for name, value in flat.items():
         if name.endswith("_error"):
             continue
@@ -117,5 +131,5 @@ def figures_text(flat: Mapping[str, Any]) -> str:
         except (TypeError, ValueError):
             text = str(value)
         error = flat.get(f"{name}_error")
-        lines.append(f"{name:<42}{text}" + (f" ± {error:.2g}" if error else ""))
+        lines.append(f"{name:<{width}}{text}" + (f" ± {error:.2g}" if error else ""))
     return "\n".join(lines)

@@ -2,6 +2,10 @@
 
 python bin/evaluate.py --workdir=runs/lcss_digits
 
+Samples of any origin, without a run; real data are a gin file, a data set or files of yours:
+
+python bin/evaluate.py --samples=theirs.npz --reference=gin/lcss_fashion.gin
+
 With --likelihood: the bits/dim of held-out images, or nats of other data; no samples.
 """
 
@@ -22,8 +26,9 @@ from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
+from lcss_tf.commands._samples import evaluate_samples, samples_place
 from lcss_tf.display import Bar, say, tolerated, warn
-from lcss_tf.errors import NotFiniteError
+from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.metrics import Features, Metric, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
@@ -31,7 +36,23 @@ from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, step_of
 from lcss_tf.training.workdir import in_use, only_process
 
 FLAGS = flags.FlagValues()
-_cli.workdir_flag(FLAGS, "The run's directory.", required=True)
+_cli.workdir_flag(FLAGS, "The run's directory.")
+flags.DEFINE_string(
+    "samples", None, "A .npy or .npz file of samples, in place of a run.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "reference", None,
+    "The real data of --samples: a gin file, a run, the name of a data set, or files.",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_string(
+    "out", None, "Where the report of --samples goes; <file>_evaluation by default.",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_multi_string(
+    "import", [], "A module of yours that --reference needs, or the path of its file",
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_boolean("likelihood", False, "Held-out likelihood, not samples.", flag_values=FLAGS)
 _cli.bindings_flag(FLAGS, "Evaluation.seed=2")
 flags.DEFINE_string(
@@ -54,7 +75,15 @@ _SHARD = 1_024  # samples in a file, about
 
 def main(_: Sequence[str]) -> None:
     """The command."""
+    if FLAGS.samples is not None:
+        _evaluate_samples()
+        return
     workdir = FLAGS.workdir
+    if workdir is None:
+        raise UsageError("Give --workdir, a run's directory, or --samples and --reference.")
+    for flag in ("reference", "out", "import"):
+        if FLAGS[flag].present:
+            raise UsageError(f"--{flag} goes with --samples; a run knows its own. Leave it out.")
     if FLAGS.follow:
         _await_first(workdir)
     _runs.load_configuration(workdir, _cli.bindings(FLAGS))
@@ -137,6 +166,23 @@ def _alone(model: ScoreModel, place: str | Path, what: str = "") -> Any:
     return only_process(place, what) if chief else contextlib.nullcontext()
 
 
+def _evaluate_samples() -> None:
+    for flag in ("workdir", "likelihood", "checkpoint", "follow", "stats_only", "strategy"):
+        if FLAGS[flag].present:
+            raise UsageError(f"--samples measures a file; --{flag} is about a run. Leave it out.")
+    if FLAGS.reference is None:
+        raise UsageError(
+            "--samples needs --reference, the real data: a gin file, a run's directory, the name "
+            "of a data set such as FashionMNIST, or files of yours."
+        )
+    place = FLAGS.out or samples_place(FLAGS.samples)
+    figures = evaluate_samples(
+        FLAGS.samples, FLAGS.reference, place, FLAGS.gin_bindings, FLAGS["import"].value
+    )
+    say(figures_text(figures))
+    say(f"\nRead the report:       {place}/report.html")
+
+
 @gin.configurable(denylist=["workdir"])
 class Evaluation:
     """Measures samples of a run's checkpoints; its configuration must be loaded.
@@ -181,7 +227,9 @@ class Evaluation:
         self._chief = self._distribution.is_chief
         chosen = list(metrics or []) + ([metric] if metric else [])
         references = _gin.References(data, self.arguments["seed"])
-        self.suite = MetricSuite(chosen or default_metrics(data.info()), references, progress=True)
+        self.suite = MetricSuite(
+            chosen or default_metrics(data.info(), data), references, progress=True
+        )
         self._draw = self.model.sampling(**_gin.sample())
         self._checkpoints, self._results = Checkpoints(workdir), Results(workdir, self._chief)
 
@@ -291,6 +339,7 @@ class Evaluation:
             "figures": rows(values, suite.real_values),
             "real_split": suite.real_split if real else None,
             "counts": suite.counts,
+            "facts": suite.facts,
             "references": [str(path) for path in suite.reference_paths],
         }
         self._distribution.meet()  # the shards are read by all workers, and go now

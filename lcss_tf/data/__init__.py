@@ -5,6 +5,7 @@ from lcss_tf.data.arrays import Arrays
 from lcss_tf.data.audio import Audio
 from lcss_tf.data.base import DataInfo, Dataset
 from lcss_tf.data.bundled import Digits, MovingDigits, NoiseImages, Photos
+from lcss_tf.data.idx import FashionMNIST, Idx
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import Dequantised, EncodedImages, ImageDataset, MemoryImages
 from lcss_tf.data.pipeline import evaluation_batches, index_batches, training_batches
@@ -33,8 +34,10 @@ __all__ = [
     "Dequantised",
     "Digits",
     "EncodedImages",
+    "FashionMNIST",
     "FromTFData",
     "GaussianMixture",
+    "Idx",
     "ImageDataset",
     "ImageFolder",
     "InMemory",

@@ -8,7 +8,7 @@ are small, otherwise from the files as they are needed.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +22,10 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
-from lcss_tf.data.files import read_range, why_unreadable
+from lcss_tf.data.files import absolute, read_range, why_unreadable
 from lcss_tf.data.fingerprint import array_hash, bytes_hash, spread
 from lcss_tf.data.moments import RunningMoments, unresolved
-from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
+from lcss_tf.data.numpy_files import Stored, is_archive, member_names, read_member, read_numpy
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling, returned_dtype
 from lcss_tf.display import warn
@@ -196,7 +196,13 @@ class StoredArrays(OpenedDataset):
         and the standard deviation of all numbers; bytes have the range (0, 255).
       test_every: the first of every so many examples is held out.
       on_bad_example: "error", or "skip": leave out examples that are not finite, and log how many.
+
+    Attributes:
+      last_is_test: whether the last segment holds the held-out examples, and only these; otherwise
+        `test_every` chooses them.
     """
+
+    last_is_test = False
 
     def __init__(
         self,
@@ -229,8 +235,10 @@ class StoredArrays(OpenedDataset):
 
     def splits(self, segments: Sequence[Segment], good: Array) -> dict[str, Array]:
         """{"train": indices, "test": indices}, among the examples that are `good` (bool [N])."""
-        del segments
         kept = np.flatnonzero(good)
+        if self.last_is_test:
+            first = len(good) - len(segments[-1].array)
+            return {"train": kept[kept < first], "test": kept[kept >= first]}
         return {name: kept[part] for name, part in held_out(len(kept), self._test_every).items()}
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
@@ -337,10 +345,14 @@ class StoredArrays(OpenedDataset):
         del seed
         indices = tf.convert_to_tensor(indices, tf.int64)
         try:
-            return self.scaling.scale(self._open()[split].gather(indices))
+            return self.scaling.scale(self.raw(indices, split))
         except tf.errors.OpError:
             self.check_examples(indices, split)
             raise
+
+    def raw(self, indices: Tensor, split: str = "train") -> Tensor:
+        """The examples at `indices` (int64 [B]) as they are stored; works in graphs."""
+        return self._open()[split].gather(indices)
 
     def check_examples(self, indices: Tensor, split: str = "train") -> None:
         """See `Dataset.check_examples`: a file that is read in training may vanish meanwhile."""
@@ -373,6 +385,8 @@ class Arrays(StoredArrays):
         are standardised.
       test_every: the first of every so many examples is held out.
       on_bad_example: ``"error"``, or ``"skip"`` examples with NaN or infinity.
+      test_path: a file of the same form that holds the held-out examples, with labels if the first
+        has them; all examples of the first are then for training.
 
     Raises:
       UsageError: an argument out of its range.
@@ -387,13 +401,16 @@ class Arrays(StoredArrays):
         stored_range: tuple[float, float] | None = None,
         test_every: int = 10,
         on_bad_example: str = "error",
+        test_path: str | None = None,
     ) -> None:
         if kind is None and len(shape) not in KIND_OF_RANK:
             raise UsageError(
                 f"Arrays.shape has 1 to 4 axes (the last are channels), or Arrays.kind is given; "
                 f"got {tuple(shape)}."
             )
-        self.path = os.path.abspath(os.path.expanduser(path))
+        self.path = absolute(path)
+        self.test_path = None if test_path is None else absolute(test_path)
+        self.last_is_test = test_path is not None
         name = os.path.splitext(os.path.basename(self.path))[0]
         kind = kind or KIND_OF_RANK[len(shape)]
         super().__init__(name, shape, kind, stored_range, test_every, on_bad_example)
@@ -401,51 +418,123 @@ class Arrays(StoredArrays):
 
     def segments(self) -> list[Segment]:
         """See `StoredArrays.segments`."""
-        if not os.path.isfile(self.path):
-            is_folder = ", but a folder" if os.path.isdir(self.path) else ""
+        return segments_of(self._files(), self._read, self.shape, "Arrays.shape")
+
+    def _files(self) -> list[str]:
+        return [self.path] if self.test_path is None else [self.path, self.test_path]
+
+    def _read(self, path: str) -> Stored:
+        if not os.path.isfile(path):
+            is_folder = ", but a folder" if os.path.isdir(path) else ""
+            option = "Arrays.path" if path == self.path else "Arrays.test_path"
             raise FileNotFoundError(
-                f"There is no file {self.path}{is_folder}. Set Arrays.path to a .npy or .npz file "
+                f"There is no file {path}{is_folder}. Set {option} to a .npy or .npz file "
                 "that numpy.save or numpy.savez wrote."
             )
-        stored = read_numpy(
-            self.path, self.key, _LABELS, "Arrays.key", self._check_shape, MEMORY_BYTES
-        )
-        array = stored.array
-        if array.shape[1:] != self.shape:
-            array = array[..., None]
-        # Examples that lie one after another can be read by their offset.
-        in_file = stored.offset is not None and array.flags.c_contiguous
-        mapped = self.path if in_file else None
-        return [Segment(array, mapped, stored.offset or 0, int(array.strides[0]))]
-
-    def _check_shape(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        """Raises a UsageError unless an array of that shape holds such examples."""
-        del dtype  # of any numbers
-        if not shape or not math.prod(shape):
-            what = f"an array of shape {shape}" if shape else "a single number"
-            raise UsageError(
-                f"{self.path} holds no examples: {what}. Save an array [examples, ...]."
-            )
-        if shape[1:] != self.shape and (shape[1:], 1) != (self.shape[:-1], self.shape[-1]):
-            raise UsageError(
-                f"{self.path} holds an array of shape {shape}, and Arrays.shape = {self.shape} "
-                f"asks for (examples, *{self.shape}). Change the one or the other."
-            )
+        check = lambda shape, _: check_examples(shape, path, self.shape, "Arrays.shape")
+        return read_numpy(path, self.key, _LABELS, "Arrays.key", check, MEMORY_BYTES)
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
         """See `StoredArrays.all_labels`."""
-        if not is_archive(self.path) or _LABELS not in member_names(self.path):
-            return None
-        count = len(segments[0].array)
+        paths = self._files()
+        counts = [len(segment.array) for segment in segments]
+        found = [_labels_in(path, count) for path, count in zip(paths, counts, strict=True)]
+        return joined_labels(paths, found, segments)
 
-        def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
-            if dtype.kind not in "ui" or shape != (count,):
-                raise UsageError(
-                    f"The labels in {self.path} must be one integer for each of the {count} "
-                    f"examples; got {dtype} of shape {shape}."
-                )
 
-        return read_member(self.path, _LABELS, check, MEMORY_BYTES).astype(np.int64)
+def _labels_in(path: str, count: int) -> Array | None:
+    if not is_archive(path) or _LABELS not in member_names(path):
+        return None
+    check = lambda shape, dtype: check_labels(shape, dtype, path, count)  # before it is unpacked
+    return read_member(path, _LABELS, check, MEMORY_BYTES)
+
+
+def segments_of(
+    paths: Sequence[str], read: Callable[[str], Stored], shape: Shape, option: str
+) -> list[Segment]:
+    """A `Segment` of each file, all of one dtype.
+
+    Args:
+      paths: of the files.
+      read: path -> its array [N, *shape]; where the last size of `shape` is 1 the array may leave
+        that axis out.
+      shape: of one example.
+      option: the argument that sets it, for messages.
+
+    Raises:
+      UsageError: no examples, examples of another shape, or files of different dtypes.
+    """
+    segments = [_segment(path, read(path), tuple(shape), option) for path in paths]
+    for path, segment in zip(paths, segments, strict=True):
+        if segment.array.dtype != segments[0].array.dtype:
+            raise UsageError(
+                f"{path} holds {segment.array.dtype.name} and {paths[0]} "
+                f"{segments[0].array.dtype.name}. Save both in one dtype, so that one scaling "
+                "fits both."
+            )
+    return segments
+
+
+def _segment(path: str, stored: Stored, shape: tuple[int, ...], option: str) -> Segment:
+    array = stored.array
+    check_examples(array.shape, path, shape, option)
+    if array.shape[1:] != shape:
+        array = array[..., None]
+    # Examples that lie one after another can be read by their offset.
+    in_file = stored.offset is not None and array.flags.c_contiguous
+    return Segment(array, path if in_file else None, stored.offset or 0, int(array.strides[0]))
+
+
+def check_examples(found: Shape, path: str, shape: Shape, option: str) -> None:
+    """Raises a UsageError unless an array of the shape `found` holds examples of `shape`.
+
+    Where the last size of `shape` is 1 the array may leave that axis out.
+    """
+    found, shape = tuple(found), tuple(shape)
+    if not found or not math.prod(found):
+        what = f"an array of shape {found}" if found else "a single number"
+        raise UsageError(f"{path} holds no examples: {what}. Save an array [examples, ...].")
+    if found[1:] != shape and (found[1:], 1) != (shape[:-1], shape[-1]):
+        raise UsageError(
+            f"{path} holds an array of shape {found}, and {option} = {shape} asks for "
+            f"(examples, *{shape}). Change the one or the other."
+        )
+
+
+def check_labels(shape: Shape, dtype: np.dtype, path: str, count: int) -> None:
+    """Raises a UsageError unless an array holds one integer for each of `count` examples."""
+    if dtype.kind not in "ui" or tuple(shape) != (count,):
+        raise UsageError(
+            f"The labels in {path} must be one integer for each of the {count} examples; got "
+            f"{dtype.name} of shape {tuple(shape)}."
+        )
+
+
+def joined_labels(
+    paths: Sequence[str], found: Sequence[Array | None], segments: Sequence[Segment]
+) -> Array | None:
+    """The classes of all examples, int64 [N], of those of each file; None where no file has some.
+
+    Args:
+      paths: where the labels of each segment are stored, for messages.
+      found: the labels of each segment, or None.
+      segments: the examples.
+
+    Raises:
+      UsageError: labels that are not one integer for each example, or that some files lack.
+    """
+    parts = []
+    for path, labels, segment in zip(paths, found, segments, strict=True):
+        if labels is None:
+            continue
+        check_labels(labels.shape, labels.dtype, path, len(segment.array))
+        parts.append(labels.astype(np.int64))
+    if parts and len(parts) < len(paths):
+        missing = next(p for p, labels in zip(paths, found, strict=True) if labels is None)
+        raise UsageError(
+            f"{missing} holds no labels, and the other file does. Give both files labels, or none."
+        )
+    return np.concatenate(parts) if parts else None
 
 
 __all__ = [
@@ -456,5 +545,7 @@ __all__ = [
     "Segment",
     "Store",
     "StoredArrays",
+    "joined_labels",
     "scan",
+    "segments_of",
 ]

@@ -57,6 +57,11 @@ def is_hidden(name: str) -> bool:
     return name.lower() in _OF_A_SYSTEM or (name.startswith(".") and name not in (".", ".."))
 
 
+def absolute(path: str | os.PathLike) -> str:
+    """The absolute path, "~" expanded, so that a later change of the folder changes nothing."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """A key that sorts as people do: "2" before "10", "part 9" before "part 10"."""
     parts = re.split(r"([0-9]+)", text)
@@ -222,6 +227,7 @@ __all__ = [
     "MISSING",
     "NOT_PERMITTED",
     "Listing",
+    "absolute",
     "describe",
     "is_hidden",
     "is_pickle",

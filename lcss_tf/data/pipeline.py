@@ -225,9 +225,9 @@ def _block_size(spec: Any) -> int:
     return max(1, min(MAX_FETCH, _FETCH_BYTES // max(1, num_bytes)))
 
 
-def progress_bar(count: int, name: str, unit: str) -> Bar:
-    """A `Bar` over `count` things called `unit`; it appears if reading takes over 3 s."""
-    return Bar(count, f"reading {name}", unit, delay_s=_BAR_DELAY_S)
+def progress_bar(count: int, name: str, unit: str, verb: str = "reading") -> Bar:
+    """A `Bar` over `count` things called `unit`; it appears if the work takes over 3 s."""
+    return Bar(count, f"{verb} {name}", unit, delay_s=_BAR_DELAY_S)
 
 
 __all__ = [

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from lcss_tf.data.base import SPLITS, held_out
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, fit
-from lcss_tf.data.files import read_range
+from lcss_tf.data.files import absolute, read_range
+from lcss_tf.data.idx import Idx, local_idx, tfds_folder
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
 from lcss_tf.errors import UsageError
 from lcss_tf.files import permission, read_json
@@ -210,7 +211,7 @@ class FFHQ(EncodedImages):
             )
         shape = (resolution, resolution, channels)
         super().__init__("ffhq", shape, flip, centered, on_bad_example, cache_mib)
-        self.path = os.path.abspath(os.path.expanduser(path))
+        self.path = absolute(path)
         self.test_every = test_every
         self._records: Records | None = None
 
@@ -300,12 +301,80 @@ def _ffhq_image(record: Tensor, shape: Shape) -> Tensor:
 _TFDS_IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
 
 
+class _Prepared:
+    """A split that TFDS prepared: encoded images by index, and their labels.
+
+    Args:
+      records: of the split.
+      has_labels: whether they hold a feature ``label``.
+    """
+
+    def __init__(self, records: Records, has_labels: bool) -> None:
+        self._records, self._has_labels = records, has_labels
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def content(self, index: Tensor) -> Tensor:
+        """The encoded image at an index (int64 []), a string tensor []."""
+        return _tfds_image(self._records.read(index))
+
+    def in_order(self) -> tf.data.Dataset:
+        """All encoded images one after another: faster than by index."""
+        return self._records.in_order().map(_tfds_image)
+
+    def location(self, index: int) -> str:
+        """Where an image is stored, for messages."""
+        return self._records.location(index)
+
+    def labels(self) -> Array | None:
+        """int64 [size], or None."""
+        if not self._has_labels:
+            return None
+        form = {"label": tf.io.FixedLenFeature([], tf.int64)}
+        parsed = self._records.in_order().map(
+            lambda record: tf.io.parse_single_example(record, form)["label"],
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return np.fromiter(parsed.as_numpy_iterator(), np.int64, len(self))
+
+
+def _tfds_image(record: Tensor) -> Tensor:
+    return tf.io.parse_single_example(record, _TFDS_IMAGE)["image"]
+
+
+class _FromIdx:
+    """The same of a split of IDX files, whose images are encoded as they are asked for."""
+
+    def __init__(self, data: Idx, split: str) -> None:
+        self._data, self._split = data, split
+
+    def __len__(self) -> int:
+        return self._data.size(self._split)
+
+    def content(self, index: Tensor) -> Tensor:
+        return tf.io.encode_png(self._data.raw(index[None], self._split)[0])
+
+    def in_order(self) -> tf.data.Dataset:
+        content = tf.autograph.experimental.do_not_convert(self.content)
+        return tf.data.Dataset.range(len(self)).map(content)
+
+    def location(self, index: int) -> str:
+        return f"Image {index} of the split {self._split!r} of {visible(self._data.paths().path)}"
+
+    def labels(self) -> Array | None:
+        return self._data.labels(self._split)
+
+
 @DATASETS.register
 class TFDS(EncodedImages):
     """A prepared dataset with a feature ``image`` (and maybe ``label``), e.g. CIFAR-10.
 
     It is read from the disk alone: nothing is downloaded unless `download` is set. Its records are
     found by an index of their offsets, so they are read in any order.
+
+    Of MNIST's family the original IDX files do as well: in the folder of that name in `data_dir`,
+    or where `FashionMNIST` looks. What TFDS prepared is taken first.
 
     Args:
       name: as TFDS knows it, with a configuration or a version if wanted: ``"cifar10"``,
@@ -338,7 +407,8 @@ class TFDS(EncodedImages):
         self.data_dir = data_dir
         self._split_names = dict(zip(SPLITS, (train_split, test_split), strict=True))
         self._download = download
-        self._records: dict[str, Records] = {}
+        self._opened: dict[str, _Prepared | _FromIdx] = {}
+        self._local: Idx | None = None
         self._labels: dict[str, Array | None] = {}
 
     def folder(self) -> str:
@@ -348,9 +418,8 @@ class TFDS(EncodedImages):
           FileNotFoundError: it is not prepared; says where it was looked for, and the command
             that prepares it.
         """
+        data_dir = tfds_folder(self.data_dir)
         name, _, version = self.name.partition(":")
-        data_dir = self.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
         place = os.path.join(data_dir, *name.split("/"))
         found = self._versions(place, version)
         if not found and self._download:
@@ -374,9 +443,9 @@ class TFDS(EncodedImages):
         return [other for other in found if other == version] if version else found
 
     def _builder(self) -> Any:
+        folder = self.folder()
         import tensorflow_datasets as tfds  # slow to import, so only when used
 
-        folder = self.folder()
         _check_features(os.path.join(folder, "features.json"))
         try:
             return tfds.builder_from_directory(folder)
@@ -388,10 +457,25 @@ class TFDS(EncodedImages):
                 "features.json is damaged. Prepare it again, or copy it again."
             ) from error
 
-    def _open(self, split: str) -> Records:
+    def _open(self, split: str) -> _Prepared | _FromIdx:
         super().require(split)
-        if split in self._records:
-            return self._records[split]
+        if split not in self._opened:
+            try:
+                self._opened[split] = self._prepared(split)
+            except FileNotFoundError:
+                self._local = local_idx(self.name, self.data_dir)
+                if self._local is None:
+                    raise
+                if self._split_names[split] != split:
+                    raise UsageError(
+                        f"{self.name} lies there as IDX files, which have the splits {SPLITS}; got "
+                        f"TFDS.{split}_split = {self._split_names[split]!r}. Prepare it for other "
+                        f"splits: tfds build {self.name}"
+                    ) from None
+                self._opened[split] = _FromIdx(self._local, split)
+        return self._opened[split]
+
+    def _prepared(self, split: str) -> _Prepared:
         builder = self._builder()
         if "image" not in builder.info.features:
             raise UsageError(
@@ -411,8 +495,8 @@ class TFDS(EncodedImages):
                 f"The dataset {self.name!r} has no split {self._split_names[split]!r}; it has "
                 f"{sorted(builder.info.splits)}. Set TFDS.{split}_split."
             ) from error
-        self._records[split] = Records([_file_part(instruction) for instruction in instructions])
-        return self._records[split]
+        records = Records([_file_part(instruction) for instruction in instructions])
+        return _Prepared(records, "label" in builder.info.features)
 
     def require(self, split: str = "train") -> None:
         """See `Dataset.require`; reads one image, and all records' lengths."""
@@ -426,23 +510,16 @@ class TFDS(EncodedImages):
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """See `EncodedImages.content`."""
-        record = self._open(split).read(index)
-        return tf.io.parse_single_example(record, _TFDS_IMAGE)["image"]
+        return self._open(split).content(index)
 
     def in_order(self, split: str) -> tf.data.Dataset:
         """See `EncodedImages.in_order`; where nothing is skipped, shards are read sequentially."""
         if self.on_bad_example == "skip":
             return super().in_order(split)
-        return (
-            self._open(split)
-            .in_order()
-            .map(
-                lambda record: decode_bytes(
-                    tf.io.parse_single_example(record, _TFDS_IMAGE)["image"], self.shape
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+        decode = tf.autograph.experimental.do_not_convert(
+            lambda content: decode_bytes(content, self.shape)
         )
+        return self._open(split).in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
@@ -450,22 +527,17 @@ class TFDS(EncodedImages):
 
     def class_names(self) -> list[str]:
         """See `Dataset.class_names`: as the dataset's description gives them."""
+        self._open("train")
+        if self._local is not None:
+            return self._local.class_names()
         features = self._builder().info.features
         return list(getattr(features["label"], "names", None) or []) if "label" in features else []
 
     def labels(self, split: str = "train") -> Array | None:
         """The feature ``label`` of a split, int64 [size]; None if there is none."""
-        records = self._open(split)
+        opened = self._open(split)
         if split not in self._labels:
-            labels = None
-            if "label" in self._builder().info.features:
-                form = {"label": tf.io.FixedLenFeature([], tf.int64)}
-                parsed = records.in_order().map(
-                    lambda record: tf.io.parse_single_example(record, form)["label"],
-                    num_parallel_calls=tf.data.AUTOTUNE,
-                )
-                labels = np.fromiter(parsed.as_numpy_iterator(), np.int64, len(records))
-            self._labels[split] = labels
+            self._labels[split] = opened.labels()
         return self._labels[split]
 
 

@@ -12,6 +12,7 @@ from lcss_tf.metrics.distances import (
     sliced_wasserstein,
 )
 from lcss_tf.metrics.extractors import (
+    Classifier,
     DigitsClassifier,
     Extractor,
     Features,
@@ -30,6 +31,7 @@ from lcss_tf.metrics.statistics import FeatureStatistics, GaussianStatistics
 __all__ = [
     "KID",
     "MMD",
+    "Classifier",
     "DensityCoverage",
     "DigitsClassifier",
     "EnergyDistance",

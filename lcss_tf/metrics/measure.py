@@ -3,29 +3,61 @@
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lcss_tf.data import DataInfo, Dataset
 from lcss_tf.metrics.base import Metric, MetricValue
 from lcss_tf.metrics.distances import KID, MMD, EnergyDistance, SlicedWasserstein
-from lcss_tf.metrics.extractors import DigitsClassifier, Extractor, Features
+from lcss_tf.metrics.extractors import Classifier, DigitsClassifier, Extractor, Features
 from lcss_tf.metrics.fidelity import DensityCoverage, InceptionScore, PrecisionRecall
 from lcss_tf.metrics.frechet import Frechet, PixelFrechet
 from lcss_tf.metrics.references import References
 from lcss_tf.metrics.statistics import FeatureStatistics
 from lcss_tf.typing import Array
 
+_CLASSIFIED = 1_000  # samples that a classifier sees by default
+_LARGEST_SIDE = 32  # of images for which a classifier is trained without being asked for
+_FEWEST_LABELLED = 1_000  # examples that are worth a classifier
 _SPLIT_NAMES = {"train": "training", "test": "held_out"}
 
 
-def default_metrics(info: DataInfo) -> list[Metric]:
-    """What is measured if nothing else is asked for, the main metric first."""
+def default_metrics(
+    info: DataInfo, data: Dataset | None = None, num_samples: int | None = None
+) -> list[Metric]:
+    """What is measured if nothing else is asked for, the main metric first.
+
+    Labelled images of at most 32×32 bytes are measured by a `Classifier` of their own too.
+
+    Args:
+      info: of the data.
+      data: the data themselves, whose training split is then looked at for labels.
+      num_samples: of each metric, in place of its default.
+    """
+    options: dict[str, Any] = {} if num_samples is None else {"num_samples": num_samples}
     if info.kind != "image":
-        return [SlicedWasserstein(), MMD(), EnergyDistance()]
-    if info.name != "digits":
-        return [PixelFrechet()]
-    classifier = DigitsClassifier()
+        return [metric(**options) for metric in (SlicedWasserstein, MMD, EnergyDistance)]
+    pixels = PixelFrechet(**options)
+    classifier = _default_classifier(info, data)
+    if classifier is None:
+        return [pixels]
     by_classifier = (Frechet, KID, InceptionScore, PrecisionRecall, DensityCoverage)
-    return [PixelFrechet(), *(metric(classifier, num_samples=1_000) for metric in by_classifier)]
+    options = {"num_samples": _CLASSIFIED} | options
+    return [pixels, *(metric(classifier, **options) for metric in by_classifier)]
+
+
+def _default_classifier(info: DataInfo, data: Dataset | None) -> Classifier | None:
+    if info.name == "digits" and info.shape == (8, 8, 1):
+        return DigitsClassifier()
+    small = max(info.shape[:2]) <= _LARGEST_SIDE and info.scaling.stored_dtype == "uint8"
+    if data is None or not small or not hasattr(data, "labels"):
+        return None
+    data.require("train")
+    labels = data.labels("train")
+    if labels is None or len(labels) < _FEWEST_LABELLED or len(np.unique(labels)) < 2:
+        return None
+    return Classifier(data)
 
 
 def measure(
@@ -49,7 +81,7 @@ def measure(
       UsageError: a metric does not apply to the data.
     """
     suite = MetricSuite(
-        metrics or default_metrics(data.info()), References(data, seed, store=False)
+        metrics or default_metrics(data.info(), data), References(data, seed, store=False)
     )
     return suite.measure([samples]), suite.real_values
 
@@ -139,6 +171,15 @@ class MetricSuite:
         return {
             f"{_SPLIT_NAMES[split]}_examples": self.references.count(self.metrics, split)
             for split in splits
+        }
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What the extractors say of themselves, such as a classifier's accuracy, by name."""
+        return {
+            name: value
+            for extractor in self.extractors.values()
+            for name, value in extractor.facts().items()
         }
 
     @property

@@ -5,6 +5,7 @@ import pytest
 
 from lcss_tf.commands._gin import CONFIGS
 from lcss_tf.commands.train import build, dry_run, planned
+from lcss_tf.data import idx
 from tests.commands.helpers import ROOT, load
 
 EXPERIMENTS = sorted(set(CONFIGS.glob("*.gin")) - set(CONFIGS.glob("compare_*.gin"))) + sorted(
@@ -16,7 +17,8 @@ ALL = sorted([*CONFIGS.rglob("*.gin"), *(ROOT / "tests").glob("*.gin")])
 def test_the_promised_ones_are_there():
     names = {path.stem for path in EXPERIMENTS}
     promised = {"lcss_digits", "dsm_digits", "lcss_checkerboard", "lcss_cifar10", "lcss_ffhq"}
-    promised |= {"lcss_signal", "lcss_volume", "lcss_table"}
+    promised |= {"lcss_signal", "lcss_volume", "lcss_table", "lcss_fashion", "lcss_fashion_small"}
+    promised |= {"lcss_fashion_power4", "lcss_fashion_kinetic"}
     assert promised <= names
 
 
@@ -51,6 +53,7 @@ def test_what_is_timed_or_imported_is_a_model_and_its_training(path):
 
 # Large networks take long to build; the small ones here have the network of lcss_digits.
 _LARGE = ("lcss_ffhq", "lcss_cifar10", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
+_LARGE += ("lcss_fashion", "lcss_fashion_small", "lcss_fashion_power4", "lcss_fashion_kinetic")
 _PLANNED = ("lcss_checkerboard", "lcss_table")  # the others compile for ten seconds to be measured
 
 
@@ -87,6 +90,28 @@ def test_it_is_planned(path, monkeypatch, capsys):
     for word in ("parameters", "replicas", "global batch", "steps", "data"):
         assert word in printed
     assert lines["replicas"] == "1 (mirrored)"
+
+
+def test_fashion_mnist_is_planned_without_its_files(tmp_path, monkeypatch):
+    """The shape is known, the loss is the default; training then says what is missing, at once."""
+    for name in ("HOME", "KERAS_HOME", "TFDS_DATA_DIR", "LCSS_TF_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr(idx, "_DEBIAN", str(tmp_path))
+    _load(CONFIGS / "lcss_fashion_kinetic.gin")
+    model, arguments = build()
+    run = planned(model, arguments)
+    assert run.state.shape == (28, 28, 1)
+    assert run.loss.plan(model.sde).smoothing == "path"
+    with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+        model.fit(**arguments)
+
+
+@pytest.mark.parametrize(
+    "name", ["lcss_cifar10", "lcss_ffhq", "lcss_fashion", "lcss_fashion_small"]
+)
+def test_the_large_recipes_take_the_default_loss(name):
+    load(f"{name}.gin")
+    assert not [line for line in gin.config_str().splitlines() if line.startswith("LCSSLoss.")]
 
 
 def test_a_plan_is_the_run_that_fit_trains():

@@ -122,3 +122,31 @@ def test_half_a_file_and_no_file(tmp_path):
         Arrays(tmp_path / "none.npy", (2,)).require()
     with pytest.raises(ValueError, match="1 to 4 axes"):
         Arrays(path, (1, 2, 3, 4, 5))
+
+
+def test_a_file_of_its_own_holds_the_test_split(tmp_path, place):
+    x, labels = RANDOM.integers(0, 256, (9, 6, 5), np.uint8), np.arange(9) % 3
+    np.savez(tmp_path / "a.npz", x=x[:6], labels=labels[:6])
+    np.savez(tmp_path / "b.npz", x=x[6:], labels=labels[6:])
+    data = Arrays(tmp_path / "a.npz", (6, 5, 1), test_path=tmp_path / "b.npz")
+    assert np.array_equal(everything(data)[..., 0], x[:6])
+    assert np.array_equal(everything(data, "test")[..., 0], x[6:])
+    assert np.array_equal(data.labels(), labels[:6])
+    assert np.array_equal(data.labels("test"), labels[6:])
+    np.savez(tmp_path / "c.npz", x=x[6:])
+    with pytest.raises(ValueError, match=r"c\.npz holds no labels, and the other file does"):
+        Arrays(tmp_path / "a.npz", (6, 5, 1), test_path=tmp_path / "c.npz").require()
+    np.savez(tmp_path / "d.npz", x=x[6:].astype(np.float32), labels=labels[6:])
+    with pytest.raises(ValueError, match=r"d\.npz holds float32 and .*a\.npz uint8"):
+        Arrays(tmp_path / "a.npz", (6, 5, 1), test_path=tmp_path / "d.npz").require()
+    with pytest.raises(FileNotFoundError, match=r"none\.npz.*Set Arrays\.test_path"):
+        Arrays(tmp_path / "a.npz", (6, 5, 1), test_path=tmp_path / "none.npz").require()
+
+
+def test_a_bad_example_for_testing_is_left_out_of_the_test_split(tmp_path):
+    x = RANDOM.normal(size=(9, 4))
+    x[7, 1] = np.nan
+    options = {"test_path": saved(tmp_path / "b.npy", x[6:]), "on_bad_example": "skip"}
+    data = Arrays(saved(tmp_path / "a.npy", x[:6]), (4,), **options)
+    assert np.allclose(everything(data), x[:6], atol=1e-6)
+    assert np.allclose(everything(data, "test"), x[[6, 8]], atol=1e-6)

@@ -1,5 +1,6 @@
 """Feature extractors: the frozen graph run as it is, its file found and verified; the others."""
 
+import gzip
 import hashlib
 import tarfile
 import urllib.error
@@ -11,8 +12,9 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import files
-from lcss_tf.data import DataInfo, Digits, Scaling
+from lcss_tf.data import DataInfo, Digits, Idx, Scaling
 from lcss_tf.metrics import (
+    Classifier,
     DigitsClassifier,
     IdentityFeatures,
     Inception,
@@ -22,10 +24,12 @@ from lcss_tf.metrics import (
 )
 from lcss_tf.metrics.inception import ARCHIVE, GRAPH
 from tests.conftest import relative_error
+from tests.data.helpers import idx, write_family
 from tests.metrics import frozen_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 17, 3), np.uint8)
 COLOUR = DataInfo("colour", (12, 17, 3), "image", Scaling.for_images())
+SMALL = (12, 12, 1)
 VECTORS = DataInfo("signals", (5, 2), "vector", Scaling.identity())
 
 
@@ -266,6 +270,64 @@ def test_the_digits_classifier_knows_held_out_digits_and_is_kept(tmp_path, monke
     assert DigitsClassifier()(images).features.shape == (360, 64)
     with pytest.raises(ValueError, match="8×8"):
         first.check(COLOUR)
+
+
+@pytest.fixture
+def family(tmp_path, monkeypatch):
+    """Labelled images of 28 pixels, (an `Idx`, its folder), and a cache of its own."""
+    monkeypatch.setenv("LCSS_TF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(extractors, "_EPOCHS", 2)
+    write_family(tmp_path / "family", 320, None, held_out=60, size=12)
+    return Idx(tmp_path / "family", SMALL), tmp_path / "family"
+
+
+def test_a_classifier_of_any_labelled_images_is_trained_once(family):
+    data, folder = family
+    first = Classifier(data)
+    first.check(data.info())
+    accuracy = first.facts()["family_classifier_accuracy"]
+    assert accuracy > 0.9
+    images = data.raw(np.arange(60), "test").numpy()
+    outputs = first(images)
+    assert (outputs.features.shape, outputs.logits.shape) == ((60, 64), (60, 2))
+    found = outputs.logits.argmax(axis=1)
+    assert np.mean(found == data.labels("test")) == pytest.approx(accuracy)
+    assert first.metric_name("frechet") == "frechet_family"
+    (kept,) = files.cache_directory().iterdir()
+    before = kept.stat().st_mtime_ns
+    again = Classifier(Idx(folder, SMALL))
+    assert again.identity() == first.identity()
+    assert np.array_equal(again(images).features, outputs.features)
+    assert kept.stat().st_mtime_ns == before
+    labels = np.roll(data.labels(), 1).astype(np.uint8)
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    other = Classifier(Idx(folder, SMALL))
+    assert other.identity() != first.identity(), "other labels, another classifier"
+    assert len(list(files.cache_directory().iterdir())) == 2
+    with pytest.raises(ValueError, match="holds a classifier of other data.*Remove it"):
+        Classifier(Idx(folder, SMALL), path=kept).identity()
+
+
+def test_a_classifier_refuses_what_it_was_not_made_for(family):
+    data, folder = family
+    with pytest.raises(ValueError, match=r"12×12×1; colour has \(12, 17, 3\)"):
+        Classifier(data).check(COLOUR)
+    with pytest.raises(ValueError, match=r"sees images \[B, 12, 12, 1\]"):
+        Classifier(data)(np.zeros((2, 8, 8, 1), np.uint8))
+    images = str(folder / "train-images-idx3-ubyte.gz")
+    with pytest.raises(ValueError, match="has no labels. Use data with labels"):
+        Classifier(Idx(images, SMALL)).check(data.info())
+    (folder / "one").write_bytes(idx(np.zeros(260, np.uint8)))
+    with pytest.raises(ValueError, match="has one class alone"):
+        Classifier(Idx(images, SMALL, labels_path=folder / "one")).identity()
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 24, 3), (96, 96, 3), (1, 5, 1)])
+def test_the_classifiers_network_fits_images_of_any_size(shape):
+    network = extractors._classifier(shape, 7)
+    features, logits = network.output_shape
+    assert (features, logits) == ((None, 64), (None, 7))
+    assert network.count_params() < 1_000_000
 
 
 def test_any_keras_model_gives_features(tmp_path):

@@ -1,9 +1,12 @@
 """Samples measured beside real examples: one pass for each extractor, the values of each metric."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 import lcss_tf
+from lcss_tf.data import Idx
 from lcss_tf.metrics import (
     KID,
     Frechet,
@@ -13,9 +16,13 @@ from lcss_tf.metrics import (
     References,
     SlicedWasserstein,
     default_metrics,
+    extractors,
     measure,
     sliced_wasserstein,
 )
+from tests.data.helpers import write_family
+
+suites = importlib.import_module("lcss_tf.metrics.measure")  # `measure` is the function too
 
 
 def moons(count, split="train", seed=0):
@@ -93,3 +100,26 @@ def test_every_kind_of_data_has_metrics(name, first):
     assert metrics[0].name == first
     for metric in metrics:
         metric.check(info)
+
+
+def test_small_labelled_images_are_measured_by_a_classifier_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("LCSS_TF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(extractors, "_EPOCHS", 2)
+    monkeypatch.setattr(suites, "_FEWEST_LABELLED", 200)
+    images, _ = write_family(tmp_path / "family", 320, None, held_out=60, size=8)
+    data = Idx(tmp_path / "family", (8, 8, 1))
+    names = [metric.name for metric in default_metrics(data.info(), data)]
+    assert names[0] == "frechet_pixels_1000"
+    assert {"frechet_family_1000", "kid_family_1000", "precision_family_1000"} <= set(names)
+    assert len(default_metrics(data.info())) == 1
+    suite = MetricSuite(default_metrics(data.info(), data, 50), References(data, store=False))
+    values = suite.measure([images[:50, ..., None]])
+    assert set(values) == set(suite.real_values)
+    assert suite.facts["family_classifier_accuracy"] > 0.6
+    noise = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
+    worse = suite.measure([noise])
+    for name in ("frechet_family_50", "kid_family_50"):
+        assert worse[name].value > 4 * abs(values[name].value)
+    assert worse["precision_family_50"].value < values["precision_family_50"].value
+    monkeypatch.setattr(suites, "_FEWEST_LABELLED", 400)
+    assert len(default_metrics(data.info(), data)) == 1
