@@ -365,7 +365,7 @@ def test_labels_make_the_default_network_conditional():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, x: m.fit(x, steps=0), "fit.steps must be at least 1"),
+        (lambda m, x: m.fit(x, steps=0), "fit.steps must be a whole number, at least 1"),
         (lambda m, x: m.fit(x[:0]), "example"),
         (lambda m, x: m.fit(np.full_like(x, 7.0)), "nothing to learn|constant|same"),
         (lambda m, x: m.fit(np.where(np.arange(len(x))[:, None] == 3, np.nan, x)), "NaN|finite"),

@@ -65,6 +65,7 @@ class KineticSDE(SDE):
     """
 
     has_velocity = True
+    example_shape = (2,)  # a position and its velocity, before the data are known
     simulation_spacing = 0.5
     t_min = 1e-3
 
