@@ -195,6 +195,8 @@ def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
         return ""
     known = DataInfo.from_dict(stored["data"])
     info, source = json.loads(data.info().to_json()), source_of(data)
+    if stored["data"].get("classes"):  # of a network that was told their names
+        info["classes"] = list(data.class_names())
     before = stored.get("source") or {"scaling": stored["data"]["scaling"]}
     changed = [
         *_differences(_without_scaling(stored["data"]), _without_scaling(info), ""),

@@ -13,6 +13,7 @@ from lcss_tf.commands import _comparison, _gin, _likelihood, _runs, quality
 from lcss_tf.commands._comparison_report import read_results, report_finished
 from lcss_tf.commands._report import _likelihood as reported_likelihood
 from lcss_tf.commands._report import _quality as reported_quality
+from lcss_tf.commands._report import _record as reported_record
 from lcss_tf.commands._report import _versions as reported_versions
 from lcss_tf.commands._results import Results
 from lcss_tf.commands.main import main
@@ -43,7 +44,11 @@ def best(folder):
 
 def recorded(folder):
     (folder / "config.gin").write_text("fit.steps = 3")
-    return _runs.recorded(folder), _runs.load_configuration(folder), reported_versions(folder)
+    return (
+        _runs.recorded(folder),
+        _runs.load_configuration(folder),
+        reported_versions(reported_record(folder)),
+    )
 
 
 def evaluated(folder):

@@ -46,6 +46,7 @@ def run(tmp_path_factory):
     """A run on the digits with checkpoints at steps 10 and 20, and the best by a watched metric."""
     return trained(
         tmp_path_factory.mktemp("runs") / "digits <b>&", *DIGITS, "Pictures.every = 0",
+        "TrainStep.jit_compile = False", "sample.jit_compile = False",
         "Watch.every = 10", "Watch.metric = @metrics.PixelFrechet()",
         "PixelFrechet.num_samples = 32",
     )  # fmt: skip

@@ -157,7 +157,9 @@ def folder_of(place, contents):
     return place
 
 
-@pytest.fixture(params=[0, 100], ids=["read on demand", "cached"])
+@pytest.fixture(
+    params=[0, pytest.param(100, marks=pytest.mark.slow)], ids=["read on demand", "cached"]
+)
 def cache_mib(request):
     return request.param
 

@@ -93,7 +93,9 @@ WEAK = {
 }
 
 
-@pytest.mark.parametrize("kind", ["VPSDE", "SubVPSDE", "VESDE"])
+@pytest.mark.parametrize(
+    "kind", ["VPSDE", *(pytest.param(k, marks=pytest.mark.slow) for k in ("SubVPSDE", "VESDE"))]
+)
 @pytest.mark.parametrize("name", sorted(WEAK))
 def test_weak_order(name, kind, monkeypatch):
     make, order = WEAK[name]

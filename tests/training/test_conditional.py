@@ -69,6 +69,8 @@ def test_a_run_keeps_the_names_of_its_classes(tmp_path):
     class Described:
         """Stands for a trainer: records what the run is of, and trains nothing."""
 
+        resume = "auto"
+
         def train(self, run, callbacks, model):
             check_same_model(run.workdir, run.state.description)
             write_description(run.workdir, run.state.description)
