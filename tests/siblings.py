@@ -5,15 +5,15 @@ from collections.abc import Iterable
 import pytest
 
 # Affine SDEs are all tested by tests/sdes/test_affine.py; VPSDE and VESDE stand for them elsewhere.
-# PearsonSDE stands for those whose prior is not Gaussian, and tests/sdes/test_elementwise.py has the
-# others. MixtureSDE and RotatingSDE, whose drifts couple the coordinates, have test_other.py, and
-# the weights of such test_path.py.
+# PearsonSDE stands for those whose prior is not Gaussian; test_elementwise.py has the others.
+# MixtureSDE and RotatingSDE, whose drifts couple the coordinates, have test_other.py, and the
+# weights of such test_path.py.
 _ALIKE = {
     *("SubVPSDE", "CosineVPSDE", "FlowMatchingSDE", "EDMSDE", "MirafzaliSDE", "LogisticSDE"),
     "MixtureSDE",
     "RotatingSDE",
     "GeneralizedNormalSDE",
-    *("double well", "underdamped", "pearson"),  # a quartic potential, and the power-4 SDE
+    *("double well", "underdamped", "pearson", "power 4"),  # see test_path.py
 }
 
 

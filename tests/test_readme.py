@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_the_first_code_runs_in_a_process_that_never_imports_gin_s_configuration(tmp_path):
     """Digits as a uint8 array in, a grid of uint8 samples out; here with fewer steps."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]

@@ -64,6 +64,18 @@ def decode_pixels(content: Tensor, channels: int) -> Tensor:
       tf.errors.InvalidArgumentError, tf.errors.UnknownError: not an image that can be read, or one
         of more than `MAX_PIXELS` pixels. `decode_checked` says what is wrong.
     """
+    return _traced(channels)(content)
+
+
+@functools.cache
+def _traced(channels: int) -> Any:
+    """`decode_pixels`, traced once a process: an input pipeline then takes it as one function."""
+    signature = [tf.TensorSpec([], tf.string)]
+    decode = functools.partial(_pixels, channels=channels)
+    return tf.function(decode, input_signature=signature, autograph=False)
+
+
+def _pixels(content: Tensor, channels: int) -> Tensor:
     header = headers.read(content)
     tf.debugging.Assert(
         header.pixels <= MAX_PIXELS, ["the image has too many pixels:", header.pixels]

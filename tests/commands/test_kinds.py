@@ -32,6 +32,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["table", *(pytest.param(k, marks=pytest.mark.slow) for k in ("signal", "volume"))]
 )

@@ -46,6 +46,7 @@ def test_isotropic_data_give_the_exact_posterior(method, noise_std, name):
         np.testing.assert_array_equal(x[:, :2], np.tile(Y[:2], (len(x), 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -63,6 +64,7 @@ def test_isotropic_data_with_replacement_and_time_travel(method):
     np.testing.assert_array_equal(x[:, :2], np.tile(Y[:2], (len(x), 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise_std", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_tweedie_guidance_is_exact_on_correlated_data(noise_std):
     sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=300)
@@ -96,6 +98,7 @@ def share_of_shift(method):
     return float((x.mean(0) - helpers.MEAN)[2:] @ shift / (shift @ shift))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "share"),
     [

@@ -179,9 +179,9 @@ COUNT, BATCH, SEED = 21, 6, 4
 @pytest.fixture(
     params=[
         "folder",
-        "cached folder",
+        pytest.param("cached folder", marks=pytest.mark.slow),
         pytest.param("archive", marks=pytest.mark.slow),  # read by offset, as records are
-        "records",
+        pytest.param("records", marks=pytest.mark.slow),
         "arrays",
     ]
 )

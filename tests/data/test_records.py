@@ -134,6 +134,7 @@ def test_a_version_and_slices_may_be_named(data_dir):
     assert np.array_equal(test, 255 - IMAGES[5:7])
 
 
+@pytest.mark.slow
 def test_another_shape_is_cropped_and_resized(data_dir):
     dataset = TFDS("tiny", (3, 3, 3), data_dir=data_dir, flip=True)
     batch = next(iter(dataset.pipeline(index_batches(7, 5, 0))))
@@ -171,6 +172,7 @@ def test_an_unknown_split_lists_the_known_ones(data_dir):
         dataset.require("test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_mib", [0, 10])
 def test_from_the_disk_and_from_memory_are_the_same(data_dir, cache_mib):
     dataset = TFDS("tiny", (6, 6, 3), data_dir, cache_mib=cache_mib)

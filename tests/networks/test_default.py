@@ -33,6 +33,7 @@ def test_it_takes_examples_of_the_shape(shape):
         assert any(side % 2 or side < 8 for side in coarsest)
 
 
+@pytest.mark.slow
 def test_its_size_follows_the_data():
     sizes = []
     for shape in SHAPES:

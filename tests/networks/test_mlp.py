@@ -18,6 +18,7 @@ def test_begins_at_zero(embedding):
     assert not network.stochastic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("embedding", "labels"),
     [("positional", (0.0, 999.0)), pytest.param("fourier", (0.01, 1348.0), marks=pytest.mark.slow)],

@@ -41,6 +41,7 @@ def build(manual_dir, data_dir, **options):
     return builder
 
 
+@pytest.mark.slow
 def test_tfds_knows_it_and_it_trains_as_the_folder_does(official, tmp_path):
     builder = build(official, tmp_path / "tfds", resolution=16)
     assert isinstance(builder, Ffhq)
@@ -65,6 +66,7 @@ def test_the_official_split_goes_by_the_files_numbers(official, tmp_path):
         build(official, tmp_path / "again", resolution=16, official_split=True)
 
 
+@pytest.mark.slow
 def test_prepare_data_makes_the_same(official, tmp_path):
     folder = official / "images1024x1024"
     result, _, place = prepare(Source(str(folder), 16), tmp_path / "prepared", name="ffhq")

@@ -110,6 +110,7 @@ def test_what_is_left_out_is_counted_and_any_file_name_is_taken(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_CHUNK", 2)
     source, out = Source(str(folder), 16, test_every=4), tmp_path / "out"

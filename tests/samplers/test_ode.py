@@ -104,6 +104,7 @@ def test_measured_order(lower, order):
     assert np.all(np.abs(measured - order) < 0.25), measured
 
 
+@pytest.mark.slow
 def test_smaller_tolerances_give_smaller_errors():
     exact = by_scipy(0.0, 5.0, Y, rtol=1e-12, atol=1e-13).y[:, -1].reshape(3, 2)
     errors = [

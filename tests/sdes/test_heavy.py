@@ -88,6 +88,7 @@ def test_the_student_prior_is_stationary():
     np.testing.assert_allclose(after, before, atol=0.05, rtol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [0.2, *slow(0.1, 0.4)])
 @pytest.mark.parametrize("start", [-0.5, 3.0])
 def test_moments_of_the_transition(tail, start):

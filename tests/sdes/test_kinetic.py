@@ -141,6 +141,7 @@ def gaussian_score(sde):
     return score_fn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "steps"),
     [("SymmetricSplitting", 120), ("EulerMaruyama", 250), ("ProbabilityFlowODE", 100)],
@@ -155,6 +156,7 @@ def test_the_exact_score_gives_the_data_back(name, steps):
     assert x.std() == pytest.approx(STD, rel=0.06)
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_a_lower_bound_and_nearly_tight():
     """log p(x, u) − log q(u) averages to log p(x) less KL(q(u) ‖ p(u | x)), here 0."""
     from lcss_tf.inference.likelihood import Likelihood
@@ -167,6 +169,7 @@ def test_the_likelihood_is_a_lower_bound_and_nearly_tight():
     assert gap.mean() == pytest.approx(0, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_network_of_zeros_is_the_exact_score_of_gaussian_data():
     """The measured preconditioning, against the closed form."""
     from lcss_tf.score import Moments, Score

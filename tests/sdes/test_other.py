@@ -58,6 +58,7 @@ def test_lcss_on_it_is_denoising_score_matching(matrix):
     np.testing.assert_allclose(sum(terms.values()), 0.5 * square, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_general_chain_finds_its_weight(matrix):
     """Mean and covariance of the general simulation, and its weight's best linear fit: −C⁻¹."""
 
@@ -113,6 +114,7 @@ def test_mirafzalis_own_choice_has_no_variance():
 # A mixture fitted to the data ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_mixture_is_fitted_and_stationary():
     means = np.float32([[-3.0, 0.0], [2.0, 2.0], [2.0, -2.0]])
     owner = np.random.RandomState(0).choice(3, size=6_000, p=[0.5, 0.3, 0.2])

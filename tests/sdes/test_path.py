@@ -140,6 +140,7 @@ def test_on_a_linear_sde_it_is_the_target_of_denoising_score_matching():
         np.testing.assert_allclose(variance * coefficients, [1, -np.exp(log_alpha)], rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_the_best_linear_score_of_a_coupled_linear_sde():
     """dx = −A x dt + B dw from N(0, I): E[x wᵀ] = I, and −E[w | x_t] = −Σ_t⁻¹ x."""
 

@@ -83,6 +83,7 @@ def test_terms_add_up_and_the_loss_falls():
     assert late < 0.9 * early
 
 
+@pytest.mark.slow
 def test_clipping_bounds_the_summed_gradient():
     """With SGD at rate 1 the weights move by the clipped gradient: its norm is the bound."""
     import keras
