@@ -48,15 +48,16 @@ def test_a_network_of_zeros_is_the_exact_score_of_gaussian_data(kind):
     np.testing.assert_allclose(score.score_fn(lambda x, c: x)(x, t), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_marginal_it_starts_at_the_priors_own_score():
     sde, preconditioning = lcss_tf.SDES["PearsonSDE"](), Moments()
-    x0 = sde.prior_sample((40_000, 1), random.as_seed(1))
+    x0 = sde.prior_sample((200_000, 1), random.as_seed(1))
     preconditioning.prepare(sde, x0)
     x = tf.constant([[-8.0], [0.5], [3.0]])
     nu = sde.degrees_of_freedom
     exact = -(nu + 1) * x / (x**2 + sde.scale**2)
     reference = preconditioning.reference_score(sde, x, tf.ones(3))
-    np.testing.assert_allclose(reference, exact, rtol=0.1)
+    np.testing.assert_allclose(reference, exact, rtol=0.05)
 
 
 def test_moments_must_be_measured_first():

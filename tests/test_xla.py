@@ -65,6 +65,7 @@ _CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "second_order"), _CASES)
 def test_pieces_equal_the_graph(name, second_order):
     network = network_of(**OPTIONS[name])

@@ -126,6 +126,7 @@ def test_a_workdir_with_checkpoints_is_left_alone(imported, source, monkeypatch)
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_preconditioning_by_moments_is_refused(source, tmp_path, monkeypatch):
     _make(source[0], monkeypatch)
     load(source[1], "ScoreModel.preconditioning = 'moments'")

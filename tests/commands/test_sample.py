@@ -267,7 +267,8 @@ def test_points_are_drawn_over_the_density(plane_run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(figures, "density_and_samples", watching)
     out = tmp_path / "points"
-    assert lcss("sample", f"--workdir={plane_run}", f"--out={out}", bindings=[ONE]) == 0
+    quick = [ONE, "EulerMaruyama.num_steps = 3"]
+    assert lcss("sample", f"--workdir={plane_run}", f"--out={out}", bindings=quick) == 0
     assert out.with_suffix(".png").is_file()
     assert seen["count"] == 2_048
     assert seen["density"] is not None

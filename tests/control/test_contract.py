@@ -55,7 +55,7 @@ def works(sde, sampler):
 
 ONE_OF_EACH_KIND = ("DPMSolverPP", "DormandPrince", "PredictorCorrector")
 # VE is treated as VP is; these methods take long.
-_LONG = ("TimeTravel", "TweedieGuidance", "PseudoinverseGuidance")
+_LONG = ("TimeTravel", "TweedieGuidance", "PseudoinverseGuidance", "NullSpace")
 _CASES = [
     pytest.param(
         kind,

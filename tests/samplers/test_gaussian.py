@@ -73,6 +73,7 @@ def exact_score(sde):
 ON_ALL = ("ancestral", "corrected", "dpm_solver", "edm_churn", "ode", "stochastic_heun")
 VARIANTS = (
     *("reverse_diffusion", "ddim", "ddim_eta_one", "dormand_prince", "stochastic_heun"),
+    *("ancestral", "corrected"),
     "annealed",
     "ddim_eta_half",
     "dpm_solver_sde",

@@ -183,6 +183,7 @@ def test_batch_must_be_divisible_by_the_replicas():
         distribution.rows_per_replica(7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_accumulation_is_the_same_step(jit_compile, trained):
     """Noise and times belong to the rows of the global batch, so parts change nothing."""
