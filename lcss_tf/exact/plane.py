@@ -156,12 +156,13 @@ class PlaneMixture:
     def _step(self, mass, x, u, s, t):
         """Strang's splitting over [s, t]; mass [n, n]."""
         middle, h = 0.5 * (s + t), t - s
-        first = self._along(mass, x, u, middle, 0.5 * h, 0)
-        second = self._along(first, x, u, middle, h, 1)
-        return self._along(second, x, u, middle, 0.5 * h, 0)
+        half = self._rates(x, u, middle, 0.5 * h, 0)  # of the first part and of the last
+        mass = _moved(mass.T, *half).T
+        mass = _moved(mass, *self._rates(x, u, middle, h, 1))
+        return _moved(mass.T, *half).T
 
-    def _along(self, mass, x, u, t, h, axis):
-        """The part of the equation that moves along one axis, over a time h; exact in time."""
+    def _rates(self, x, u, t, h, axis):
+        """(right, left) of what moves along one axis in a time h, all lines as one system."""
         both = np.linspace(u[0], u[-1], 2 * len(u) - 1)  # nodes, and the midpoints between them
         there, slope = self._grid.to_x(both), self._grid.slope(both)
         lines = np.stack(np.meshgrid(x, there, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -171,15 +172,16 @@ class PlaneMixture:
             h * part[:, axis].reshape(len(u), len(both))
             for part in self._coefficients.at(lines, np.full(len(lines), t))
         )
-        # All lines are one tridiagonal system, with nothing from the end of one to the next.
-        right, left = (
+        # One tridiagonal system, with nothing from the end of a line to the next.
+        return [
             np.pad(side, ((0, 0), (0, 1))).ravel()[:-1]
             for side in rates(f, g_squared, slope, u[1] - u[0], positive=True)
-        )
-        along = mass.T if axis == 0 else mass
-        moved = exponential(right, left, np.asfortranarray(along.reshape(-1, 1)))
-        moved = moved.reshape(along.shape)
-        return moved.T if axis == 0 else moved
+        ]
+
+
+def _moved(lines, right, left):
+    """Masses [n, n] after their time, line by line."""
+    return exponential(right, left, np.asfortranarray(lines.reshape(-1, 1))).reshape(lines.shape)
 
 
 def exact_mixture(data: Any, sde: SDELike, times: Numbers) -> ExactMixture | PlaneMixture:

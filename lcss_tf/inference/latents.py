@@ -149,10 +149,10 @@ class _NormalCoordinates:
         grows = np.append(True, np.diff(z) > 0)
         self._x, self._z = x[grows], z[grows]
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         return _continued(x, self._x, self._z)
 
-    def back(self, z):
+    def back(self, z: Array) -> Array:
         return _continued(z, self._z, self._x)
 
     @staticmethod

@@ -11,7 +11,7 @@ from lcss_tf import random
 from lcss_tf.errors import UsageError
 from lcss_tf.losses import ISMLoss
 from lcss_tf.score import Score
-from lcss_tf.typing import Network, Seed, Tensor
+from lcss_tf.typing import Array, Network, Seed, Tensor
 
 
 class BucketDiagnostics(NamedTuple):
@@ -151,14 +151,15 @@ class _Running:
     """Mean and total variance of vectors as they come (Welford)."""
 
     def __init__(self) -> None:
-        self._count, self._squares, self.mean = 0, 0.0, 0.0
+        self._count, self._squares = 0, 0.0
+        self.mean: Array = np.zeros(())
 
-    def add(self, vector):
+    def add(self, vector: Array) -> None:
         self._count += 1
         before = vector - self.mean
         self.mean = self.mean + before / self._count
         self._squares += float(np.sum(before * (vector - self.mean)))
 
-    def variance(self):
+    def variance(self) -> float:
         """The sum of the unbiased variances of all components."""
         return self._squares / (self._count - 1)

@@ -133,6 +133,10 @@ def test_under_nohup_a_command_outlives_its_terminal():
     try:
         with ending_by_signal():
             os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            lived_on = True
+        assert lived_on
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -222,14 +222,18 @@ def test_values_of_other_types_are_named_or_harmless(name, write):
     content, read = READ[name]
     if name == "model.json":  # any dict may be compared
         return
+    tried = 0
     for place in places(content):
         for other in OTHERS:
+            tried += 1
             changed = {"": copy.deepcopy(content)}
             target, steps = changed, ("", *place)
             for step in steps[:-1]:
                 target = target[step]
             target[steps[-1]] = other
+            # Read, or named with the remedy: `mended` asserts it.
             mended(name, read, write(name, json.dumps(changed[""]).encode()))
+    assert tried >= len(OTHERS)
 
 
 def test_columns_of_different_lengths_are_damaged(write):
