@@ -31,7 +31,7 @@ LAYERS = [
     },
     {"training"},
     {"inference"},
-    {"callbacks"},
+    {"callbacks", "export"},
     {"model"},
     {"commands"},
     {"__main__"},

@@ -15,16 +15,18 @@ COMMANDS = {
     "inpainting": "the inpainting RMSE on held-out images",
     "prepare": "validate images and convert them once, into a TFDS dataset",
     "import": "make a published score_sde checkpoint a run",
+    "export": "write the score, the sampler or the training step as a program without TensorFlow",
+    "import-state": "make a checkpoint of what an exported training step left",
     "benchmark": "time steps, input, scaling, memory",
     "launch": "start several workers on this machine",
     "configs": "list the gin files that come with the package",
 }
-_MODULES = {"import": "import_checkpoint"}
+_MODULES = {"import": "import_checkpoint", "import-state": "import_state"}
 
 
 def usage() -> str:
     """The commands, a line each."""
-    lines = [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<14}{text}" for name, text in COMMANDS.items()]
     return "\n".join(
         ["Usage: lcss COMMAND [FLAGS]", "", *lines, "", "The flags of each: lcss COMMAND --help"]
     )

@@ -12,7 +12,7 @@ from lcss_tf.display import Bar
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference.runner import Runner
 from lcss_tf.samplers import EulerMaruyama
-from lcss_tf.typing import Array, ScoreFn, Seed
+from lcss_tf.typing import Array, ScoreFn, Seed, Tensor
 
 
 class Drawn(NamedTuple):
@@ -116,6 +116,19 @@ class Sampling:
                 bar.update(count)
         trajectory = np.moveaxis(np.concatenate(trajectories), 1, 0) if trajectory_steps else None
         return Drawn(np.concatenate(parts), float(np.mean(nfe)), trajectory)
+
+    def traced(self, inputs: dict, seed: Seed) -> tuple[Tensor, Tensor]:
+        """The sampler's operations, for a function that somebody else compiles.
+
+        Args:
+          inputs: ``x_T`` [B, ...], and ``labels`` [B] of a network with classes.
+          seed: [3], with the index of the first sample.
+
+        Returns:
+          (samples [B, ...], NFE).
+        """
+        x, _, nfe, _ = self._run(inputs, seed, 0)
+        return x, nfe[0]
 
     def _runner(self, trajectory_steps: int) -> Runner:
         if trajectory_steps not in self._runners:

@@ -13,7 +13,7 @@ from lcss_tf import random, xla
 from lcss_tf.errors import UsageError
 from lcss_tf.training.distribution import all_reduce_sum, replica_row
 from lcss_tf.training.state import TrainState
-from lcss_tf.typing import LossLike, Seed
+from lcss_tf.typing import LossLike, Seed, Tensor
 
 NUM_BUCKETS = 10  # equal parts of [t_min, T] over which the loss is reported
 
@@ -105,14 +105,15 @@ class TrainStep:
             self._update, jit_compile=self.compiles_update or None, autograph=False
         )
         self._compiled_step = tf.function(
-            self._step, jit_compile=(whole and alone) or None, autograph=False
+            self.traced, jit_compile=(whole and alone) or None, autograph=False
         )
 
     def __call__(self, batch: Any, step: int, stop: bool = False) -> StepReport:
         """Takes step number `step`, from 0."""
         return self._compiled_step(batch, tf.constant(step, tf.int64), tf.constant(float(stop)))
 
-    def _step(self, batch, step, stop):
+    def traced(self, batch: Any, step: Tensor, stop: Tensor) -> StepReport:
+        """The step's operations, for a function that somebody else compiles."""
         with xla.in_pieces(self._in_pieces):
             seed = random.seed_for(self._seed, "train", tf.cast(step, tf.int32))
         report, gradients = self._distribution.run(self._replica_step, batch, seed, stop)

@@ -1,0 +1,178 @@
+"""An exported program computes what TensorFlow computes, where JAX compiles it."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lcss_tf as lcss
+from lcss_tf import export
+from lcss_tf.errors import UsageError
+from lcss_tf.export.program import Program, Value, read_manifest
+from lcss_tf.inference import Sampling
+from tests.training import helpers
+
+pytest.importorskip("jax")
+ROOT = Path(__file__).parents[2]
+
+
+def runner():
+    spec = importlib.util.spec_from_file_location("run_program", ROOT / "tools" / "run_program.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RUNNER = runner()
+
+
+def small_image_network():
+    return lcss.networks.NCSNpp(
+        num_features=8, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(4,),
+        num_classes=3, dropout=0.1,
+    )  # fmt: skip
+
+
+def image_state():
+    model = lcss.ScoreModel(small_image_network(), lcss.sdes.VPSDE())
+    x = np.random.default_rng(0).integers(0, 255, (32, 8, 8, 1)).astype(np.uint8)
+    model.fit(x, steps=1, batch_size=4, labels=np.arange(32) % 3)
+    return model, x
+
+
+@pytest.fixture(scope="module")
+def trained_images():
+    return image_state()
+
+
+def values_of(state):
+    return {
+        f"{group}/{path}": variable.numpy()
+        for group, variables in state.variables().items()
+        for path, variable in variables.items()
+    }
+
+
+def relative(a, b):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-12)
+
+
+def test_a_training_step_elsewhere_changes_every_variable_as_here(tmp_path):
+    state, distribution = helpers.make_state()
+    step = helpers.make_step(state, distribution, jit_compile=True)
+    export.train_step(state, step, helpers.BATCH).write(tmp_path / "step")
+    x = np.concatenate([helpers.data(seed=s) for s in range(4)])
+    np.savez(tmp_path / "data.npz", x=x, multiply=np.float32(1), add=np.float32(0))
+
+    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=3, block=4)
+    before = values_of(state)
+    order = np.random.default_rng(3).permutation(len(x)).astype(np.int32).reshape(4, -1)
+    losses = [float(step(tf.constant(x[order[i]]), i).loss) for i in range(4)]
+    shown = trainer.take_block()
+
+    np.testing.assert_allclose(shown["loss"], losses, rtol=1e-5)
+    now, there = values_of(state), trainer.arrays()
+    assert set(now) <= set(there)
+    assert sum(relative(now[n], before[n]) > 1e-6 for n in now) > 0.8 * len(now)
+    assert max(relative(there[n], now[n]) for n in now) < 1e-4
+    RUNNER.save_state(tmp_path / "after.npz", there, trainer.step)
+    assert RUNNER.difference(now, tmp_path / "after.npz") < 1e-4
+
+
+def test_a_score_with_classes_is_the_models(trained_images, tmp_path):
+    model, _ = trained_images
+    export.score(model.state, 4).write(tmp_path)
+    x = np.random.default_rng(1).normal(size=(4, 8, 8, 1)).astype(np.float32)
+    t, labels = np.float32([0.1, 0.4, 0.7, 1.0]), np.int32([0, 1, 2, 3])
+    there = RUNNER.run_once(tmp_path, None, {})(x=x, t=t, labels=labels)["score"]
+    here = model.score_fn(x, t, tf.constant(labels))
+    assert relative(there, here) < 1e-4
+
+
+def test_a_sampler_gives_images_of_bytes_that_are_the_samplers(trained_images, tmp_path):
+    model, x = trained_images
+    sampling = Sampling(model.state, lcss.samplers.EulerMaruyama(num_steps=5), 6, jit_compile=True)
+    export.sampler(model.state, sampling, model.info).write(tmp_path)
+    out = RUNNER.run_once(tmp_path, None, {})(
+        seed=np.int32([1, 2]), labels=np.arange(6, dtype=np.int32) % 3
+    )
+    assert out["samples"].dtype == np.uint8
+    assert out["samples"].shape == (6, *model.state.shape)
+    assert float(out["nfe"]) == 5
+    levels = np.abs(out["samples"].astype(int) - model.info.unscale(out["x"]).reshape(6, 8, 8, 1))
+    assert levels.max() <= 1
+    more = RUNNER.draw(tmp_path, None, 8, 0, None)
+    assert more[0].shape[0] == 8
+    np.testing.assert_array_equal(more[1], np.arange(8) % 3)
+
+
+def test_a_program_is_stablehlo_alone_and_describes_itself(trained_images, tmp_path):
+    model, _ = trained_images
+    program = export.score(model.state, 2)
+    body = program.text.split("func.func", 1)[1]
+    assert not re.findall(r"^\s*%\S+ = \"?(?!stablehlo|func|call)(\w+)\.", body, re.MULTILINE)
+    assert "loc(" not in program.text
+    program.write(tmp_path)
+    manifest = read_manifest(tmp_path)
+    assert [i["name"] for i in manifest["inputs"]][:3] == ["x", "t", "labels"]
+    names = {i["name"] for i in manifest["inputs"] if i["role"] == "state"}
+    assert names <= set(values_of(model.state))
+    assert manifest["outputs"][0] == {
+        "name": "score", "shape": [2, 8, 8, 1], "dtype": "float32", "role": "output",
+    }  # fmt: skip
+    found = RUNNER.initial(tmp_path, manifest)
+    for name in names:
+        np.testing.assert_array_equal(found[name], values_of(model.state)[name])
+
+
+def test_described_state_has_the_spread_of_the_real_one(tmp_path):
+    weights = np.random.default_rng(0).normal(2.0, 3.0, (200, 50)).astype(np.float32)
+    flat = np.random.default_rng(0).uniform(-1, 1, (200, 50)).astype(np.float32)
+    inputs = tuple(
+        Value(name, (200, 50), "float32", "state") for name in ("a/w", "a/again", "a/zero", "a/u")
+    )
+    arrays = {"a/w": weights, "a/again": weights.copy(), "a/zero": 0 * weights, "a/u": flat}
+    Program("score", "", inputs, (), arrays).write(tmp_path, describe=True)
+    manifest = json.loads((tmp_path / "program.json").read_text())
+    assert (tmp_path / "state.npz").stat().st_size < 100
+    found = RUNNER.initial(tmp_path, manifest)
+    assert found["a/w"].mean() == pytest.approx(2.0, abs=0.1)
+    assert found["a/w"].std() == pytest.approx(3.0, rel=0.02)
+    np.testing.assert_array_equal(found["a/w"], found["a/again"])
+    assert not found["a/zero"].any()
+    assert np.abs(found["a/u"]).max() < 1.01
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("    %3 = mhlo.copy %2 : tensor<i64>\n    %4 = stablehlo.add %3, %1 : tensor<i64>",
+         "    %4 = stablehlo.add %2, %1 : tensor<i64>"),
+        ("    %3 = mhlo.copy %2 : tensor<f32>\n    %5 = mhlo.copy %3 : tensor<f32>\n    return %5",
+         "    return %2"),
+        # A region beside it may use the same name for something else.
+        ("    %3 = mhlo.copy %2 : tensor<f32>\n    %3 = stablehlo.abs %1\n    return %3",
+         "    %3 = stablehlo.abs %1\n    return %3"),
+        ('    %c = stablehlo.constant dense<"0x000000000100000002000000"> : tensor<1x3xui32>',
+         "    %c = stablehlo.iota dim = 1 : tensor<1x3xui32>"),
+        ('    %c = stablehlo.constant dense<"0x000000000100000003000000"> : tensor<1x3xui32>',
+         '    %c = stablehlo.constant dense<"0x000000000100000003000000"> : tensor<1x3xui32>'),
+    ],
+)  # fmt: skip
+def test_what_other_clients_refuse_goes(text, expected):
+    from lcss_tf.export.program import _portable
+
+    assert _portable(text) == expected
+
+
+def test_a_folder_without_a_program_says_so(tmp_path):
+    with pytest.raises(UsageError, match="lcss export"):
+        read_manifest(tmp_path)
+    (tmp_path / "program.json").write_text('{"format": 99}')
+    with pytest.raises(UsageError, match="format 99"):
+        read_manifest(tmp_path)
