@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lcss_tf import data as lcss_data
-from lcss_tf import files, forms, networks, serialization
+from lcss_tf import export, files, forms, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.archives import ArchiveError
 from lcss_tf.data.base import DataInfo
@@ -367,6 +367,43 @@ class ScoreModel:
         )
         result = self._cached(key, make, self.info)(self.normalise(x), seed)
         return result.nats, result.error
+
+    def export(
+        self,
+        path: str | Path,
+        what: str = "score",
+        format: str = "stablehlo",
+        batch_size: int = 256,
+        sampler: Any = None,
+    ) -> list[Path]:
+        """Writes the model as a program that needs neither lcss_tf nor TensorFlow to run.
+
+        The folder holds StableHLO, a description of its inputs and outputs, and the weights; see
+        `lcss_tf.export.program`. ``tools/run_program.py`` runs it by JAX.
+
+        Args:
+          path: the folder.
+          what: ``"score"``: (x, t) -> ∇log p_t(x) in the network's units; or ``"sampler"``: a seed
+            -> samples in the data's units.
+          format: ``"stablehlo"``.
+          batch_size: examples, or samples, of one call.
+          sampler: as of `sample`.
+
+        Returns:
+          The paths written.
+
+        Raises:
+          UsageError: another word, or a sampler that XLA cannot compile into one program.
+        """
+        if what not in ("score", "sampler") or format != "stablehlo":
+            raise UsageError(
+                "export expects what = 'score' or 'sampler' and format = 'stablehlo'; got "
+                f"{what!r} and {format!r}. A training step: lcss export --what=train_step."
+            )
+        if what == "score":
+            return export.score(self.state, batch_size).write(path)
+        draw = Sampling(self.state, sampler, batch_size, jit_compile=True)
+        return export.sampler(self.state, draw, self.info).write(path)
 
     def encode(self, x: Any, batch_size: int = 64) -> Array:
         """Latents x_T, float32 [N, ...], of examples x [N, ...] in the data's units.

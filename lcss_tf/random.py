@@ -192,6 +192,45 @@ def rademacher(seed: Seed, shape: Shape, dtype: Any = tf.float32) -> Tensor:
     return tf.where(uniform(seed, shape) < 0.5, tf.ones([], dtype), -tf.ones([], dtype))
 
 
+def gamma(seed: Seed, shape: Shape, alpha: float) -> Tensor:
+    """Gamma(α, 1) of `shape` [B, ...], float32, by Marsaglia and Tsang's rejection (2000).
+
+    Numbers are drawn again until all are accepted, 98 % of them at once. XLA compiles it, which it
+    does not TensorFlow's own.
+
+    Args:
+      seed: as everywhere.
+      shape: [B, ...].
+      alpha: α > 0.
+
+    Raises:
+      UsageError: α is not positive and finite.
+    """
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise UsageError(f"A Gamma distribution needs a shape alpha > 0; got {alpha}.")
+    seed, shape = as_seed(seed), _static(shape)
+    d = (alpha if alpha >= 1 else alpha + 1) - 1 / 3
+    c = 1 / math.sqrt(9 * d)
+
+    def again(i: Tensor, value: Tensor, accepted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = normal(fold_in(fold_in(seed, "normal"), i), shape)
+        u = 1 - uniform(fold_in(fold_in(seed, "uniform"), i), shape)
+        v = (1 + c * x) ** 3
+        log_v = tf.math.log(tf.maximum(v, 1e-30))
+        good = (v > 0) & (tf.math.log(u) < 0.5 * x**2 + d - d * v + d * log_v)
+        value = tf.where(accepted, value, d * v)
+        return i + 1, value, accepted | good
+
+    left = lambda i, value, accepted: ~tf.reduce_all(accepted)
+    start = (tf.constant(0), tf.zeros(shape), tf.zeros(shape, tf.bool))
+    value = tf.while_loop(left, again, start)[1]
+    if alpha >= 1:
+        return value
+    # Gamma(α) = Gamma(α + 1) U^(1/α).
+    u = 1 - uniform(fold_in(seed, "boost"), shape)
+    return value * u ** (1 / alpha)
+
+
 def sphere(seed: Seed, shape: Shape, dtype: Any = tf.float32) -> Tensor:
     """Uniform on the sphere of radius √d, d the size of one example.
 

@@ -6,9 +6,11 @@ import tensorflow as tf
 from scipy import stats
 
 from lcss_tf import random
+from lcss_tf.errors import UsageError
 
 DRAWS = {"uniform": random.uniform, "normal": random.normal, "rademacher": random.rademacher,
-         "sphere": random.sphere}  # fmt: skip
+         "sphere": random.sphere,
+         "gamma": lambda seed, shape: random.gamma(seed, shape, 0.7)}  # fmt: skip
 
 
 # XLA's programs take longest to make: one shape stands for all of them.
@@ -94,3 +96,13 @@ def test_tails_and_moments_of_normals():
     assert (z**4).mean() == pytest.approx(3, abs=0.02)
     beyond = np.mean(np.abs(z) > 4.5)
     assert beyond == pytest.approx(2 * stats.norm.sf(4.5), rel=0.5)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 1 / 3, 1.0, 1.7, 8.0, 392.0])
+def test_gamma_draws_are_of_their_distribution(alpha):
+    draws = random.gamma(3, (200, 500), alpha).numpy().ravel()
+    assert stats.kstest(draws, stats.gamma(alpha).cdf).pvalue > 1e-3
+    assert draws.mean() == pytest.approx(alpha, rel=4 / np.sqrt(alpha * draws.size))
+    assert (draws > 0).all()
+    with pytest.raises(UsageError, match="alpha > 0"):
+        random.gamma(0, (2, 2), -alpha)

@@ -346,9 +346,8 @@ def _train(args: argparse.Namespace) -> None:
     for line in trainer.train(steps, args.seconds):
         print(line, flush=True)
     if args.verify:
-        print(
-            f"largest relative difference of a variable: {difference(trainer.arrays(), args.verify):.1e}"
-        )
+        worst = difference(trainer.arrays(), args.verify)
+        print(f"largest relative difference of a variable: {worst:.1e}")
     if args.out:
         save_state(args.out, trainer.arrays(), trainer.step, args.half)
 

@@ -21,7 +21,6 @@ from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.training import loop
 from lcss_tf.training.checkpoints import Checkpoints
-from lcss_tf.typing import Array
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum(
@@ -46,6 +45,7 @@ flags.DEFINE_string("checkpoint", "newest", "Of --workdir: newest, best or a ste
                     flag_values=FLAGS)  # fmt: skip
 _cli.gin_flags(FLAGS)
 _cli.workdir_flag(FLAGS, "The run to export, instead of --gin_file.")
+_MOST_OF_ENDLESS = 2**16  # examples
 _ONE_DEVICE = "Distribution.strategy = 'one_device'"
 
 
@@ -96,17 +96,16 @@ def write(folder: Path, what: str, workdir: str | None = None) -> list[Path]:
     return paths
 
 
-def training_arrays(data: Any) -> dict[str, Array]:
+def training_arrays(data: Any) -> dict[str, Any]:
     """The training examples, as they are stored where a line maps them to the network's units.
 
-    ``x * multiply + add`` is what the network sees; ``labels`` where there are any.
+    ``x * multiply + add`` is what the network sees; ``labels`` where there are any. Of data without
+    an end there are 2¹⁶.
     """
-    size = data.size("train")
-    if size is None:
-        raise UsageError(f"{data.info().name} has no end: draw the batches yourself.")
+    size = data.size("train") or _MOST_OF_ENDLESS
     scaled = np.asarray(data.examples(np.arange(size), "train", 0))
     info = data.info()
-    arrays: dict[str, Array] = {"x": scaled, "multiply": np.float32(1), "add": np.float32(0)}
+    arrays: dict[str, Any] = {"x": scaled, "multiply": np.float32(1), "add": np.float32(0)}
     if info.scaling.stored_dtype == "uint8" and not info.scaling.means:
         raw = info.scaling.unscale(scaled)
         slope = info.scaling.slope

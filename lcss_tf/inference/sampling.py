@@ -177,7 +177,7 @@ class Sampling:
         """x_T of the whole batch.
 
         Authors of SDEs draw the prior as they like, so the whole batch is drawn at once, and the
-        samples do not depend on the replicas. Not under XLA, which knows no Gamma draws.
+        samples do not depend on the replicas. Not under XLA, which does not know all draws.
         """
         sde = self._state.sde
         return sde.broadcast_prior_sample(

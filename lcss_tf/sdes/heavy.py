@@ -219,8 +219,8 @@ class MirafzaliSDE(ElementwiseSDE):
 def generalized_normal_sample(shape: Shape, seed: Seed, power: float) -> Tensor:
     """x ∝ exp(−Σ|x_i|^p/p): |x|^p/p ~ Gamma(1/p, 1), with a random sign."""
     if power == 2:
-        return random.normal(seed, shape)  # XLA has no gamma distribution
-    magnitude = tf.random.stateless_gamma(shape, random.fold_in(seed, "size"), 1 / power)
+        return random.normal(seed, shape)
+    magnitude = random.gamma(random.fold_in(seed, "size"), shape, 1 / power)
     sign = random.rademacher(random.fold_in(seed, "sign"), shape)
     return sign * (power * magnitude) ** (1 / power)
 
@@ -233,7 +233,7 @@ def generalized_normal_log_prob(x: Tensor, power: float) -> Tensor:
 
 def student_sample(shape: Shape, seed: Seed, nu: float, scale: float = 1.0) -> Tensor:
     """scale · T/√ν, T of Student's distribution with ν degrees of freedom."""
-    chi_square = 2 * tf.random.stateless_gamma(shape, random.fold_in(seed, "tail"), nu / 2)
+    chi_square = 2 * random.gamma(random.fold_in(seed, "tail"), shape, nu / 2)
     return scale * random.normal(random.fold_in(seed, "size"), shape) / tf.sqrt(chi_square)
 
 

@@ -56,11 +56,9 @@ class RotatingSDE(SDE):
         """|x|^p/p ~ Gamma(D/p, 1), in a uniform direction; D the numbers of an example."""
         dimension = math.prod(shape[1:])
         if self.power == 2:
-            return random.normal(seed, shape)  # XLA has no gamma distribution
+            return random.normal(seed, shape)
         direction = random.sphere(random.fold_in(seed, "direction"), shape)
-        size = tf.random.stateless_gamma(
-            shape[:1], random.fold_in(seed, "size"), dimension / self.power
-        )
+        size = random.gamma(random.fold_in(seed, "size"), shape[:1], dimension / self.power)
         radius = (self.power * size) ** (1 / self.power) / math.sqrt(dimension)
         return direction * like(radius, direction)
 

@@ -161,7 +161,6 @@ def main():
     add("--cuda_filter", action="store_true", help="the reference's CUDA extension for filters")
     add("--rounds", type=int, default=5)
     add("--runs", type=int, default=10)
-    add("--ready", help="a file to make when compiled; timing waits until it is removed")
     args = parser.parse_args()
     args.reference = Path(args.reference).resolve()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -174,13 +173,6 @@ def main():
         step()
     wait()
     first = time.perf_counter() - start
-    if args.ready:
-        Path(args.ready).touch()
-        while Path(args.ready).exists():
-            time.sleep(0.05)
-        for _ in range(3):
-            step()
-        wait()
     times = []
     for _ in range(args.rounds):
         start = time.perf_counter()

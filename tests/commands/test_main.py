@@ -53,7 +53,7 @@ def test_lcss_says_what_commands_there_are(capsys):
         assert main(words) == 0
         printed = capsys.readouterr().out
         for name, text in COMMANDS.items():
-            assert f"{name:<12}{text}" in printed
+            assert f"{name:<14}{text}" in printed
     assert main([]) == 2
     assert "Usage: lcss COMMAND" in capsys.readouterr().out
     assert main(["--version"]) == 0

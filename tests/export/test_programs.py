@@ -94,6 +94,20 @@ def test_a_score_with_classes_is_the_models(trained_images, tmp_path):
     assert relative(there, here) < 1e-4
 
 
+def test_a_model_exports_itself(trained_images, tmp_path):
+    model, _ = trained_images
+    model.export(tmp_path / "score", batch_size=2)
+    sampler = lcss.samplers.EulerMaruyama(num_steps=2)
+    model.export(tmp_path / "sampler", what="sampler", batch_size=2, sampler=sampler)
+    assert read_manifest(tmp_path / "score")["what"] == "score"
+    samples, labels, nfe = RUNNER.draw(tmp_path / "sampler", None, 2, 0, 1)
+    assert samples.shape == (2, 8, 8, 1)
+    assert labels.tolist() == [1, 1]
+    assert nfe == 2
+    with pytest.raises(UsageError, match="'score' or 'sampler'"):
+        model.export(tmp_path, what="train_step")
+
+
 def test_a_sampler_gives_images_of_bytes_that_are_the_samplers(trained_images, tmp_path):
     model, x = trained_images
     sampling = Sampling(model.state, lcss.samplers.EulerMaruyama(num_steps=5), 6, jit_compile=True)
