@@ -444,6 +444,18 @@ class ArrayArchive:
         array = array.reshape(order)
         return array.T if claim.fortran else array
 
+    def verify(self, name: str) -> None:
+        """Reads an array to its end, a block at a time, and compares its CRC and its length.
+
+        Raises:
+          ArchiveError: it is damaged.
+        """
+        try:
+            for _ in stream(self._file, self.member(name)):
+                pass
+        except ArchiveError as error:
+            raise ArchiveError(f"the array {name!r} cannot be read: {error}") from error
+
     def read_all(self) -> dict[str, np.ndarray]:
         """Every array by name."""
         return {name: self.read(name) for name in self.names}

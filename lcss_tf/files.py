@@ -7,7 +7,9 @@ import io
 import json
 import math
 import os
+import re
 import secrets
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ from lcss_tf.errors import UsageError
 from lcss_tf.texts import markdown, visible
 
 _BLOCK = 2**20
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 PUT_BACK = "Put a good copy back, or remove it."
 
 
@@ -52,6 +55,19 @@ def whole(path: str | Path, durable: bool = False) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: str | Path, age_s: float = 3_600.0) -> None:
+    """Removes what processes that were killed while writing left in a folder and those in it.
+
+    Args:
+      folder: of `whole` files.
+      age_s: a younger one may be another process's, which is writing it.
+    """
+    for left in [*Path(folder).glob(".*.tmp"), *Path(folder).glob("*/.*.tmp")]:
+        with contextlib.suppress(OSError):
+            if _TEMPORARY.fullmatch(left.name) and time.time() - left.stat().st_mtime > age_s:
+                left.unlink()
 
 
 @contextlib.contextmanager

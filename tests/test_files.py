@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import stat
+import time
 
 import numpy as np
 import pytest
@@ -109,3 +110,19 @@ def test_a_table_in_markdown_shows_the_texts_literally():
 
 def test_a_name_in_another_encoding_can_be_written(tmp_path):
     assert files.write_text(tmp_path / "a.txt", "caf\udce9").read_text() == "caf\\udce9"
+
+
+def test_what_a_killed_process_left_goes_an_hour_later(tmp_path):
+    left = [
+        tmp_path / ".config.gin.0123456789ab.tmp",
+        tmp_path / "pictures" / ".a.png.abcdef012345.tmp",
+    ]
+    kept = [tmp_path / ".notes.tmp", tmp_path / "a.tmp", tmp_path / ".b.png.0123456789ab.tmp"]
+    (tmp_path / "pictures").mkdir()
+    for path in [*left, *kept]:
+        path.write_text("half")
+    for path in [*left, *kept[:2]]:
+        os.utime(path, (time.time() - 4_000,) * 2)
+    files.sweep(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)

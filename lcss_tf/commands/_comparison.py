@@ -164,10 +164,18 @@ def entry_workdir(workdir: str | Path, name: str) -> Path:
     return Path(workdir) / slug(name)
 
 
-def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
+def train_entry(
+    comparison: Comparison, name: str, workdir: str | Path, resume: str = "auto"
+) -> None:
     """Trains and evaluates one run of a comparison in its own folder, and resumes by itself.
 
     Writes ``result.json``.
+
+    Args:
+      comparison: the `Comparison`.
+      name: of the run.
+      workdir: the comparison's directory.
+      resume: as of `Trainer`: "force" resumes a run of another model, or on other data.
     """
     memory = PeakMemory()
     model, arguments = comparison.build(name)
@@ -175,7 +183,10 @@ def train_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
     budgets.begun = lambda: _runs.adopt(workdir)
     trainer = _gin.Trainer(
-        make_step=_gin.TrainStep, make_checkpoints=budgets.make_checkpoints, check_prior=None
+        make_step=_gin.TrainStep,
+        make_checkpoints=budgets.make_checkpoints,
+        check_prior=None,
+        resume=resume,
     )
     trainer.show_progress = False
     directory = entry_workdir(workdir, name)

@@ -70,7 +70,10 @@ def main(arguments: Sequence[str]) -> None:
     else:
         _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
     if FLAGS.entry:
-        (diagnose_entry if FLAGS.diagnose else train_entry)(Comparison(), FLAGS.entry, workdir)
+        if FLAGS.diagnose:
+            diagnose_entry(Comparison(), FLAGS.entry, workdir)
+        else:
+            train_entry(Comparison(), FLAGS.entry, workdir, FLAGS.resume)
         return
     paths = compare(workdir, imports, FLAGS.resume)
     if FLAGS.diagnose:
@@ -108,7 +111,7 @@ def compare(workdir: str | Path, imports: Sequence[str] = (), resume: str = "aut
                     say(f"[{i + 1}/{len(comparison.entries)}] {name}: finished.")
                     continue
                 say(f"[{i + 1}/{len(comparison.entries)}] {name}")
-                _in_process(workdir, "--entry", name)
+                _in_process(workdir, "--entry", name, f"--resume={resume}")
             _runs.adopt(workdir)
         finally:
             _runs.withdraw(workdir)

@@ -44,7 +44,8 @@ def only_process(workdir: str | Path, what: str = "") -> Iterator[None]:
     """Makes the directory, and holds its lock while the block runs.
 
     The lock is the operating system's: it ends with the process, however that ends. On a file
-    system without locks a warning is logged, and nothing is held.
+    system without locks a warning is logged, and nothing is held. What processes that were killed
+    left half written an hour ago or earlier goes.
 
     Args:
       workdir: the directory.
@@ -61,6 +62,7 @@ def only_process(workdir: str | Path, what: str = "") -> Iterator[None]:
             holder = {"pid": os.getpid(), "host": socket.gethostname()}
             file.write(json.dumps(holder | {"since": time.strftime("%F %T")}))
             file.flush()
+        files.sweep(workdir)
         try:
             yield
         finally:

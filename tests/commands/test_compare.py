@@ -150,8 +150,8 @@ def test_the_command_trains_what_is_not_finished(workdir, monkeypatch, capfd):
         saved.rename(workdir / "lcss_cubic" / "result.json")
 
     monkeypatch.setattr(compare, "_in_process", in_process)
-    assert _cli.run(compare, [f"--workdir={workdir}"], "lcss compare") == 0
-    assert asked == [("--entry", "LCSS, cubic")]
+    assert _cli.run(compare, [f"--workdir={workdir}", "--resume=force"], "lcss compare") == 0
+    assert asked == [("--entry", "LCSS, cubic", "--resume=force")]
     assert "DSM: finished." in capfd.readouterr().out
     assert (workdir / "dsm" / "result.json").stat().st_mtime_ns == kept
 

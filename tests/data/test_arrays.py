@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from lcss_tf.data import Arrays, DataInfo, arrays, index_batches
+from lcss_tf.errors import UsageError
 
 RANDOM = np.random.default_rng(0)
 SHAPES = {"vector": (5,), "signal": (16, 2), "volume": (4, 6, 6, 1)}
@@ -150,3 +151,14 @@ def test_a_bad_example_for_testing_is_left_out_of_the_test_split(tmp_path):
     data = Arrays(saved(tmp_path / "a.npy", x[:6]), (4,), **options)
     assert np.allclose(everything(data), x[:6], atol=1e-6)
     assert np.allclose(everything(data, "test"), x[[6, 8]], atol=1e-6)
+
+
+def test_a_flipped_bit_in_an_archive_that_is_mapped_is_found(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.arange(4_000, dtype=np.float32).reshape(-1, 4))
+    Arrays(path=str(path), shape=(4,)).require("train")
+    content = bytearray(path.read_bytes())
+    content[5_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="checksum"):
+        Arrays(path=str(path), shape=(4,)).require("train")
