@@ -196,7 +196,8 @@ def encode(model: ScoreModel, out: Path, x: Array) -> list[Path]:
     decoded = model.decode(latents)
     arrays = {"latents": latents, "examples": examples, "decoded": decoded, "step": model.step}
     rows = np.concatenate([examples, decoded])
-    return _written(out, arrays, rows, info, columns=len(x))
+    heading = "above: examples; below: what their latents decode to"
+    return _written(out, arrays, rows, info, len(x), [heading])
 
 
 def interpolation(model: ScoreModel, out: Path, x: Array, count: int = 9) -> list[Path]:
@@ -219,7 +220,9 @@ def interpolation(model: ScoreModel, out: Path, x: Array, count: int = 9) -> lis
     ways = np.moveaxis(ways, 1, 0)
     decoded = model.decode(ways.reshape(-1, *model.state.shape))
     samples = decoded.reshape(*ways.shape[:2], *decoded.shape[1:])
-    return _written(out, {"samples": samples, "step": model.step}, decoded, info, columns=count)
+    titles = ["example", *(f"{u:.2f}" for u in np.linspace(0, 1, count)[1:-1]), "the next"]
+    arrays = {"samples": samples, "step": model.step}
+    return _written(out, arrays, decoded, info, count, titles)
 
 
 def posterior(
@@ -282,8 +285,11 @@ def shown(observed: Array, operator: Any, info: Any) -> Array:
 
 def rows_of(truth: Array | None, observed: Array, samples: Array) -> Array:
     """Two grids side by side with a row for each input: what is given, and what is drawn."""
-    given = _grid([observed] if truth is None else [_rgb(truth), observed])
+    known = [observed] if truth is None else [_rgb(truth), observed]
+    names = ["observed"] if truth is None else ["truth", "observed"]
+    given = plots.titled(_grid(known), names)
     drawn = _grid([_rgb(samples[:, i]) for i in range(samples.shape[1])])
+    drawn = plots.titled(drawn, ["samples given what is observed"])
     gap = np.full((len(given), _GAP, 3), 255, np.uint8)
     return np.concatenate([given, gap, drawn], axis=1)
 
@@ -300,9 +306,13 @@ def _rgb(pictures: Array) -> Array:
     return np.repeat(pictures, 3, axis=-1) if channels == 1 else pictures[..., :3]
 
 
-def _written(out: Path, arrays: dict, pictures: Array, info: Any, columns: int) -> list[Path]:
+def _written(
+    out: Path, arrays: dict, pictures: Array, info: Any, columns: int, titles: Sequence[str]
+) -> list[Path]:
     written = [files.write_arrays(out.with_name(out.name + ".npz"), arrays)]
-    return written + (_picture(out, pictures, info, columns) if info.kind == "image" else [])
+    if info.kind != "image":
+        return written
+    return written + _picture(out, pictures, info, columns, titles)
 
 
 def _picture(

@@ -115,7 +115,7 @@ def write_trajectory(
     """
     if info.kind == "image":
         frames = trajectories.image_frames(trajectory, info)
-        picture = trajectories.image_grid(trajectory, info)
+        picture = trajectories.image_grid(trajectory, info, times)
     else:
         trajectory = info.unscale(trajectory)
         frames = trajectories.particle_frames(trajectory, times, log_density)
@@ -208,11 +208,11 @@ def slices(volumes: Array, data: Array | None = None, rows: int = 6) -> Array:
         part = part[:, np.linspace(0, depth - 1, min(depth, _MOST_SLICES)).astype(int)]
         part = part if part.dtype == np.uint8 else images.stretched(part, low, high)
         part = images.visible_channels(part)
-        pictures.append(images.grid(part.reshape(-1, *part.shape[2:]), columns=part.shape[1]))
-    if len(pictures) == 1:
-        return pictures[0]
-    gap = np.full((12, *pictures[0].shape[1:]), 255, np.uint8)
-    return np.concatenate([pictures[0], gap, pictures[1]])
+        picture = images.grid(part.reshape(-1, *part.shape[2:]), columns=part.shape[1])
+        name = "data" if pictures else "samples"
+        heading = f"{name}: one a row, slices 1 to {depth}"
+        pictures.append(images.titled(picture, [heading]))
+    return np.concatenate(pictures)
 
 
 def pairs(samples: Array, data: Array | None = None, columns: Sequence[str] = ()) -> Array:

@@ -45,11 +45,29 @@ def image_frames(trajectory: Array, info: DataInfo, most: int = 16) -> list[Arra
     return [images.grid(frame) for frame in to_images(trajectory[:, :most], info)]
 
 
-def image_grid(trajectory: Array, info: DataInfo, most: int = 8, columns: int = 9) -> Array:
-    """The first samples, one a row, from noise on the left to the sample on the right."""
-    states = to_images(trajectory[:, :most], info)[_spread(len(trajectory), columns)]
-    by_sample = np.moveaxis(states, 0, 1)
-    return images.grid(by_sample.reshape(-1, *by_sample.shape[2:]), columns=len(states))
+def image_grid(
+    trajectory: Array,
+    info: DataInfo,
+    times: Numbers | None = None,
+    most: int = 8,
+    columns: int = 9,
+) -> Array:
+    """The first samples, one a row, from noise on the left to the sample on the right.
+
+    Args:
+      trajectory: [F + 1, N, ...], see the module.
+      info: of the data.
+      times: t of each state, [F + 1], which stands above it; or None.
+      most: samples that are shown.
+      columns: states that are shown, close together where the images change fast.
+    """
+    states = to_images(trajectory[:, :most], info)
+    places = _telling(states, columns)
+    by_sample = np.moveaxis(states[places], 0, 1)
+    picture = images.grid(by_sample.reshape(-1, *by_sample.shape[2:]), columns=len(places))
+    if times is None:
+        return picture
+    return images.titled(picture, [f"t = {np.asarray(times)[k]:.2g}" for k in places])
 
 
 def particle_frames(
@@ -79,7 +97,7 @@ def particle_grid(
     columns: int = 6,
 ) -> Array:
     """A few of `particle_frames` side by side, of half the size."""
-    places = _spread(len(trajectory), columns)
+    places = _telling(np.asarray(trajectory), columns)
     kept = None if times is None else np.asarray(times)[places]
     pictures = [
         figures.density_and_samples(points, log_density, extent, title, compact=True)
@@ -98,6 +116,18 @@ def _particles(
         yield points, max(figures.EXTENT, 1.05 * float(reach)), title
 
 
-def _spread(count: int, columns: int) -> Array:
-    """`columns` places from 0 to count − 1, or all of them."""
-    return np.unique(np.round(np.linspace(0, count - 1, min(columns, count))).astype(int))
+def _telling(states: Array, columns: int) -> Array:
+    """The first of F + 1 states, the last, and those between that are equally different.
+
+    The distance between two states is the root mean square of their difference.
+    """
+    flat = states.reshape(len(states), -1).astype(np.float64)
+    moved = np.sqrt(np.mean(np.diff(flat, axis=0) ** 2, axis=1))
+    way = np.concatenate([[0.0], np.cumsum(np.nan_to_num(moved))])
+    wanted = np.linspace(0.0, way[-1], min(columns, len(states)))
+    inner = np.searchsorted(way, wanted[1:-1]).tolist()
+    places = sorted({0, *inner, len(states) - 1})
+    while len(places) < len(wanted):  # one step made most of the way
+        gap = max(range(1, len(places)), key=lambda k: places[k] - places[k - 1])
+        places.insert(gap, (places[gap - 1] + places[gap]) // 2)
+    return np.asarray(places)

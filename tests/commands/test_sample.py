@@ -93,7 +93,7 @@ def test_a_task_agrees_with_what_is_observed(task, image_run, tmp_path):
         gap = np.abs(seen - observed[:, None])
         assert gap[inside].max() <= 1.5
     picture = np.asarray(Image.open(paths[1]))
-    assert picture.shape[0] == 3 * (64 + 2) + 2
+    assert picture.shape[0] == 18 + 3 * (64 + 2) + 2  # under headings
     assert picture.shape[1] == 4 * (64 + 2) + 2 * 2 + 10
 
 

@@ -55,13 +55,13 @@ def test_slices_run_from_left_to_right_and_data_lie_below():
         np.zeros((2, 4, 8, 8, 1), np.uint8) + np.uint8([10, 60, 110, 160])[:, None, None, None]
     )
     picture = by_kind.slices(volumes, 255 - volumes)
-    half = (len(picture) - 12) // 2
-    row = picture[half // 4]
+    half = len(picture) // 2  # each under a heading of 18 pixels
+    row = picture[18 + half // 4]
     assert [value for value in row[:, 0] if value in (10, 60, 110, 160)] == sorted(
         value for value in row[:, 0] if value in (10, 60, 110, 160)
     )
     assert {10, 60, 110, 160} <= set(row[:, 0].tolist())
-    assert {245, 195, 145, 95} <= set(picture[half + 12 :].ravel().tolist())
+    assert {245, 195, 145, 95} <= set(picture[half + 18 :].ravel().tolist())
 
 
 HOSTILE = r"$\frac{a$"

@@ -32,6 +32,22 @@ def test_frames_and_picture():
     picture = trajectories.image_grid(trajectory(20), INFO, most=2, columns=9)
     assert picture.shape == (2 * 66 + 2, 9 * 66 + 2, 1)
     assert picture[:, -66:-2].max() == 255
+    times = np.linspace(1, 0, 21)
+    timed = trajectories.image_grid(trajectory(20), INFO, times, most=2, columns=9)
+    np.testing.assert_array_equal(timed[18:], picture)
+    assert timed[:18].min() < 100  # letters
+
+
+def test_states_are_shown_where_something_happens():
+    values = np.concatenate([np.zeros(90), np.linspace(0, 1, 11)])
+    states = values[:, None] * np.ones(4)
+    shown = trajectories._telling(states, 6)
+    assert shown.tolist() == [0, 92, 94, 96, 98, 100]
+    jump = np.where(np.arange(11)[:, None] > 6, 1.0, 0.0) * np.ones(4)
+    places = trajectories._telling(jump, 5)
+    assert len(set(places.tolist())) == 5
+    assert {0, 7, 10} <= set(places.tolist())
+    assert trajectories._telling(jump[:3], 9).tolist() == [0, 1, 2]
 
 
 def test_particles_close_in_on_the_data():
