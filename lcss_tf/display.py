@@ -172,6 +172,11 @@ class Bar:
         say(f"{done}{note} [{spent}, {left} left]", error=True)
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people: ``04:12``, ``1:04:12``."""
+    return tqdm.format_interval(seconds)
+
+
 def time_left(count: float, rate: float) -> str:
     """How long `count` things take at `rate` a second: ``02:10``; ``?`` where no rate is known."""
     return tqdm.format_interval(max(count, 0) / rate) if rate > 0 else "?"
@@ -254,6 +259,7 @@ __all__ = [
     "LIVE_S",
     "Bar",
     "Tolerance",
+    "duration",
     "is_live",
     "open_closed_streams",
     "say",

@@ -11,7 +11,7 @@ from lcss_tf import files, plots
 from lcss_tf.commands import _likelihood as _likelihood_file
 from lcss_tf.commands import _runs, quality
 from lcss_tf.data import DataInfo
-from lcss_tf.display import warn
+from lcss_tf.display import duration, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
@@ -48,7 +48,8 @@ def write_report(
     context = _measured(result, suite, samples, info) | {
         "title": f"{workdir.name}: evaluation",
         "name": workdir.name,
-        "summary": _summary(model, arguments),
+        "summary": "",
+        "trained": trained(model, arguments, History.from_workdir(workdir)),
         "step": result["step"],
         "history": _history(results),
         "loss_by_t": _loss_by_t(workdir),
@@ -83,6 +84,7 @@ def write_samples_report(
         "title": f"{name}: evaluation",
         "name": name,
         "summary": summary,
+        "trained": {},
         "step": None,
         "history": None,
         "loss_by_t": None,
@@ -110,6 +112,7 @@ def _measured(
         "real_split": result["real_split"],
         "counts": result["counts"],
         "facts": result.get("facts", {}),
+        "words": suite.in_words(),
         "samples": view(None if samples is None else samples[:_KEPT]),
         "real": view(real),
         "neighbours": _neighbours(None if samples is None else samples[:_KEPT], references, info),
@@ -126,20 +129,45 @@ def _or_without(read: Callable[[], Any], nothing: Any) -> Any:
         return nothing
 
 
-def _summary(model: ScoreModel, arguments: dict[str, Any]) -> str:
-    parts = {
+def trained(model: ScoreModel, arguments: dict[str, Any], history: History) -> dict[str, str]:
+    """What was trained, for people: texts by name.
+
+    Args:
+      model: the model, at the step that is reported.
+      arguments: of its `fit`.
+      history: of its training.
+    """
+    step, batch = model.step, arguments["batch_size"]
+    facts = {
         "data": arguments["data"].name,
         "SDE": type(model.sde).__name__,
+        "network": f"{type(model.network).__name__}, {model.state.num_parameters():,} parameters",
         "loss": type(arguments["loss"]).__name__,
-        "network": f"{type(model.network).__name__} of {model.state.num_parameters():,} parameters",
-        "batch": arguments["batch_size"],
-        "trained steps": f"{model.step:,} of {arguments['steps']:,}",
+        "trained": f"{step:,} steps of {batch:,} examples",
     }
+    seconds = float(history.seconds([step])[0])
+    if np.isfinite(seconds) and seconds > 0:
+        facts["training time"] = f"{duration(seconds)}, {step * batch / seconds:,.0f} examples/s"
     classes = model.info.classes
     if classes:
         named = ", ".join(model.info.class_title(k) for k in range(min(len(classes), _CLASSES)))
-        parts["classes"] = f"({named}{' …' if len(classes) > _CLASSES else ''})"
-    return ", ".join(f"{key} {value}" for key, value in parts.items())
+        facts["classes"] = f"{named}{' …' if len(classes) > _CLASSES else ''}"
+    return facts
+
+
+def _verdict(share: float, count: int) -> str:
+    """What the share of samples near the training set means."""
+    error = (0.05 * 0.95 / max(count, 1)) ** 0.5
+    if share > 0.5:
+        return "Most samples repeat training examples."
+    if share > 0.05 + 3 * error:
+        return "Samples lie nearer to the training set than held-out examples do: it overfits."
+    if share < 0.05 - 3 * error:
+        return (
+            "No sign of memorisation. Samples keep further from the training examples than "
+            "held-out ones do, as samples of a model that has not learnt all details do."
+        )
+    return "No sign of memorisation: samples are as far from the training set as held-out examples."
 
 
 def _history(results: Sequence[dict]) -> str | None:
@@ -171,6 +199,7 @@ def _neighbours(samples: Any, references: Any, info: Any) -> dict | None:
         picture = plots.grid(flat, columns=found.pictured.shape[1])
     return {
         "share": found.share_memorised(),
+        "verdict": _verdict(found.share_memorised(), len(found.samples)),
         "count": len(found.samples),
         "rows": [(name, float(np.median(d)), float(d.min())) for name, d in groups.items()],
         "picture": data_uri(picture),

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Metric(abc.ABC):
 
     Attributes:
       stem: the first part of the name, such as ``frechet``.
+      words: {stem: what a person should know of the value}, for each value that it gives.
       needs_moments: whether it needs means and covariances of features.
       needs_classes: whether it needs class probabilities.
       needs_vectors: whether it needs the feature vectors themselves.
@@ -43,6 +44,7 @@ class Metric(abc.ABC):
     """
 
     stem = ""
+    words: ClassVar[dict[str, str]] = {}
     needs_moments = needs_classes = needs_vectors = needs_all_real_vectors = False
 
     def __init__(self, extractor: Extractor, num_samples: int) -> None:
@@ -60,6 +62,10 @@ class Metric(abc.ABC):
     def value_name(self, stem: str) -> str:
         """The name of one value of this metric."""
         return f"{self.extractor.metric_name(stem)}_{count_text(self.num_samples)}"
+
+    def in_words(self) -> dict[str, str]:
+        """{name of a value: what a person should know of it}."""
+        return {self.value_name(stem): text for stem, text in self.words.items()}
 
     def check(self, info: DataInfo) -> None:
         """Checks, before any long work, that the metric applies to such data.

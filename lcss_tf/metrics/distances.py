@@ -3,6 +3,7 @@
 import abc
 import math
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -121,6 +122,7 @@ class SlicedWasserstein(Metric):
     """
 
     stem = "sliced_wasserstein"
+    words: ClassVar = {"sliced_wasserstein": "sliced Wasserstein distance; lower is better"}
     needs_vectors = needs_all_real_vectors = True
 
     def __init__(
@@ -254,6 +256,7 @@ class KID(KernelMetric):
     """
 
     stem = "kid"
+    words: ClassVar = {"kid": "kernel distance; lower is better, 0 for equal distributions"}
 
     def __init__(self, extractor: Extractor, num_samples: int = 10_000) -> None:
         super().__init__(extractor, num_samples)
@@ -278,6 +281,7 @@ class MMD(KernelMetric):
     """
 
     stem = "mmd"
+    words: ClassVar = {"mmd": "maximum mean discrepancy; lower is better"}
 
     def __init__(
         self,
@@ -313,6 +317,7 @@ class EnergyDistance(KernelMetric):
     """
 
     stem = "energy_distance"
+    words: ClassVar = {"energy_distance": "energy distance; lower is better"}
 
     def __init__(self, num_samples: int = 4_096, extractor: Extractor | None = None) -> None:
         super().__init__(extractor or IdentityFeatures(), num_samples)
@@ -397,6 +402,7 @@ class TwoSampleTest(Metric):
     """
 
     stem = "two_sample_p"
+    words: ClassVar = {"two_sample_p": "p of equal distributions; small where they differ"}
     needs_vectors = needs_all_real_vectors = True
 
     def __init__(

@@ -1,6 +1,7 @@
 """Fidelity and diversity: precision, recall, density and coverage; the Inception score."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -93,6 +94,10 @@ class PrecisionRecall(_NeighbourMetric):
     """
 
     stem = "precision"
+    words: ClassVar = {
+        "precision": "share of samples that lie among real examples; higher is better",
+        "recall": "share of real examples that lie among samples; higher is better",
+    }
 
     def compute(
         self, samples: FeatureStatistics, reference: FeatureStatistics
@@ -124,6 +129,10 @@ class DensityCoverage(_NeighbourMetric):
     """
 
     stem = "density"
+    words: ClassVar = {
+        "density": "how densely samples lie among real examples; 1 for equal distributions",
+        "coverage": "share of real examples with a sample nearby; higher is better",
+    }
 
     def __init__(self, extractor: Extractor, num_samples: int = 10_000, k: int = 5) -> None:
         super().__init__(extractor, num_samples, k)
@@ -163,6 +172,9 @@ class InceptionScore(Metric):
     """
 
     stem = "inception_score"
+    words: ClassVar = {
+        "inception_score": "clear classes, all of them; higher is better, 1 at least"
+    }
     needs_classes = True
 
     def __init__(self, extractor: Extractor, num_samples: int = 50_000) -> None:

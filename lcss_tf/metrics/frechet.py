@@ -1,6 +1,7 @@
 """The Fréchet distance between Gaussians, and the metrics made of it: FID and its kin."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class Frechet(Metric):
     """
 
     stem = "frechet"
+    words: ClassVar = {"frechet": "Fréchet distance of the features; lower is better"}
     needs_moments = True
 
     def __init__(self, extractor: Extractor | None = None, num_samples: int = 50_000) -> None:

@@ -124,6 +124,10 @@ class MetricSuite:
         """The name of each metric's main value."""
         return [metric.name for metric in self.metrics]
 
+    def in_words(self) -> dict[str, str]:
+        """{name of a value: what a person should know of it}, where its metric says so."""
+        return {name: text for m in self.metrics for name, text in m.in_words().items()}
+
     def features(self, batch: Array) -> dict[str, Features]:
         """The features of examples in the data's own units, by `Extractor.identity`."""
         return {identity: extractor(batch) for identity, extractor in self.extractors.items()}

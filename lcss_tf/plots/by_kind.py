@@ -202,7 +202,7 @@ def slices(volumes: Array, data: Array | None = None, rows: int = 6) -> Array:
     """
     sets = [volumes[:rows]] + ([] if data is None else [data[:rows]])
     low, high = np.quantile(np.concatenate(sets), (0.01, 0.99))
-    pictures = []
+    pictures: list[Array] = []
     for part in sets:
         depth = part.shape[1]
         part = part[:, np.linspace(0, depth - 1, min(depth, _MOST_SLICES)).astype(int)]

@@ -50,5 +50,11 @@ def value_text(value: float | None, error: float | None = None) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
+def like_text(value: float | None, error: float | None) -> str:
+    """A value to as many decimals as `value_text` gives one with this error: "0.0783"."""
+    return value_text(value, error).split(" ± ")[0]
+
+
+_ENVIRONMENT.filters["number_like"] = like_text
 _ENVIRONMENT.filters["value"] = lambda row: value_text(row["value"], row["error"])
 _ENVIRONMENT.filters["number"] = value_text

@@ -90,7 +90,8 @@ def test_a_run_keeps_the_names_of_its_classes(tmp_path):
     assert classes_drawn(model, 1) == ["Class 1: 10"]
     assert classes_drawn(model, None) == ["Classes, a column each: 0: 2, 1: 10, 2: cat"]
     arguments = {"data": lcss.data.Digits(), "loss": None, "batch_size": 2, "steps": 1}
-    assert "classes (0: 2, 1: 10, 2: cat)" in _report._summary(model, arguments)
+    facts = _report.trained(model, arguments, lcss.plots.History({}))
+    assert facts["classes"] == "0: 2, 1: 10, 2: cat"
     # A folder that is added would shift the classes.
     (tmp_path / "set" / "5").mkdir()
     (tmp_path / "set" / "2" / "1.png").rename(tmp_path / "set" / "5" / "1.png")
