@@ -47,7 +47,7 @@ _DESCRIPTION = {
     "ema_decay": forms.FINITE,
     "data": forms.Optional(dict),
 }
-_EXACT_UP_TO = 64  # dimensions up to which `log_prob` takes the exact divergence by default
+_EXACT_UP_TO = 16  # dimensions up to which `log_prob` takes the exact divergence by default
 _PROBES = 8
 _NO_DATA = "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
 
@@ -341,7 +341,7 @@ class ScoreModel:
         Args:
           x: examples [N, ...] in the data's units.
           divergence: "exact", or "rademacher", "gaussian", "sphere": Hutchinson's estimate; by
-            default exact up to 64 dimensions.
+            default exact up to 16 dimensions.
           num_probes: of Hutchinson's estimate, 8 by default.
           rtol, atol: tolerances of the ODE.
           batch_size: examples at a time.
