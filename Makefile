@@ -1,5 +1,6 @@
 # make demo      trains LCSS on the built-in digits and shows what it learned
 # make demo-fashion  the same on Fashion-MNIST, in half an hour; says how to get the data
+# make pictures  remakes the documentation's pictures, in some two hours; trains what is not trained
 # make test      the fast tests
 # make test-all  all tests
 # make lint      ruff and its formatter, mypy
@@ -16,7 +17,7 @@ FASHION := runs/lcss_fashion_small
 # Processes of the tests; each takes up to 3 GiB.
 JOBS ?= 2
 
-.PHONY: demo demo-fashion test test-all lint format setup clean
+.PHONY: demo demo-fashion pictures test test-all lint format setup clean
 
 setup: $(READY)
 
@@ -34,6 +35,9 @@ demo: $(READY)
 demo-fashion: $(READY)
 	$(BIN)/python bin/train.py --gin_file=gin/lcss_fashion_small.gin --workdir=$(FASHION)
 	$(BIN)/python bin/evaluate.py --workdir=$(FASHION)
+
+pictures: $(READY)
+	$(BIN)/python tools/pictures.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
