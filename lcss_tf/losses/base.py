@@ -112,6 +112,19 @@ class Loss:
         """What the loss does on this SDE, where there is a choice: a sentence for people."""
         return f"{type(self).__name__} on {type(sde).__name__}."
 
+    def noise_mse_offset(self, sde: Any) -> float | None:
+        """What the loss lacks of the mean squared error of the noise prediction, E‖ε − ε̂‖²/D.
+
+        That figure, ε-MSE, is 1 for a score of 0 and falls as the model learns, whatever the loss.
+        None where the loss is no such error plus a constant.
+        """
+        return None
+
+    def _is_noise_mse(self, sde: Any) -> bool:
+        """Whether J is weighted and reduced so that DSM would be ε-MSE."""
+        weighted = self.weighting is WEIGHTINGS["noise_scale"] and self.reduction == "mean"
+        return bool(sde.has_marginal and weighted)
+
     def terms(
         self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
     ) -> dict[str, Tensor]:

@@ -36,6 +36,10 @@ class DSMLoss(Loss):
                 f"which needs none, or make {name} an AffineSDE by defining marginal(t)."
             )
 
+    def noise_mse_offset(self, sde: Any) -> float | None:
+        """0: by default the loss is ε-MSE itself."""
+        return 0.0 if self._is_noise_mse(sde) else None
+
     def terms(
         self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
     ) -> dict[str, Tensor]:

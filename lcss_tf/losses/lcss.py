@@ -126,6 +126,11 @@ class LCSSLoss(Loss):
         )
         return f"LCSSLoss: path smoothing {how}, one network evaluation a step; {why}."
 
+    def noise_mse_offset(self, sde: Any) -> float | None:
+        """1 where x_t has a closed form and the path gives the weights: the loss is ε-MSE − 1."""
+        by_path = self.plan(sde).smoothing == "path"
+        return 1.0 if by_path and self._is_noise_mse(sde) else None
+
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE contradicts itself, or lacks the weights it would need."""
         sde.check()

@@ -252,3 +252,27 @@ def test_path_smoothing_on_an_affine_sde_is_dsm_value_by_value(name):
     a = sigma_t**2 * tf.add_n(list(lcss.values()))
     b = sigma_t**2 * tf.add_n(list(dsm.values())) - constant
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["DSMLoss", "LCSSLoss"])
+def test_the_loss_and_its_offset_are_the_error_of_the_noise(name):
+    """With S = −F/σ for any F: E‖ε − F‖²/D, over many draws."""
+    sde = lcss_tf.sdes.VPSDE()
+    loss = lcss_tf.LOSSES[name]()
+    x0 = tf.random.stateless_normal((4_000, 8), [1, 2])
+    score_fn = lambda x, t: -0.7 * x / tf.reshape(sde.noise_scale(t), [-1, 1])
+    value = float(tf.reduce_mean(loss(score_fn, sde, x0, 3).per_example))
+    t = loss.sample_times(sde, 5, 4_000)
+    alpha_t, sigma_t = (tf.reshape(v, [-1, 1]) for v in sde.marginal(t))
+    z = tf.random.stateless_normal(x0.shape, [3, 4])
+    truth = float(tf.reduce_mean((z - 0.7 * (alpha_t * x0 + sigma_t * z)) ** 2))
+    assert value + loss.noise_mse_offset(sde) == pytest.approx(truth, rel=0.03)
+    assert lcss_tf.LOSSES[name](weighting="likelihood").noise_mse_offset(sde) is None
+    assert lcss_tf.LOSSES[name](reduction="sum").noise_mse_offset(sde) is None
+
+
+def test_elsewhere_the_loss_is_no_error_of_noise():
+    assert lcss_tf.losses.LCSSLoss().noise_mse_offset(lcss_tf.sdes.RotatingSDE()) is None
+    assert lcss_tf.losses.SSMLoss().noise_mse_offset(lcss_tf.sdes.VPSDE()) is None
+    gaussian = lcss_tf.losses.LCSSLoss(smoothing="gaussian")
+    assert gaussian.noise_mse_offset(lcss_tf.sdes.VPSDE()) is None
