@@ -376,16 +376,15 @@ class ScoreModel:
         batch_size: int = 256,
         sampler: Any = None,
     ) -> list[Path]:
-        """Writes the model as a program that needs neither lcss_tf nor TensorFlow to run.
-
-        The folder holds StableHLO, a description of its inputs and outputs, and the weights; see
-        `lcss_tf.export.program`. ``tools/run_program.py`` runs it by JAX.
+        """Writes the model as something that runs without lcss_tf.
 
         Args:
           path: the folder.
           what: ``"score"``: (x, t) -> ∇log p_t(x) in the network's units; or ``"sampler"``: a seed
             -> samples in the data's units.
-          format: ``"stablehlo"``.
+          format: ``"stablehlo"``: a program, a description of its inputs and outputs, and the
+            weights (`lcss_tf.export.program`), which ``tools/run_program.py`` runs by JAX; or
+            ``"saved_model"``, which TensorFlow and TensorFlow Serving load.
           batch_size: examples, or samples, of one call.
           sampler: as of `sample`.
 
@@ -395,15 +394,20 @@ class ScoreModel:
         Raises:
           UsageError: another word, or a sampler that XLA cannot compile into one program.
         """
-        if what not in ("score", "sampler") or format != "stablehlo":
+        if what not in ("score", "sampler") or format not in ("stablehlo", "saved_model"):
             raise UsageError(
-                "export expects what = 'score' or 'sampler' and format = 'stablehlo'; got "
-                f"{what!r} and {format!r}. A training step: lcss export --what=train_step."
+                "export expects what = 'score' or 'sampler' and format = 'stablehlo' or "
+                f"'saved_model'; got {what!r} and {format!r}. A training step: lcss export "
+                "--what=train_step."
             )
         if what == "score":
-            return export.score(self.state, batch_size).write(path)
-        draw = Sampling(self.state, sampler, batch_size, jit_compile=True)
-        return export.sampler(self.state, draw, self.info).write(path)
+            function = export.score(self.state, batch_size)
+        else:
+            draw = Sampling(self.state, sampler, batch_size, jit_compile=True)
+            function = export.sampler(self.state, draw, self.info)
+        if format == "saved_model":
+            return export.save_model(path, self.state, function)
+        return export.as_program(self.state, function).write(path)
 
     def encode(self, x: Any, batch_size: int = 64) -> Array:
         """Latents x_T, float32 [N, ...], of examples x [N, ...] in the data's units.

@@ -27,7 +27,11 @@ flags.DEFINE_enum(
     "what", "sampler", ["score", "sampler", "train_step"], "What the program computes.",
     flag_values=FLAGS,
 )  # fmt: skip
-flags.DEFINE_enum("format", "stablehlo", ["stablehlo"], "Of the program.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "format", "stablehlo", ["stablehlo", "saved_model"],
+    "stablehlo: for JAX and others; saved_model: for TensorFlow and TensorFlow Serving.",
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_string("out", None, "The folder to write.", flag_values=FLAGS, required=True)
 flags.DEFINE_integer(
     "batch_size", None, "Examples to a call; by default fit.batch_size, or sample.batch_size.",
@@ -56,6 +60,9 @@ def main(_: Sequence[str]) -> None:
         raise UsageError("Give --workdir, or --gin_file for a model that is not trained yet.")
     if FLAGS.with_data and FLAGS.what != "train_step":
         raise UsageError("--with_data goes with --what=train_step, which alone needs data.")
+    saved_model = FLAGS.format == "saved_model"
+    if saved_model and FLAGS.what == "train_step":
+        raise UsageError("A training step is exported as StableHLO: --format=stablehlo.")
     files.check_writable(FLAGS.out, folder=True)
     bindings = [_ONE_DEVICE, *FLAGS.gin_bindings]
     if FLAGS.batch_size:
@@ -65,9 +72,10 @@ def main(_: Sequence[str]) -> None:
     else:
         _gin.load(FLAGS.gin_file, bindings, imports)
     paths = write(Path(FLAGS.out), FLAGS.what, FLAGS.workdir)
-    _runs.write_records(FLAGS.out, _runs.records(imports))
     say("\n  ".join(["Written:", *map(str, paths)]))
-    say(f"Run it where JAX is:  python tools/run_program.py {FLAGS.out}")
+    if not saved_model:
+        _runs.write_records(FLAGS.out, _runs.records(imports))
+        say(f"Run it where JAX is:  python tools/run_program.py {FLAGS.out}")
 
 
 def write(folder: Path, what: str, workdir: str | None = None) -> list[Path]:
@@ -84,12 +92,16 @@ def write(folder: Path, what: str, workdir: str | None = None) -> list[Path]:
     if what == "train_step":
         step = _gin.TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=True)
         program = export.train_step(state, step, run.batch_size)
-    elif what == "sampler":
-        options = _gin.sample() | {"jit_compile": True}
-        options["batch_size"] = FLAGS.batch_size or options["batch_size"]
-        program = export.sampler(state, model.sampling(**options), model.info)
     else:
-        program = export.score(state, FLAGS.batch_size or run.batch_size)
+        if what == "sampler":
+            options = _gin.sample() | {"jit_compile": True}
+            options["batch_size"] = FLAGS.batch_size or options["batch_size"]
+            function = export.sampler(state, model.sampling(**options), model.info)
+        else:
+            function = export.score(state, FLAGS.batch_size or run.batch_size)
+        if FLAGS.format == "saved_model":
+            return export.save_model(folder, state, function)
+        program = export.as_program(state, function)
     paths = program.write(folder, FLAGS.describe_state)
     if FLAGS.with_data:
         paths.append(files.write_arrays(folder / "data.npz", training_arrays(run.data)))

@@ -1,12 +1,15 @@
 """The programs that a model has: its score, its sampler and its training step."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import random
+from lcss_tf import files, random
 from lcss_tf.data.base import DataInfo
+from lcss_tf.errors import UsageError
 from lcss_tf.export.program import Program, capture
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.training.state import TrainState
@@ -44,16 +47,30 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
         "train_step",
         lambda x, step, stop, labels=None: take(x, step, stop, labels),
         arguments,
-        _variables(state),
+        variables_by_name(state),
         {"step": state.step, "parameters": state.num_parameters()},
     )
 
 
-def score(state: TrainState, batch_size: int) -> Program:
+class Function(NamedTuple):
+    """Something that a model computes, as a function of tensors.
+
+    what: its name. call: called with the arguments by keyword; returns tensors by name. arguments:
+    tensors by name, whose shapes and dtypes it takes. notes: see `Program`.
+    """
+
+    what: str
+    call: Callable[..., dict[str, Tensor]]
+    arguments: dict[str, Any]
+    notes: dict[str, Any]
+
+
+def score(state: TrainState, batch_size: int) -> Function:
     """(x, t) -> ∇log p_t(x) by the average of the weights, as `ScoreModel.score_fn`.
 
-    Arguments of the program: ``x`` [B, ...] scaled as the network sees it, ``t`` [B] in [t_min, T],
-    and ``labels`` [B] of a network with classes, where the number of classes means none of them.
+    Arguments: ``x`` [B, ...] scaled as the network sees it, ``t`` [B] in [t_min, T], and ``labels``
+    [B] of a network with classes, where the number of classes means none of them. The output:
+    ``score``.
     """
     arguments: dict[str, Any] = {
         "x": tf.zeros((batch_size, *state.state_shape)),
@@ -65,23 +82,20 @@ def score(state: TrainState, batch_size: int) -> Program:
     def function(x: Tensor, t: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         return {"score": state.score.score_fn(state.average, labels=labels)(x, t)}
 
-    return capture("score", function, arguments, _variables(state), {"step": state.step})
+    return Function("score", function, arguments, {"step": state.step})
 
 
-def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Program:
+def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Function:
     """A whole sampler: a seed in, samples in the data's units out.
 
-    Arguments of the program: ``seed`` [2], int32; and ``labels`` [B] of a network with classes.
-    The outputs: ``samples`` [B, ...] in the units and dtype of the data, ``nfe``, and ``x``, the
-    samples scaled as the network sees them.
+    Arguments: ``seed`` [2], int32; and ``labels`` [B] of a network with classes. The outputs:
+    ``samples`` [B, ...] in the units and dtype of the data, ``nfe``, and ``x``, the samples scaled
+    as the network sees them.
 
     Args:
       state: what is sampled from.
       sampling: the sampler over it.
       info: of the data that the model was trained on.
-
-    Raises:
-      UsageError: XLA cannot compile it: an SDE whose prior is drawn by Gamma numbers, say.
     """
     size, sde = sampling.batch_size, state.sde
     shape = (size, *state.state_shape)
@@ -99,7 +113,47 @@ def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Program:
     notes = {"step": state.step, "sampler": type(sampling.sampler).__name__, "batch_size": size}
     if state.num_classes is not None:
         notes["classes"] = state.num_classes
-    return capture("sampler", function, arguments, _variables(state), notes)
+    return Function("sampler", function, arguments, notes)
+
+
+def as_program(state: TrainState, function: Function) -> Program:
+    """The function as StableHLO, with its state by name.
+
+    Raises:
+      UsageError: XLA cannot compile it.
+    """
+    what, call, arguments, notes = function
+    return capture(what, call, arguments, variables_by_name(state), notes)
+
+
+def save_model(path: str | Path, state: TrainState, function: Function) -> list[Path]:
+    """Writes the function as a SavedModel with the signature ``serving_default``; [its folder].
+
+    TensorFlow alone loads and runs it; TensorFlow Serving takes the folder as a version of a model:
+    ``model/1``.
+
+    Args:
+      path: the folder; it is made, or replaced if it holds a SavedModel.
+      state: whose variables it reads.
+      function: what to write.
+
+    Raises:
+      UsageError: the path holds something else.
+    """
+    path = Path(path)
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+        raise UsageError(f"{path} is a folder that holds something else. Choose another path.")
+    files.check_writable(path, folder=True)
+    names = list(function.arguments)
+    call = lambda *values: function.call(**dict(zip(names, values, strict=True)))
+    signature = [
+        tf.TensorSpec(value.shape, value.dtype, name) for name, value in function.arguments.items()
+    ]
+    module = tf.Module(name=function.what)
+    module.state = [getattr(v, "value", v) for v in variables_by_name(state).values()]
+    module.call = tf.function(call, input_signature=signature, autograph=False)
+    tf.saved_model.save(module, str(path), signatures=module.call)
+    return [path]
 
 
 def unscaled(info: DataInfo, x: Tensor) -> Tensor:
@@ -111,7 +165,8 @@ def unscaled(info: DataInfo, x: Tensor) -> Tensor:
     return tf.cast(tf.clip_by_value(raw, -largest, largest), dtype)
 
 
-def _variables(state: TrainState) -> dict[str, Any]:
+def variables_by_name(state: TrainState) -> dict[str, Any]:
+    """All that training changes, under the names of a checkpoint."""
     return {
         f"{group}/{path}": variable
         for group, variables in state.variables().items()
@@ -119,4 +174,4 @@ def _variables(state: TrainState) -> dict[str, Any]:
     }
 
 
-__all__ = ["sampler", "score", "train_step"]
+__all__ = ["Function", "as_program", "sampler", "save_model", "score", "train_step"]

@@ -136,6 +136,7 @@ def _wide(arrays):
     return next(n for n in sorted(arrays) if n.startswith("ema/") and arrays[n].ndim == 2)
 
 
+@pytest.mark.slow
 def test_steps_are_timed_with_what_the_compiler_made_of_them(exported, tmp_path, capsys):
     import sys
 
