@@ -55,6 +55,7 @@ def _run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in arguments):
         say(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
         return 0
+    flags.FLAGS.mark_as_parsed()  # absl's own flags: else its first line complains
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Literal())
     for flag in FLAGS:
