@@ -1,6 +1,7 @@
 """Makes a published score_sde checkpoint a run; see --help."""
 
-from lcss_tf.commands import _cli, import_state
+from lcss_tf.commands import _cli
+from lcss_tf.commands.flags import import_state
 
 if __name__ == "__main__":
     _cli.main_of(import_state)()

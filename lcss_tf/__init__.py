@@ -11,11 +11,7 @@ parts; ``@lcss.register_sde`` and its siblings add to them. Parts are imported o
 """
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
-
-# Before TensorFlow is imported: its start-up notes hide the lines that people look for.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from lcss_tf._version import __version__
 

@@ -25,4 +25,14 @@ class NotFiniteError(UsageError, FloatingPointError):
     """A loss, a sample or a solution became NaN or infinite; the message says where."""
 
 
-__all__ = ["MissingPackageError", "NotFiniteError", "UnknownNameError", "UsageError"]
+class TemporaryError(Exception):
+    """What a new start may mend: a lost worker, data that hang. The last checkpoint is good."""
+
+
+__all__ = [
+    "MissingPackageError",
+    "NotFiniteError",
+    "TemporaryError",
+    "UnknownNameError",
+    "UsageError",
+]

@@ -1,9 +1,14 @@
 """The house: imports point one way, gin stays on the doorstep, one module knows tf.distribute."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import lcss_tf
+from tests.processes import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lcss_tf"
@@ -105,6 +110,40 @@ def test_no_circle():
                 queue += edges[name]
         if not start.endswith(tuple(p.name for p in PACKAGE.iterdir() if p.is_dir())):
             assert start not in seen, f"{start} imports itself, through {sorted(seen)[:5]}"
+
+
+# Slow to import, and neither TensorFlow nor Keras imports them.
+FEW_NEED = {"tensorflow_datasets", "jinja2", "torch", "apache_beam", "jax", "IPython", "pandas"}
+
+
+def test_what_few_need_is_imported_when_it_is_used():
+    """`import lcss_tf`, and all that it offers, costs little beside TensorFlow."""
+    seen, queue = set(), [f"lcss_tf.{name}" for name in lcss_tf._MODULES]
+    while queue:
+        name = queue.pop()
+        if name not in seen:
+            seen.add(name)
+            queue += imported(MODULES[name])
+    for name in seen:
+        for node in _at_import(ast.parse(MODULES[name].read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {n.split(".")[0] for n in names} & FEW_NEED, name
+
+
+@pytest.mark.slow
+def test_the_library_is_imported_within_a_second_of_tensorflow():
+    code = (
+        "import os, time, tensorflow, keras\n"
+        "before, start = dict(os.environ), time.process_time()\n"
+        "import lcss_tf; lcss_tf.SDES; [getattr(lcss_tf, name) for name in lcss_tf._MODULES]\n"
+        "assert before == dict(os.environ); print(time.process_time() - start)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1
 
 
 def test_one_module_knows_tf_distribute():

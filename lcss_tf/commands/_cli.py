@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib
 import logging as std_logging
 import math
 import os
@@ -14,25 +15,31 @@ from typing import Any
 
 from absl import flags, logging
 
+from lcss_tf.commands._places import find_config
 from lcss_tf.commands._processes import end_with_parent
+from lcss_tf.commands._startup import quiet_start
 from lcss_tf.display import say, tolerant_streams
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import TemporaryError, UsageError
 from lcss_tf.texts import visible
 from lcss_tf.training.cluster import TEMPORARY
-from lcss_tf.training.distribution import WorkerLostError, watching_workers
-from lcss_tf.training.interruption import DataTimeoutError, ending_by_signal
+from lcss_tf.training.interruption import ending_by_signal
 
 _FOR_PEOPLE = (UsageError, OSError, MemoryError)
-_TEMPORARY = (WorkerLostError, DataTimeoutError)  # a new start may mend them (`--max_restarts`)
+_HERE = __name__.rpartition(".")[0]
 _PROJECT = Path(__file__).resolve().parents[1]
 
 
 def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
     """Parses a command's flags and runs it; returns the exit status.
 
+    TensorFlow is imported when the work begins: help and what is wrong with the flags come before.
+
     Args:
-      command: a module with `FLAGS`, a ``flags.FlagValues``, and ``main(positional)``. Where it
-        takes arguments without a flag, it says by `POSITIONAL` what they are.
+      command: a module of `lcss_tf.commands.flags`, with `FLAGS`, a ``flags.FlagValues``. Where it
+        takes arguments without a flag, it says by `POSITIONAL` what they are. Where it has
+        ``check()``, that raises UsageError for flags that do not go together. The work is
+        ``main(positional)`` of the module of the same name in `lcss_tf.commands`, which may be
+        given too.
       arguments: without the program's name.
       name: what the program is called in messages.
     """
@@ -42,10 +49,13 @@ def run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
 
 
 def _run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
+    own = command.__name__.rpartition(".")[2]
+    command = importlib.import_module(f"{_HERE}.flags.{own}")
     FLAGS = command.FLAGS
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in arguments):
         say(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
         return 0
+    flags.FLAGS.mark_as_parsed()  # absl's own flags: else its first line complains
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Literal())
     for flag in FLAGS:
@@ -62,8 +72,27 @@ def _run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
         say(f"error: {error}\nAll flags: {name} --help", error=True)
         return 2
     with exit_status() as status:
-        status[0] = command.main(positional) or 0
+        if "gin_file" in FLAGS and FLAGS["gin_file"].value is not None:
+            find_config(FLAGS["gin_file"].value)
+        getattr(command, "check", lambda: None)()
+        with quiet_start():
+            work = importlib.import_module(f"{_HERE}.{own}")
+        status[0] = work.main(positional) or 0
     return status[0]
+
+
+@contextlib.contextmanager
+def _watching_workers() -> Iterator[None]:
+    """As `distribution.watching_workers`, once that is imported: no worker is lost before."""
+    try:
+        yield
+    except Exception:
+        if "lcss_tf.training.distribution" not in sys.modules:
+            raise
+        from lcss_tf.training.distribution import watching_workers
+
+        with watching_workers():
+            raise
 
 
 class _Literal(logging.PythonFormatter):
@@ -86,12 +115,12 @@ def exit_status() -> Iterator[list[int]]:
     std_logging.getLogger("tensorflow").setLevel(std_logging.ERROR)
     status = [0]
     try:
-        with watching_workers():
+        with _watching_workers():
             yield status
     except KeyboardInterrupt:
         say("\nInterrupted.", error=True)
         status[0] = 130
-    except _TEMPORARY as error:
+    except TemporaryError as error:
         say(f"\nerror: {error}", error=True)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

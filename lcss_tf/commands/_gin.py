@@ -23,28 +23,11 @@ import gin
 import keras
 from absl import logging
 
-import lcss_tf
 from lcss_tf import callbacks, files, inference, metrics, model, training
+from lcss_tf.commands._places import CONFIGS, ConfigError, find_config
 from lcss_tf.commands._types import wrong_bindings
-from lcss_tf.errors import UsageError
 from lcss_tf.registry import ALL_REGISTRIES
 from lcss_tf.training.prior_check import check_prior as _check_prior
-
-_PACKAGE = Path(lcss_tf.__file__).resolve().parent
-# Where the package is installed, its gin files lie in it; in a clone beside it.
-CONFIGS = next(
-    (
-        p
-        for p in (_PACKAGE / "configs", _PACKAGE.parent / "gin")
-        if (p / "lcss_digits.gin").exists()
-    ),
-    _PACKAGE.parent / "gin",
-)
-
-
-class ConfigError(UsageError):
-    """A configuration that cannot be used; the message says what to change."""
-
 
 # The commands with bindings of their own. `load` imports them all, so that one file serves all.
 _COMMANDS = (
@@ -252,30 +235,6 @@ def _searching(first: Sequence[Path]) -> Any:
         yield
     finally:
         places[:] = before
-
-
-def find_config(gin_file: str | Path) -> Path:
-    """The path of a gin file: as given, or by its name among the project's own.
-
-    Raises:
-      FileNotFoundError: there is none; the message names near matches.
-    """
-    path = Path(gin_file)
-    if path.is_dir():
-        raise FileNotFoundError(f"{path} is a folder. Give --gin_file a file in it.")
-    own = Path(*path.parts[1:]) if path.parts[:1] == ("gin",) else path
-    for place in (path, CONFIGS / own):
-        if place.is_file():
-            return place
-    places = {path.parent, CONFIGS}
-    known = sorted(str(p) for place in places for p in place.glob("*.gin"))
-    by_name = {Path(p).stem: p for p in known}
-    close = difflib.get_close_matches(path.stem, by_name, n=3, cutoff=0.4)
-    if close:
-        hint = "Did you mean " + " or ".join(by_name[name] for name in close) + "?"
-    else:
-        hint = f"Known: {', '.join(known) or 'none'}."
-    raise FileNotFoundError(f"There is no gin file {path}. {hint}")
 
 
 def import_user_module(module: str) -> None:

@@ -21,14 +21,15 @@ import numpy as np
 from lcss_tf import files, forms
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
-from lcss_tf.commands._gin import ConfigError, binding_table
+from lcss_tf.commands._gin import binding_table
+from lcss_tf.commands._places import ConfigError, check_is_run, is_run
 from lcss_tf.data.rescaling import rescaled
 from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
-from lcss_tf.training.workdir import MODEL, RECORD
+from lcss_tf.training.names import CONFIG, RECORD
 
-_CONFIG, _OPERATIVE, _RUN = "config.gin", "operative_config.gin", RECORD
+_CONFIG, _OPERATIVE, _RUN = CONFIG, "operative_config.gin", RECORD
 _RECORD = {
     "imports": [forms.TEXT],
     "devices": forms.Optional([forms.TEXT]),
@@ -50,11 +51,6 @@ _NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.",
 def default_workdir(gin_file: str | Path) -> Path:
     """runs/<name of the gin file>."""
     return Path("runs") / Path(gin_file).stem
-
-
-def is_run(workdir: str | Path) -> bool:
-    """Whether the directory holds a run."""
-    return (Path(workdir) / _CONFIG).is_file()
 
 
 def check_configuration(workdir: str | Path, force: bool = False) -> None:
@@ -168,15 +164,7 @@ def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> lis
       ConfigError: the run is of an earlier version; the message says of which.
     """
     workdir = Path(workdir)
-    if not is_run(workdir):
-        hint = ""
-        if (workdir / MODEL).is_file():
-            hint = " It was trained from Python: use ScoreModel.load."
-        near = sorted(p.parent.name for p in workdir.parent.glob(f"*/{_CONFIG}"))
-        raise FileNotFoundError(
-            f"{workdir} holds no run of the command line ({_CONFIG} is missing).{hint} Runs beside "
-            f"it: {', '.join(near) or 'none'}. Train one with bin/train.py."
-        )
+    check_is_run(workdir)
     _check_version(workdir)
     imports = recorded(workdir)["imports"]
     _gin.load(workdir / _CONFIG, bindings, imports)

@@ -1,18 +1,11 @@
-"""Trains losses side by side.
-
-python bin/compare.py --gin_file=gin/compare_losses.gin
-
-Or puts finished runs side by side:  python bin/compare.py --report runs/a runs/b
-"""
+"""Trains losses side by side."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from lcss_tf import files
-from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands import _gin, _runs
 from lcss_tf.commands._comparison import (
     DIAGNOSIS,
     RESULT,
@@ -28,26 +21,10 @@ from lcss_tf.commands._comparison_report import (
     write_tables,
 )
 from lcss_tf.commands._processes import Forwarding, exit_status
+from lcss_tf.commands.flags.compare import FLAGS
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.training.workdir import only_process
-
-POSITIONAL = "the runs of --report"
-FLAGS = flags.FlagValues()
-_cli.gin_flags(FLAGS, "fit.steps=1_000")
-_cli.workdir_flag(FLAGS, "Its directory; runs/<gin file> by default.")
-flags.DEFINE_bool(
-    "diagnose", False,
-    "After the comparison: gradient variance and bias of every loss by time.", flag_values=FLAGS,
-)  # fmt: skip
-_cli.resume_flag(FLAGS)
-flags.DEFINE_string("entry", None, "One run of the workdir's comparison alone.", flag_values=FLAGS)
-flags.DEFINE_bool(
-    "report", False, "Finished runs side by side: --report runs/a runs/b", flag_values=FLAGS
-)
-flags.DEFINE_string(
-    "out", None, "The report's file; comparison.html beside the first run.", flag_values=FLAGS
-)
 
 
 class EntryError(UsageError):
@@ -59,8 +36,6 @@ def main(arguments: Sequence[str]) -> None:
     if FLAGS.report:
         say(f"Read the report:  {report_finished(arguments, FLAGS.out)}")
         return
-    if FLAGS.gin_file is None and FLAGS.workdir is None:
-        raise UsageError("Give --gin_file, or the --workdir of a comparison to resume.")
     workdir = FLAGS.workdir or _runs.default_workdir(FLAGS.gin_file)
     imports = FLAGS["import"].value
     if FLAGS.gin_file is None:

@@ -1,19 +1,12 @@
-"""Lists the gin files that come with the package: lcss configs
-
-Any of them can be named without its folder: lcss train --gin_file=lcss_digits.gin
-"""
+"""Lists the gin files that come with the package: lcss configs"""
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from lcss_tf.commands._gin import CONFIGS
+from lcss_tf.commands._places import CONFIGS
+from lcss_tf.commands.flags.configs import FLAGS
 from lcss_tf.display import say
-
-FLAGS = flags.FlagValues()
-flags.DEFINE_bool("all", False, "Also those that others include.", flag_values=FLAGS)
 
 
 def main(_: Sequence[str]) -> None:

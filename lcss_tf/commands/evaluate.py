@@ -1,13 +1,4 @@
-"""Measures a run's samples.
-
-python bin/evaluate.py --workdir=runs/lcss_digits
-
-Samples of any origin, without a run; real data are a gin file, a data set or files of yours:
-
-python bin/evaluate.py --samples=theirs.npz --reference=gin/lcss_fashion.gin
-
-With --likelihood: the bits/dim of held-out images, or nats of other data; no samples.
-"""
+"""Measures a run's samples."""
 
 import contextlib
 import math
@@ -19,7 +10,6 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags
 
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
@@ -27,43 +17,14 @@ from lcss_tf.commands._likelihood import held_out_likelihood, report
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
 from lcss_tf.commands._samples import evaluate_samples, samples_place
+from lcss_tf.commands.flags.evaluate import FLAGS
 from lcss_tf.display import Bar, say, tolerated, warn
-from lcss_tf.errors import NotFiniteError, UsageError
+from lcss_tf.errors import NotFiniteError
 from lcss_tf.metrics import Features, Metric, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, step_of
 from lcss_tf.training.workdir import in_use, only_process
-
-FLAGS = flags.FlagValues()
-_cli.workdir_flag(FLAGS, "The run's directory.")
-flags.DEFINE_string(
-    "samples", None, "A .npy or .npz file of samples, in place of a run.", flag_values=FLAGS
-)
-flags.DEFINE_string(
-    "reference", None,
-    "The real data of --samples: a gin file, a run, the name of a data set, or files.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_string(
-    "out", None, "Where the report of --samples goes; <file>_evaluation by default.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_multi_string(
-    "import", [], "A module of yours that --reference needs, or the path of its file",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_boolean("likelihood", False, "Held-out likelihood, not samples.", flag_values=FLAGS)
-_cli.bindings_flag(FLAGS, "Evaluation.seed=2")
-flags.DEFINE_string(
-    "checkpoint", "newest", "newest, best, all, a step as 4000, or a range as 1000-4000.",
-    flag_values=FLAGS,
-)  # fmt: skip
-_cli.strategy_flag(FLAGS)
-flags.DEFINE_bool(
-    "follow", False, "Evaluate checkpoints as training writes them.", flag_values=FLAGS
-)
-flags.DEFINE_bool("stats_only", False, "Only the statistics of real data.", flag_values=FLAGS)
 
 _LOOK_S = 5.0  # between two looks for the first checkpoint
 _GIVE_UP_S = 30.0  # without a training: a supervisor may be starting it again
@@ -79,11 +40,6 @@ def main(_: Sequence[str]) -> None:
         _evaluate_samples()
         return
     workdir = FLAGS.workdir
-    if workdir is None:
-        raise UsageError("Give --workdir, a run's directory, or --samples and --reference.")
-    for flag in ("reference", "out", "import"):
-        if FLAGS[flag].present:
-            raise UsageError(f"--{flag} goes with --samples; a run knows its own. Leave it out.")
     if FLAGS.follow:
         _await_first(workdir)
     _runs.load_configuration(workdir, _cli.bindings(FLAGS))
@@ -167,14 +123,6 @@ def _alone(model: ScoreModel, place: str | Path, what: str = "") -> Any:
 
 
 def _evaluate_samples() -> None:
-    for flag in ("workdir", "likelihood", "checkpoint", "follow", "stats_only", "strategy"):
-        if FLAGS[flag].present:
-            raise UsageError(f"--samples measures a file; --{flag} is about a run. Leave it out.")
-    if FLAGS.reference is None:
-        raise UsageError(
-            "--samples needs --reference, the real data: a gin file, a run's directory, the name "
-            "of a data set such as FashionMNIST, or files of yours."
-        )
     place = FLAGS.out or samples_place(FLAGS.samples)
     figures = evaluate_samples(
         FLAGS.samples, FLAGS.reference, place, FLAGS.gin_bindings, FLAGS["import"].value

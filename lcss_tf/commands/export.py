@@ -1,54 +1,19 @@
-"""Writes a run, or an untrained model, as a program that needs neither lcss_tf nor TensorFlow.
-
-python bin/export.py --workdir=runs/lcss_digits --what=sampler --out=exported/sampler
-python bin/export.py --gin_file=gin/lcss_digits.gin --what=train_step --with_data --out=exported
-
-tools/run_program.py runs the folder by JAX, on a GPU that has no TensorFlow above all; what a
-training step leaves there, `lcss import-state` takes back into a checkpoint.
-"""
+"""Writes a run, or an untrained model, as a program that needs neither lcss_tf nor TensorFlow."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from lcss_tf import export, files
-from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands.flags.export import FLAGS
 from lcss_tf.commands.train import build, planned
 from lcss_tf.display import say
-from lcss_tf.errors import UsageError
 from lcss_tf.training import loop
 from lcss_tf.training.checkpoints import Checkpoints
 
-FLAGS = flags.FlagValues()
-flags.DEFINE_enum(
-    "what", "sampler", ["score", "sampler", "train_step"], "What the program computes.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_enum(
-    "format", "stablehlo", ["stablehlo", "saved_model"],
-    "stablehlo: for JAX and others; saved_model: for TensorFlow and TensorFlow Serving.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_string("out", None, "The folder to write.", flag_values=FLAGS, required=True)
-flags.DEFINE_integer(
-    "batch_size", None, "Examples to a call; by default fit.batch_size, or sample.batch_size.",
-    1, flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_bool(
-    "with_data", False, "With train_step: the training data too, as data.npz.", flag_values=FLAGS
-)
-flags.DEFINE_bool(
-    "describe_state", False,
-    "Store no weights: describe them, and let the runner draw others. For timing.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_string("checkpoint", "newest", "Of --workdir: newest, best or a step.",
-                    flag_values=FLAGS)  # fmt: skip
-_cli.gin_flags(FLAGS)
-_cli.workdir_flag(FLAGS, "The run to export, instead of --gin_file.")
 _MOST_OF_ENDLESS = 2**16  # examples
 _ONE_DEVICE = "Distribution.strategy = 'one_device'"
 
@@ -56,13 +21,6 @@ _ONE_DEVICE = "Distribution.strategy = 'one_device'"
 def main(_: Sequence[str]) -> None:
     """The command."""
     imports = FLAGS["import"].value
-    if (FLAGS.gin_file is None) == (FLAGS.workdir is None):
-        raise UsageError("Give --workdir, or --gin_file for a model that is not trained yet.")
-    if FLAGS.with_data and FLAGS.what != "train_step":
-        raise UsageError("--with_data goes with --what=train_step, which alone needs data.")
-    saved_model = FLAGS.format == "saved_model"
-    if saved_model and FLAGS.what == "train_step":
-        raise UsageError("A training step is exported as StableHLO: --format=stablehlo.")
     files.check_writable(FLAGS.out, folder=True)
     bindings = [_ONE_DEVICE, *FLAGS.gin_bindings]
     if FLAGS.batch_size:
@@ -73,7 +31,7 @@ def main(_: Sequence[str]) -> None:
         _gin.load(FLAGS.gin_file, bindings, imports)
     paths = write(Path(FLAGS.out), FLAGS.what, FLAGS.workdir)
     say("\n  ".join(["Written:", *map(str, paths)]))
-    if not saved_model:
+    if FLAGS.format != "saved_model":
         _runs.write_records(FLAGS.out, _runs.records(imports))
         say(f"Run it where JAX is:  python tools/run_program.py {FLAGS.out}")
 

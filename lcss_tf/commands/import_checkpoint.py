@@ -1,15 +1,10 @@
-r"""Makes a published score_sde checkpoint a run.
-
-python bin/import_checkpoint.py --source=checkpoint_8.pth \
-    --gin_file=gin/score_sde/cifar10_ncsnpp_ve.gin --workdir=runs/imported
-"""
+"""Makes a published score_sde checkpoint a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands.flags.import_checkpoint import FLAGS
 from lcss_tf.commands.train import build, planned
 from lcss_tf.display import say
 from lcss_tf.importers import score_sde, torch_file
@@ -17,17 +12,10 @@ from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.workdir import only_process, write_description
 
-FLAGS = flags.FlagValues()
-flags.DEFINE_string("source", None, "The .pth file.", flag_values=FLAGS, required=True)
-_cli.gin_flags(FLAGS)
-_cli.workdir_flag(FLAGS, "The run to make.", required=True)
-
 
 def main(_: Sequence[str]) -> None:
     """The command."""
     imports = FLAGS["import"].value
-    if FLAGS.gin_file is None:
-        raise _gin.ConfigError("Give --gin_file: it describes the checkpoint's network and SDE.")
     _gin.load(FLAGS.gin_file, FLAGS.gin_bindings, imports)
     with only_process(FLAGS.workdir):
         path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)

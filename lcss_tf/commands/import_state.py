@@ -1,20 +1,14 @@
-r"""Makes a checkpoint of what an exported training step left where it ran.
-
-python bin/import_state.py --program=exported/step --arrays=after.npz --workdir=runs/lcss_digits
-
-The program's folder says of which configuration it is. The workdir is new, or holds a run of that
-configuration with fewer steps.
-"""
+"""Makes a checkpoint of what an exported training step left where it ran."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from lcss_tf.archives import ArrayArchive
-from lcss_tf.commands import _cli, _runs
+from lcss_tf.commands import _runs
+from lcss_tf.commands.flags.import_state import FLAGS
 from lcss_tf.commands.train import build, planned
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
@@ -24,17 +18,6 @@ from lcss_tf.training import loop
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.workdir import only_process, write_description
 from lcss_tf.typing import Array
-
-FLAGS = flags.FlagValues()
-flags.DEFINE_string(
-    "program", None, "The folder that lcss export wrote.", flag_values=FLAGS, required=True
-)
-flags.DEFINE_string(
-    "arrays", None, "A .npz of arrays under the names of program.json, and step.",
-    flag_values=FLAGS, required=True,
-)  # fmt: skip
-_cli.workdir_flag(FLAGS, "The run to make, or to move on.", required=True)
-_cli.bindings_flag(FLAGS, "fit.steps=20_000", "the program's")
 
 
 def main(_: Sequence[str]) -> None:

@@ -1,7 +1,4 @@
-"""The inpainting RMSE: how far what is filled in lies from what was hidden.
-
-python bin/inpainting.py --workdir=runs/lcss_digits
-"""
+"""The inpainting RMSE: how far what is filled in lies from what was hidden."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +6,10 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags
 
 from lcss_tf import files
-from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands.flags.inpainting import FLAGS
 from lcss_tf.control import (
     Mask,
     NullSpace,
@@ -27,13 +24,6 @@ from lcss_tf.inference import PosteriorSampling
 from lcss_tf.random import check_seed
 from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
-
-FLAGS = flags.FlagValues()
-_cli.workdir_flag(FLAGS, "The run's directory.", required=True)
-flags.DEFINE_string(
-    "out", None, "Directory of the table; the run's own by default.", flag_values=FLAGS
-)
-_cli.bindings_flag(FLAGS, "inpainting.num_images=100")
 
 
 def main(_: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     from lcss_tf.commands import _cli
 
-    module = importlib.import_module(f"lcss_tf.commands.{_MODULES.get(name, name)}")
+    module = importlib.import_module(f"lcss_tf.commands.flags.{_MODULES.get(name, name)}")
     return _cli.run(module, rest, f"lcss {name}")
 
 

@@ -1,9 +1,4 @@
-"""Samplers against their number of function evaluations (NFE), by a metric of their samples.
-
-python bin/quality.py --workdir=runs/lcss_digits
-
-Or on data whose score is known: python bin/quality.py --gin_file=gin/quality/mixture64.gin
-"""
+"""Samplers against their number of function evaluations (NFE), by a metric of their samples."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,10 +8,10 @@ from typing import Any
 
 import gin
 import numpy as np
-from absl import flags
 
 from lcss_tf import files, forms, plots
-from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands.flags.quality import FLAGS
 from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling
@@ -40,14 +35,6 @@ _FORM = {
     "repeats": forms.Optional(forms.COUNT),
 }
 
-FLAGS = flags.FlagValues()
-_cli.workdir_flag(FLAGS, "A run, whose checkpoint is sampled; without one there, where to write.")
-flags.DEFINE_string(
-    "gin_file", "quality/samplers.gin",
-    "What is measured; with data of known score, no run.", flag_values=FLAGS,
-)  # fmt: skip
-_cli.bindings_flag(FLAGS, "NFESweep.budgets=(10, 20)", "the file's")
-
 
 def main(_: Sequence[str]) -> None:
     """The command."""
@@ -55,14 +42,9 @@ def main(_: Sequence[str]) -> None:
     if workdir is not None and _runs.is_run(workdir):
         found = _gin.find_config(gin_file).resolve()
         _runs.load_configuration(workdir, [f"include '{found}'", *FLAGS.gin_bindings])
-    elif FLAGS["gin_file"].present:
+    else:
         _gin.load(gin_file, FLAGS.gin_bindings)
         workdir = workdir or _runs.default_workdir(gin_file)
-    else:
-        raise UsageError(
-            f"There is no run in {workdir}. Give the --workdir of one, or a --gin_file with "
-            "data of known score: gin/quality/mixture64.gin."
-        )
     directory = Path(workdir) / "quality"
     files.check_writable(directory, folder=True)
     with only_process(directory):

@@ -1,10 +1,4 @@
-"""Samples from a run.
-
-python bin/sample.py --workdir=runs/lcss_digits --num_samples=64
-
-Inpainting and more (docs/control.md):
-python bin/sample.py --workdir=runs/lcss_digits --task=inpaint --mask=half --input=test
-"""
+"""Samples from a run."""
 
 import functools
 import tempfile
@@ -13,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._inputs import read_examples, read_inputs
+from lcss_tf.commands.flags.sample import FLAGS
 from lcss_tf.control import AveragePooling, Greyscale, Mask
 from lcss_tf.display import say, tolerated
 from lcss_tf.errors import UsageError
@@ -31,44 +25,6 @@ TRAJECTORY_STEPS = 32  # states beside the samples
 _HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
 _MOST_NAMED = 20  # classes whose names are printed
 _GAP = 10  # pixels between what is given and what is drawn
-
-FLAGS = flags.FlagValues()
-_cli.workdir_flag(FLAGS, "The run's directory.", required=True)
-_TASKS = ("sample", "encode", "interpolate", "inpaint", "colourise", "superresolve")
-flags.DEFINE_enum("task", "sample", _TASKS, "What to do.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "num_samples", None,
-    "How many samples, 64 by default (of points 2,048); of a task, for each input, 4.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_string(
-    "out", None, "Where to write; <workdir>/samples/... by default.", flag_values=FLAGS
-)
-flags.DEFINE_integer("seed", 0, "Seed of the samples.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "label", None, "The class of all samples, of a network with classes: its name or number.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_float(
-    "guidance", None, "Classifier-free: 1 is none, more is stronger.", flag_values=FLAGS
-)
-flags.DEFINE_bool(
-    "trajectory", False, "Also a GIF and a picture of the trajectory.", flag_values=FLAGS
-)
-flags.DEFINE_multi_string(
-    "input", [], "Of a task: files in the data's shape, or 'test' for held-out examples.",
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_string(
-    "mask", "half", "half, box, random, or a file: white is known.", flag_values=FLAGS
-)
-flags.DEFINE_integer("factor", 2, "Of super-resolution.", flag_values=FLAGS)
-flags.DEFINE_float(
-    "noise_std", 0.0, "Of the noise in the input; in normalised units.", flag_values=FLAGS
-)
-flags.DEFINE_string("checkpoint", "newest", "newest, best, or a step as 4000.", flag_values=FLAGS)
-_cli.strategy_flag(FLAGS)
-_cli.bindings_flag(FLAGS, "EulerMaruyama.num_steps=250")
 
 
 def main(_: Sequence[str]) -> None:

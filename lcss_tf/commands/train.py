@@ -1,11 +1,4 @@
-"""Trains what a gin file describes.
-
-python bin/train.py --gin_file=gin/lcss_digits.gin      (or: lcss train --gin_file=lcss_digits.gin)
-
-Run the same command again to resume. On several machines: --strategy=multi_worker
-(docs/distributed.md). A run again, to see whether it comes out the same:
---reproduce=runs/lcss_digits
-"""
+"""Trains what a gin file describes."""
 
 import functools
 import sys
@@ -16,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from lcss_tf.archives import ArrayArchive
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._processes import own_command, supervise
+from lcss_tf.commands.flags.train import FLAGS
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.losses import LCSSLoss
@@ -29,25 +22,6 @@ from lcss_tf.training import loop, memory
 from lcss_tf.training.checkpoints import Checkpoints, step_of
 from lcss_tf.training.optimizers import default_optimizer
 from lcss_tf.training.prior_check import report_prior
-
-FLAGS = flags.FlagValues()
-_cli.gin_flags(FLAGS)
-_cli.workdir_flag(FLAGS, "The run's directory; runs/<gin file> by default.")
-_cli.resume_flag(FLAGS)
-_cli.strategy_flag(FLAGS)
-flags.DEFINE_bool(
-    "dry_run", False, "Build everything, run nothing, print the plan.", flag_values=FLAGS
-)
-flags.DEFINE_integer(
-    "max_restarts", 0, "New starts after a crash, a lost worker or data that hang.", 0,
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_string("reproduce", None, "A run to run again, instead of --gin_file.",
-                    flag_values=FLAGS)  # fmt: skip
-flags.DEFINE_bool(
-    "deterministic", False, "Two runs on the same devices give the same bits, by slower kernels.",
-    flag_values=FLAGS,
-)  # fmt: skip
 
 
 def main(_: Sequence[str]) -> int | None:
@@ -61,8 +35,6 @@ def main(_: Sequence[str]) -> int | None:
     if FLAGS.reproduce:
         reproduce(FLAGS.reproduce, FLAGS.workdir, _cli.bindings(FLAGS))
         return None
-    if FLAGS.gin_file is None:
-        raise UsageError("Give --gin_file, such as gin/lcss_digits.gin, or --reproduce.")
     imports = FLAGS["import"].value
     _gin.load(FLAGS.gin_file, _cli.bindings(FLAGS), imports)
     workdir = FLAGS.workdir or _runs.default_workdir(FLAGS.gin_file)

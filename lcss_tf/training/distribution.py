@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.pipeline import fetch_in_blocks
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import TemporaryError, UsageError
 from lcss_tf.training.cluster import find_cluster, waiting_for_others
 from lcss_tf.typing import Tensor
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(TemporaryError, RuntimeError):
     """Another worker ended or cannot be reached; training goes on from the last checkpoint."""
 
 

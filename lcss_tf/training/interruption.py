@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lcss_tf.display import say
+from lcss_tf.errors import TemporaryError
 
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
@@ -113,7 +114,7 @@ def ending_by_signal() -> Iterator[None]:
         restore()
 
 
-class DataTimeoutError(TimeoutError):
+class DataTimeoutError(TemporaryError, TimeoutError):
     """No batch came within the time limit."""
 
 

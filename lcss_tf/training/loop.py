@@ -306,6 +306,7 @@ class _Loop:
                 if not self._started:
                     self._start(callbacks)
                     self._started = True
+                    bar.compiled(state.step)
                 stopped = self._stops(report) or bool(getattr(model, "stop_training", False))
                 last = state.step == run.steps
                 pause = last or stopped
@@ -508,6 +509,11 @@ class _Tolerant:
     def __exit__(self, *error: Any) -> None:
         if self._bar is not None:
             self._call(self._bar.__exit__, *error)
+
+    def compiled(self, step: int) -> None:
+        """See `ProgressBar.compiled`."""
+        if self._bar is not None:
+            self._call(self._bar.compiled, step)
 
     def due(self) -> bool:
         """See `ProgressBar.due`."""

@@ -1,6 +1,8 @@
 """What a person sees of the loop: its speed, the means of its reports, and one live line."""
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +16,8 @@ from lcss_tf.errors import NotFiniteError
 from lcss_tf.training.step import NUM_BUCKETS, StepReport
 
 _LIVE_S, _LINES_S = LIVE_S, LINES_S  # between two updates, on a terminal and in a file
+_TICK_S = 1.0  # of the clock while the first step compiles, on a terminal
+_COMPILING = "compiling the first step …"
 
 
 class NonFiniteError(NotFiniteError):
@@ -153,7 +157,8 @@ class ProgressBar:
     """Step, loss, steps/s, examples/s and time left: one live line, or lines at a rhythm.
 
     On a terminal and in a notebook the line is live. Into a file or a pipe a whole line goes every
-    30 seconds. Before the first step has ended it says that the step is being compiled.
+    30 seconds. Before the first step has ended it says that the step is being compiled, and for how
+    long; `compiled` says what it took.
 
     Args:
       step: done before.
@@ -168,6 +173,8 @@ class ProgressBar:
         self._shown, self._start = time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._live = is_live()
+        self._compiled = threading.Event()
+        self._ticking: threading.Thread | None = None
 
     def __enter__(self) -> "ProgressBar":
         if self._live:
@@ -179,16 +186,48 @@ class ProgressBar:
                 mininterval=0,
                 file=strict(sys.stderr),
             )
-            self._bar.set_postfix_str("compiling the first step …")
-        else:
-            write_line(
-                f"step {self._step:,}/{self._steps:,}, compiling the first step …", error=True
-            )
+        self._say(_COMPILING)
+        # Compilation holds the loop up, so that a thread of its own shows the time. Where there is
+        # none to be had, the line stands still.
+        ticking = threading.Thread(target=self._tick, daemon=True, name="compiling")
+        with contextlib.suppress(RuntimeError):
+            ticking.start()
+            self._ticking = ticking
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self._stop_ticking()
         if self._bar is not None:
             self._bar.close()
+
+    def compiled(self, step: int) -> None:
+        """The first step has been taken: says how long it took to come."""
+        self._stop_ticking()
+        self._step, self._shown = step, time.monotonic()
+        seconds = self._shown - self._start
+        if self._bar is not None:
+            self._bar.n = step
+        self._say(f"first step after {seconds:.1f} s")
+
+    def _tick(self) -> None:
+        """Shows how long compilation has taken, until `compiled`. Runs in a thread of its own."""
+        while not self._compiled.wait(_TICK_S if self._live else _LINES_S):
+            with contextlib.suppress(Exception):
+                self._say(f"{_COMPILING} {time.monotonic() - self._start:.0f} s")
+
+    def _stop_ticking(self) -> None:
+        self._compiled.set()
+        if self._ticking is not None:
+            self._ticking.join(_TICK_S)  # not for ever: a terminal may take no more
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            # Not by `refresh`: where writing fails it keeps its lock, and the loop would wait for
+            # the thread that shows the time.
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.display()
+        else:
+            write_line(f"step {self._step:,}/{self._steps:,}, {text}", error=True)
 
     def due(self) -> bool:
         """Whether it is time to show again."""

@@ -21,13 +21,13 @@ from lcss_tf.data.scaling import Scaling
 from lcss_tf.display import Tolerance, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.checkpoints import Checkpoints, read_meta
+from lcss_tf.training.names import DATA, MODEL, RECORD
 
 try:
     import fcntl
 except ImportError:  # Windows: no lock there
     fcntl = None  # type: ignore[assignment]
 
-MODEL, DATA, RECORD = "model.json", "data.json", "run.json"
 _MODEL_REMEDY = "Remove it, and it is written again; the checkpoints know the model too."
 _DESCRIPTION = {"data": forms.Optional(dict), "source": forms.Optional(dict)}
 _FAILURES = {"failures": forms.Optional({str: {"times": forms.COUNT}})}

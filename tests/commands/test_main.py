@@ -113,7 +113,7 @@ def test_a_call_knows_nothing_of_the_one_before(tmp_path, monkeypatch, capsys):
 def test_the_files_of_bin_are_the_commands():
     found = set()
     for path in (ROOT / "bin").glob("*.py"):
-        imported = path.read_text().split("import _cli, ")[1].split()[0]
+        imported = path.read_text().split("commands.flags import ")[1].split()[0]
         assert f"_cli.main_of({imported})()" in path.read_text()
         found.add(imported)
     assert found == {_MODULES.get(name, name) for name in COMMANDS} - {"configs"}

@@ -1,5 +1,11 @@
 """Figures from reports, the stop after too many non-finite steps, speed, and what may fail."""
 
+import io
+import re
+import sys
+import threading
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -103,3 +109,58 @@ def test_into_a_pipe_the_progress_goes_as_whole_lines(capsys):
     assert lines[0] == "step 10/2,000, compiling the first step …"
     assert "step 1,010/2,000, loss 0.5000, 20.0 steps/s, 1,280 examples/s" in lines[1]
     assert lines[1].endswith("00:49 left]")  # 990 steps at 20 a second
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_while_the_first_step_compiles_a_clock_runs(live, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "is_live", lambda: live)
+    monkeypatch.setattr(progress, "_TICK_S" if live else "_LINES_S", 0.01)
+    with ProgressBar(10, 2_000, 64) as bar:
+        time.sleep(0.2)
+        bar.compiled(11)
+        at_start = capsys.readouterr().err
+        time.sleep(0.05)
+        bar.show(12, 0.5, 20.0)
+    assert at_start.count("compiling the first step … 0 s") >= 3
+    last = at_start.replace("\r", "\n").splitlines()[-1]
+    assert "step 11/2,000" in last
+    assert re.search(r"first step after 0\.\d s", last)
+    assert "compiling" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_terminal_that_is_gone_ends_no_compilation(live, monkeypatch):
+    class Gone(io.StringIO):
+        calls = 0
+
+        def write(self, text):
+            self.calls += 1
+            if self.calls > 3:
+                raise OSError("gone")
+            return len(text)
+
+    gone = Gone()
+    monkeypatch.setattr(sys, "stderr", gone)
+    monkeypatch.setattr(progress, "is_live", lambda: live)
+    monkeypatch.setattr(progress, "_TICK_S" if live else "_LINES_S", 0.005)
+    bar = ProgressBar(0, 5, 1)
+    bar.__enter__()
+    ticking = bar._ticking
+    deadline = time.monotonic() + 5
+    while gone.calls < 8 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert ticking.is_alive()
+    assert gone.calls >= 8
+    gone.calls = -1_000_000  # it is back
+    bar.__exit__()
+    assert not ticking.is_alive()
+
+
+def test_no_thread_to_be_had_is_no_reason_to_end(monkeypatch, capsys):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ProgressBar(0, 5, 1) as bar:
+        bar.compiled(1)
+    assert "step 1/5, first step after 0.0 s" in capsys.readouterr().err
