@@ -320,7 +320,7 @@ class _Loop:
                 if log:
                     self._log(clock)
                 if due:
-                    bar.show(state.step, self._meter.last_loss, clock.rate)
+                    bar.show(state.step, self._meter.recent_loss(), clock.rate)
                 if save:
                     self._save(must=pause)
                     kept = state.step
@@ -356,8 +356,10 @@ class _Loop:
         run = self._run
         if not self._trainer.show_progress:
             return None
+        meaning = getattr(run.loss, "noise_mse_offset", None)  # a loss of a user's may lack it
+        offset = meaning(run.state.sde) if meaning else None
         # Even to ask a closed standard error whether it is a terminal fails.
-        make = lambda: ProgressBar(run.state.step, run.steps, run.batch_size)
+        make = lambda: ProgressBar(run.state.step, run.steps, run.batch_size, offset)
         return self._tolerance("The progress line", make)
 
     def _stops(self, report: Any) -> bool:

@@ -87,7 +87,8 @@ class Meter:
         self._pending: list = []
         self._finished: list = []
         self.nonfinite_steps = nonfinite_steps
-        self.last_loss = float("nan")
+        self._shown: list[float] = []  # losses since the line of progress was last shown
+        self._loss = float("nan")
 
     def add(self, step: int, report: StepReport) -> None:
         """Takes the report of step number `step`."""
@@ -105,7 +106,7 @@ class Meter:
             if report.finite:
                 self._in_a_row = 0
                 self._finished.append(report)
-                self.last_loss = float(report.loss)
+                self._shown.append(float(report.loss))
                 continue
             self._in_a_row += 1
             self.nonfinite_steps += 1
@@ -127,6 +128,12 @@ class Meter:
         worst = int(np.argmax(np.abs(report.bucket_sums) / counts))
         name = bucket_name(worst, self._sde).split("/")[1]
         return f"gradient, the losses finite and largest in t-bucket {name}"
+
+    def recent_loss(self) -> float:
+        """The mean over the finite steps since the last call, or what it was then."""
+        shown, self._shown = self._shown, []
+        self._loss = float(np.mean(shown)) if shown else self._loss
+        return self._loss
 
     def figures(self) -> dict[str, float]:
         """Means over the finite steps since the last call, by TensorBoard tag."""
@@ -164,12 +171,17 @@ class ProgressBar:
       step: done before.
       steps: in all.
       batch_size: examples per step.
+      noise_mse_offset: what the loss lacks of ε-MSE, see `Loss.noise_mse_offset`; None: ε-MSE is
+        not shown.
     """
 
     _LAYOUT = "step {n:,}/{total:,} |{bar}| {postfix} [{elapsed}, {remaining} left]"
 
-    def __init__(self, step: int, steps: int, batch_size: int) -> None:
+    def __init__(
+        self, step: int, steps: int, batch_size: int, noise_mse_offset: float | None = None
+    ) -> None:
         self._step, self._steps, self._batch_size = step, steps, batch_size
+        self._offset = noise_mse_offset
         self._shown, self._start = time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._live = is_live()
@@ -236,7 +248,9 @@ class ProgressBar:
     def show(self, step: int, loss: float, rate: float) -> None:
         """Shows where the loop stands; `rate` is in steps per second."""
         self._shown = time.monotonic()
-        figures = f"loss {loss:.4f}, {rate:.1f} steps/s, {rate * self._batch_size:,.0f} examples/s"
+        meaning = "" if self._offset is None else f" (ε-MSE {loss + self._offset:.4f})"
+        rates = f"{rate:.1f} steps/s, {rate * self._batch_size:,.0f} examples/s"
+        figures = f"loss {loss:.4f}{meaning}, {rates}"
         if self._bar is not None:
             self._bar.set_postfix_str(figures, refresh=False)
             self._bar.update(step - self._bar.n)

@@ -111,6 +111,12 @@ def test_into_a_pipe_the_progress_goes_as_whole_lines(capsys):
     assert lines[1].endswith("00:49 left]")  # 990 steps at 20 a second
 
 
+def test_the_loss_is_shown_with_what_it_means(capsys):
+    with ProgressBar(0, 2_000, 64, noise_mse_offset=1.0) as bar:
+        bar.show(10, -0.9513, 20.0)
+    assert "loss -0.9513 (ε-MSE 0.0487), 20.0 steps/s" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_while_the_first_step_compiles_a_clock_runs(live, monkeypatch, capsys):
     monkeypatch.setattr(progress, "is_live", lambda: live)
