@@ -13,6 +13,7 @@ from lcss_tf.commands import _runs, quality
 from lcss_tf.data import DataInfo
 from lcss_tf.display import duration, warn
 from lcss_tf.errors import UsageError
+from lcss_tf.losses import LCSSLoss
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
 from lcss_tf.plots import History, charts
@@ -142,7 +143,7 @@ def trained(model: ScoreModel, arguments: dict[str, Any], history: History) -> d
         "data": arguments["data"].name,
         "SDE": type(model.sde).__name__,
         "network": f"{type(model.network).__name__}, {model.state.num_parameters():,} parameters",
-        "loss": type(arguments["loss"]).__name__,
+        "loss": type(arguments["loss"] or LCSSLoss()).__name__,
         "trained": f"{step:,} steps of {batch:,} examples",
     }
     seconds = float(history.seconds([step])[0])
