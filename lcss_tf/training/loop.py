@@ -117,6 +117,9 @@ class Trainer:
       make_checkpoints: (workdir, writes=…) -> `Checkpoints`; likewise.
       check_prior: (sde, data, seed) -> `PriorCheck`; likewise. None: no check.
       resume: "auto": resume a run of the same model; "force": of another model too.
+      steps_per_call: steps that one call of the compiled program takes, at most. A small network's
+        step takes less time than the call: then 10 or 50 pay. The steps are the same. What happens
+        between steps happens between calls; a call ends early where something is due.
 
     Attributes:
       show_progress: whether a line shows where the training stands.
@@ -131,7 +134,14 @@ class Trainer:
         make_checkpoints: Callable = Checkpoints,
         check_prior: Callable | None = report_prior,
         resume: str = "auto",
+        steps_per_call: int = 1,
     ) -> None:
+        whole = not isinstance(steps_per_call, bool) and int(steps_per_call) == steps_per_call
+        if not whole or steps_per_call < 1:
+            raise UsageError(
+                "Trainer.steps_per_call must be a whole number, at least 1; got "
+                f"{steps_per_call!r}."
+            )
         if log_every < 1 or max_nonfinite < 1 or data_timeout_s < 0:
             raise UsageError(
                 "Trainer expects log_every >= 1, max_nonfinite >= 1 and data_timeout_s >= 0; got "
@@ -142,6 +152,7 @@ class Trainer:
         self.data_timeout_s = data_timeout_s
         self.make_step, self.make_checkpoints = make_step, make_checkpoints
         self.check_prior, self.resume = check_prior, resume
+        self.steps_per_call = int(steps_per_call)
         self.show_progress = True
 
     def train(self, run: Run, callbacks: Sequence[Any] = (), model: Any = None) -> History:
@@ -178,6 +189,12 @@ class Trainer:
         # Everything is built, and checked, before the first step. Until that is taken, nothing is
         # written that another run in this workdir would be measured against.
         step = self.make_step(state, run.loss, run.batch_size, run.seed)
+        if self.steps_per_call > 1 and step.many_workers:
+            raise UsageError(
+                f"Trainer.steps_per_call = {self.steps_per_call}, and several workers train: they "
+                "must hear of one another's requests to stop after every step. Use 1; one worker "
+                "with several devices takes any."
+            )
         run.summaries = Summaries(run.workdir if chief else None, show)
         for callback in callbacks:
             if hasattr(callback, "begin"):
@@ -291,18 +308,18 @@ class _Loop:
             steps=run.steps,
             epochs=-(-run.steps // self._trainer.log_every),
         )
+        self._most = min(self._trainer.steps_per_call, *self._rhythms(periodic))
         # Several workers must read their reports at the same step: an error then ends all.
         alone = not self._train_step.many_workers
         self._keras("on_train_begin")
         kept = state.step  # the step that was saved last
         with self._request, _Tolerant(self._make_bar(), self._tolerance) as bar:
             while state.step < run.steps and not getattr(model, "stop_training", False):
+                count = self._steps_until_something_is_due(periodic)
                 with self._saved_on_error():
-                    batch = clock.waiting(self._batches)
-                report = self._train_step(batch, state.step, self._request.asked)
-                self._meter.add(state.step, report)
-                state.step += 1
-                clock.step()
+                    batches = [clock.waiting(self._batches) for _ in range(count)]
+                report = self._take(batches)
+                clock.step(count)
                 if not self._started:
                     self._start(callbacks)
                     self._started = True
@@ -336,6 +353,33 @@ class _Loop:
                 self._save(must=True)
         self._keras("on_train_end")
         return History({name: (s, v) for name, (s, v) in self._curves.items()})
+
+    def _steps_until_something_is_due(self, periodic: Sequence[Any]) -> int:
+        """How many steps the next call takes."""
+        step = self._state.step
+        left = [every - step % every for every in self._rhythms(periodic)]
+        return min(self._most, self._run.steps - step, *left)
+
+    def _rhythms(self, periodic: Sequence[Any]) -> list[int]:
+        """After how many steps something is due, each time."""
+        rhythms = [self._trainer.log_every, *(c.every for c in periodic)]
+        if self._checkpoints is not None:
+            rhythms.append(self._checkpoints.every)
+        return [every for every in rhythms if every]
+
+    def _take(self, batches: Sequence[Any]) -> Any:
+        """Takes as many steps as there are batches, in one call; its report."""
+        step, count, most = self._state.step, len(batches), self._most
+        if most == 1:
+            report = self._train_step(batches[0], step, self._request.asked)
+            self._meter.add(step, report)
+        else:
+            # Always as many batches: one program serves calls that end early too.
+            padded = [*batches, *batches[-1:] * (most - count)]
+            report = self._train_step.several(padded, step, count)
+            self._meter.add_several(step, count, report)
+        self._state.step += count
+        return report
 
     def _start(self, callbacks: Sequence[Any]) -> None:
         """After the first step, which worked: says in the workdir what it is a run of."""

@@ -1,10 +1,11 @@
 """What a person sees of the loop: its speed, the means of its reports, and one live line."""
 
 import contextlib
+import operator
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,29 +33,30 @@ class Clock:
         self._lap_steps = 0
         self._lap_s = 0.0
         self._lap_waited_s = 0.0
-        self._waited_s = 0.0  # in the running step
+        self._waited_s = 0.0  # in the running call
         self._since: float | None = None  # the first step compiles: it does not count
 
     def waiting(self, batches: Iterator) -> Any:
         """The next of `batches`; the time that it takes to come is counted."""
         start = time.monotonic()
         batch = next(batches)
-        self._waited_s = time.monotonic() - start
+        self._waited_s += time.monotonic() - start
         return batch
 
-    def step(self) -> None:
-        """A step has been taken."""
+    def step(self, count: int = 1) -> None:
+        """So many steps have been taken, in one call."""
         now = time.monotonic()
         since, self._since = self._since, now
+        waited, self._waited_s = self._waited_s, 0.0
         if since is None:
             return
-        self._lap_waited_s += self._waited_s
+        self._lap_waited_s += waited
         seconds = now - since
-        self._lap_steps += 1
+        self._lap_steps += count
         self._lap_s += seconds
         # A moving average over about 50 steps, for the line of progress.
-        rate = 1.0 / max(seconds, 1e-9)
-        self.rate = rate if not self.rate else 1 / (0.98 / self.rate + 0.02 / rate)
+        rate, kept = count / max(seconds, 1e-9), 0.98**count
+        self.rate = rate if not self.rate else 1 / (kept / self.rate + (1 - kept) / rate)
 
     def lap(self) -> tuple[float, float]:
         """Since the last lap: steps per second, and the share of the time that input took."""
@@ -92,7 +94,11 @@ class Meter:
 
     def add(self, step: int, report: StepReport) -> None:
         """Takes the report of step number `step`."""
-        self._pending.append((step, report))
+        self._pending.append((step, None, report))
+
+    def add_several(self, step: int, count: int, reports: StepReport) -> None:
+        """Takes those of `count` steps from number `step` on, in a first axis."""
+        self._pending.append((step, count, reports))
 
     def drain(self) -> None:
         """Waits for the pending reports and looks at them.
@@ -101,8 +107,7 @@ class Meter:
           NonFiniteError: `max_nonfinite` in a row; the message names step and times.
         """
         pending, self._pending = self._pending, []
-        for step, report in pending:
-            report = tf.nest.map_structure(lambda value: value.numpy(), report)
+        for step, report in _one_by_one(pending):
             if report.finite:
                 self._in_a_row = 0
                 self._finished.append(report)
@@ -152,6 +157,17 @@ class Meter:
             if counts[i]:
                 figures[bucket_name(i, self._sde)] = float(sums[i] / counts[i])
         return figures
+
+
+def _one_by_one(pending: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """(step, report) of each step, once the device has it."""
+    for step, count, report in pending:
+        report = tf.nest.map_structure(lambda value: value.numpy(), report)
+        if count is None:
+            yield step, report
+            continue
+        for i in range(count):
+            yield step + i, tf.nest.map_structure(operator.itemgetter(i), report)
 
 
 def bucket_name(index: int, sde: Any) -> str:
@@ -215,11 +231,11 @@ class ProgressBar:
     def compiled(self, step: int) -> None:
         """The first step has been taken: says how long it took to come."""
         self._stop_ticking()
-        self._step, self._shown = step, time.monotonic()
-        seconds = self._shown - self._start
+        taken, self._step, self._shown = step - self._step, step, time.monotonic()
         if self._bar is not None:
             self._bar.n = step
-        self._say(f"first step after {seconds:.1f} s")
+        what = "first step" if taken == 1 else f"first {taken} steps"
+        self._say(f"{what} after {self._shown - self._start:.1f} s")
 
     def _tick(self) -> None:
         """Shows how long compilation has taken, until `compiled`. Runs in a thread of its own."""

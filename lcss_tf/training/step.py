@@ -5,6 +5,7 @@ loss and gradients of one replica; the all-reduce, the clipping and the optimise
 outside, since XLA takes no collective of the strategy.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -40,7 +41,8 @@ class StepReport(NamedTuple):
 class TrainStep:
     """A compiled function: (per-replica batch, step number, stop) -> `StepReport`.
 
-    `stop` says that this worker was asked to stop; the report tells it to all of them.
+    `stop` says that this worker was asked to stop; the report tells it to all of them. `several`
+    takes several steps in one call.
 
     Args:
       state: the `TrainState` that it updates.
@@ -107,10 +109,49 @@ class TrainStep:
         self._compiled_step = tf.function(
             self.traced, jit_compile=(whole and alone) or None, autograph=False
         )
+        self._compiled_several = tf.function(
+            self._traced_several, jit_compile=(whole and alone) or None, autograph=False
+        )
 
     def __call__(self, batch: Any, step: int, stop: bool = False) -> StepReport:
         """Takes step number `step`, from 0."""
         return self._compiled_step(batch, tf.constant(step, tf.int64), tf.constant(float(stop)))
+
+    def several(self, batches: Sequence[Any], step: int, count: int) -> StepReport:
+        """Takes the steps number `step`, `step` + 1, … in one call: the same as one by one.
+
+        Args:
+          batches: one for each step; those from `count` on are not used. Every length is compiled
+            for itself.
+          step: the number of the first, from 0.
+          count: how many steps are taken, at most as many as there are batches.
+
+        Returns:
+          The steps' reports, in a first axis as long as `batches`; zeros from `count` on.
+        """
+        step, count = tf.constant(step, tf.int64), tf.constant(count)
+        return self._compiled_several(tuple(batches), step, count)
+
+    def _traced_several(self, batches, step, count):
+        distribution, example = self._distribution, []
+
+        def stack(*parts):
+            return tf.nest.map_structure(lambda *values: tf.stack(values), *parts)
+
+        stacked = distribution.run(stack, *batches)
+
+        def take(i, reports):
+            at = lambda values: tf.nest.map_structure(lambda value: value[i], values)
+            batch = distribution.run(at, stacked)
+            report = self.traced(batch, step + tf.cast(i, tf.int64), tf.constant(0.0))
+            example[:] = [report]
+            return i + 1, reports.write(i, _as_vector(report))
+
+        reports = tf.TensorArray(tf.float32, len(batches))
+        _, reports = tf.while_loop(
+            lambda i, _: i < count, take, (tf.constant(0), reports), parallel_iterations=1
+        )
+        return _from_vectors(reports.stack(), example[0])
 
     def traced(self, batch: Any, step: Tensor, stop: Tensor) -> StepReport:
         """The step's operations, for a function that somebody else compiles."""
@@ -223,3 +264,20 @@ class TrainStep:
         x0, labels = batch
         draws = random.uniform(random.fold_in(seed, "class"), (self.part_rows,))
         return x0, tf.where(draws < self._class_dropout, self._num_classes, labels)
+
+
+def _as_vector(report: StepReport) -> Tensor:
+    """All numbers of a report in one vector: a loop need not know what terms a loss has."""
+    values = [tf.reshape(tf.cast(v, tf.float32), [-1]) for v in tf.nest.flatten(report)]
+    return tf.concat(values, axis=0)
+
+
+def _from_vectors(vectors: Tensor, example: StepReport) -> StepReport:
+    """`_as_vector` undone for a matrix of them: the fields of `example`, with a first axis."""
+    parts = tf.nest.flatten(example)
+    columns = tf.split(vectors, [v.shape.num_elements() for v in parts], axis=1)
+    fields = [
+        tf.cast(tf.reshape(column, [-1, *part.shape]), part.dtype)
+        for column, part in zip(columns, parts, strict=True)
+    ]
+    return tf.nest.pack_sequence_as(example, fields)

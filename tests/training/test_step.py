@@ -55,6 +55,49 @@ def test_one_replica_equals_two(loss, jit_compile):
     assert np.abs(runs[1][1] - runs[1][2]).max() > 0  # the average is not the weights
 
 
+def several(state, step, iterator, *counts, size):
+    """Takes steps in calls of so many; returns the reports one by one."""
+    reports = []
+    for count in counts:
+        batches = [next(iterator) for _ in range(count)]
+        batches += [batches[-1]] * (size - count)
+        stacked = step.several(batches, state.step, count)
+        rows = tf.nest.map_structure(lambda v: v.numpy(), stacked)
+        reports += [tf.nest.map_structure(lambda v, i=i: v[i], rows) for i in range(count)]
+        state.step += count
+    return reports
+
+
+@pytest.mark.parametrize(
+    ("replicas", "options"),
+    [(1, {"jit_compile": False}), (2, {"jit_compile": False}),
+     pytest.param(1, {"jit_compile": True}, marks=pytest.mark.slow),
+     pytest.param(1, {"jit_compile": "pieces"}, marks=pytest.mark.slow),
+     pytest.param(1, {"jit_compile": False, "accumulation_steps": 2}, marks=pytest.mark.slow),
+     pytest.param(2, {"jit_compile": True}, marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_several_steps_in_a_call_are_those_one_by_one(trained, replicas, options):
+    """Reports, weights, averages and optimiser; a call that ends early takes as many as it says."""
+    expected_state, step = trained()
+    expected = helpers.run(expected_state, step, helpers.batches(expected_state.distribution), 5)
+    state, distribution = helpers.make_state(replicas)
+    step = helpers.make_step(state, distribution, **options)
+    reports = several(state, step, helpers.batches(distribution), 3, 2, size=3)
+    assert state.step == 5
+    for one, two in zip(expected, reports, strict=True):
+        assert two.finite.dtype == bool
+        assert two.finite
+        assert two.learning_rate == pytest.approx(one.learning_rate)
+        assert two.loss == pytest.approx(one.loss, rel=1e-5)
+        assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-5)
+        assert two.terms.keys() == one.terms.keys()
+        np.testing.assert_array_equal(two.bucket_counts, one.bucket_counts)
+        np.testing.assert_allclose(two.bucket_sums, one.bucket_sums, rtol=1e-4, atol=1e-4)
+    pairs = zip(helpers.everything(expected_state), helpers.everything(state), strict=True)
+    for one, two in pairs:
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_one_program_equals_the_graph(trained):
     """The whole step under XLA, as it is by default, against the graph."""
