@@ -22,7 +22,7 @@ from lcss_tf import files, forms
 from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import ConfigError, binding_table
-from lcss_tf.data.rescaling import rescaled
+from lcss_tf.data.rescaling import as_described
 from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
@@ -202,7 +202,7 @@ def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
 
 def data_for(model: ScoreModel, data: Any) -> Any:
     """A dataset in the scaling of a model that was trained on it, whatever its own is by now."""
-    return rescaled(data, model.info.scaling)
+    return as_described(data, model.info)
 
 
 def _readable(checkpoints: Checkpoints, text: str) -> Path | None:
