@@ -90,8 +90,9 @@ class Conditions(OpenedDataset):
 
     def _description(self) -> Opened:
         if self._found is None:
-            found = self._open_raw()
-            self._scaling = self._measured(found)
+            with tf.init_scope():  # outside any graph that is being traced
+                found = self._open_raw()
+                self._scaling = self._measured(found)
             self._found = found
         return self._found
 

@@ -214,7 +214,7 @@ class ImageFolder(EncodedImages):
                     'ImageFolder.on_bad_example = "skip" to leave them out.'
                 )
             self.check_examples([0], split)
-            if self.paired_with is not None:
+            if self.paired_with is not None and self.paired_with.size(split):
                 self.paired_with.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:

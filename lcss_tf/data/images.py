@@ -323,7 +323,10 @@ class EncodedImages(ImageDataset):
     def _pair(self, index: Tensor, split: str) -> tuple[Tensor, Tensor, Tensor]:
         """The index, its image, and the image that belongs to it, which must be good as well."""
         image, other = self.pixels(index, split), self.paired_with
-        return index, image, image if other is None else other.pixels(index, split)
+        if other is None:
+            return index, image, image
+        other.size(split)  # opens it
+        return index, image, other.pixels(index, split)
 
     def in_order(self, split: str) -> tf.data.Dataset:
         """All images of a split in order, each once: a dataset of uint8 of `shape`."""

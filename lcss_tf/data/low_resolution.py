@@ -102,12 +102,11 @@ class _BlockMeans(Dataset):
     def scaling(self) -> Scaling:  # type: ignore[override]  # an attribute where nothing is measured
         """Known once the data are; see `Dataset`."""
         if self._measured is None:
-            with tf.init_scope():
+            with tf.init_scope():  # outside any graph that is being traced
                 raw = self._raw(self.data.some_examples(_MEASURED, "train")).numpy()
-            moments = RunningMoments(axis=0)
-            flat = raw.reshape(-1, raw.shape[-1])
-            moments.add(flat)
-            self._measured = standardising(moments, flat, np.dtype(np.float32), self.name)
+                flat, moments = raw.reshape(-1, raw.shape[-1]), RunningMoments(axis=0)
+                moments.add(flat.copy())
+                self._measured = standardising(moments, flat, np.dtype(np.float32), self.name)
         return self._measured
 
     def _raw(self, examples: Tensor) -> Tensor:
