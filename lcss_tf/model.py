@@ -288,7 +288,8 @@ class ScoreModel:
 
         x [B, ...] is normalised as training saw it (`normalise`), t [B] lies in [t_min, T]; the
         score is float32, of the shape of x. The condition is in its own units: classes [B], numbers
-        [B, K] or images [B, ..., C'], or one of them for all; None: any condition, the null one.
+        [B, K] or images [B, ..., C'], or one of them for all; None: any condition, the null one, as
+        is the class `num_classes`.
         Tensors of a graph are taken as they are, [B, ...], unchecked.
         """
         state = self.state
@@ -299,7 +300,8 @@ class ScoreModel:
             if tf.is_symbolic_tensor(condition):
                 told = condition if state.condition.is_class else self._scaled(condition)
             else:
-                told = self._told(condition, None, len(x))
+                count = tf.convert_to_tensor(x).shape[0]
+                told = self._told(condition, None, count, may_be_null=True)
             return state.score.score_fn(state.average, condition=told)(x, t)
 
         return score_fn
@@ -308,10 +310,19 @@ class ScoreModel:
         """Examples [B, ...] in the data's units as the network sees them, float32."""
         return self.info.scale(x)
 
-    def _told(self, condition: Any, label: int | str | None, count: int) -> Array | None:
+    def _told(
+        self,
+        condition: Any,
+        label: int | str | None,
+        count: int | None,
+        may_be_null: bool = False,
+    ) -> Array | None:
         """A user's condition as the network takes it, [count, ...]; None where none is given."""
-        told = read_condition(self.state.network, self.info, condition, label, count)
-        return None if told is None else np.broadcast_to(told, (count, *told.shape[1:]))
+        network = self.state.network
+        told = read_condition(network, self.info, condition, label, count, may_be_null)
+        if told is None or count is None:
+            return told
+        return np.broadcast_to(told, (count, *told.shape[1:]))
 
     def _scaled(self, condition: Any) -> Any:
         """Numbers or images in the data's units as the network takes them, in a graph."""
@@ -668,6 +679,9 @@ class ScoreModel:
             f"  SDE              {type(self.sde).__name__}",
             f"  preconditioning  {type(self.preconditioning).__name__}",
         ]
+        spec = spec_of(self.network)
+        if spec is not None:
+            lines.append(f"  condition        {spec}")
         if self._info is not None:
             shape = "×".join(map(str, self.info.shape))
             lines.append(f"  data             {self.info.name}: {self.info.kind}, {shape}")

@@ -28,7 +28,7 @@ def rescaled(data: Any, scaling: Scaling, condition: Scaling | None = None) -> A
 
 def as_described(data: Any, info: DataInfo) -> Any:
     """The dataset in the scalings of a description: of its examples, and of their conditions."""
-    known = info.condition
+    known = info.condition if getattr(data, "condition", None) is not None else None
     return rescaled(data, info.scaling, None if known is None else known.scaling)
 
 

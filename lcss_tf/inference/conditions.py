@@ -20,6 +20,7 @@ def read_condition(
     condition: Any = None,
     label: int | str | None = None,
     count: int | None = None,
+    may_be_null: bool = False,
 ) -> Array | None:
     """A condition in the data's units as the network takes it: int32 or float32 [1 or N, ...].
 
@@ -36,6 +37,7 @@ def read_condition(
         ``"null"``: any condition.
       label: the class of all, its number or its name; of a network with classes.
       count: N; None: any number of rows.
+      may_be_null: whether the number of classes may stand for any class.
 
     Returns:
       None if neither is given.
@@ -57,11 +59,12 @@ def read_condition(
         warn_of_untrained_null(network)
         return spec.nulls(1, info.shape)
     if spec.is_class:
-        return _classes(spec, info, condition if label is None else label, count, label is None)
+        given = condition if label is None else label
+        return _classes(spec, info, given, count, label is None, spec.size + may_be_null)
     if label is not None:
         raise UsageError(
-            f"label = {label} was asked of a network without classes ({spec}). Pass condition=…, "
-            f"{expected(spec, info)}."
+            f"label = {label} was asked of a network without classes ({spec}). Pass condition=… "
+            f"(--condition), {expected(spec, info)}."
         )
     if info.condition is None:
         raise UsageError(
@@ -84,8 +87,8 @@ def require_condition(network: Network, info: DataInfo, condition: Any) -> None:
     spec = spec_of(network)
     if condition is None and spec is not None and not spec.is_class:
         raise UsageError(
-            f"The network takes a condition ({spec}), and none was given. Pass condition=…, "
-            f'{expected(spec, info)}; or condition="{NULL}" for any condition.'
+            f"The network takes a condition ({spec}), and none was given. Pass condition=… "
+            f'(--condition), {expected(spec, info)}; or condition="{NULL}" for any condition.'
         )
 
 
@@ -123,7 +126,12 @@ def expected(spec: ConditionSpec, info: DataInfo) -> str:
 
 
 def _classes(
-    spec: ConditionSpec, info: DataInfo, given: Any, count: int | None, several: bool
+    spec: ConditionSpec,
+    info: DataInfo,
+    given: Any,
+    count: int | None,
+    several: bool,
+    below: int,
 ) -> Array:
     if isinstance(given, str):
         given = info.class_number(given)
@@ -136,7 +144,7 @@ def _classes(
             f"{values.dtype} of shape {values.shape}. Pass {expected(spec, info)}."
         )
     for label in values.reshape(-1):
-        if not 0 <= label < spec.size:
+        if not 0 <= label < below:
             raise UsageError(
                 f"The classes run from 0 to {spec.size - 1}; got label = {label}. Ask for one of "
                 'these, or for condition="null", any class.'
