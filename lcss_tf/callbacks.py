@@ -14,6 +14,7 @@ import tensorflow as tf
 from lcss_tf import files, forms, plots
 from lcss_tf.display import warn
 from lcss_tf.errors import NotFiniteError
+from lcss_tf.inference.conditions import conditions_of
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.metrics import MetricSuite, References, default_metrics
 from lcss_tf.random import check_seed
@@ -54,6 +55,7 @@ class Pictures(Periodic):
         self._draw = Sampling(run.state, **self._options)
         self._count = plots.num_samples(run.data.info(), self._num_samples)
         self._real: Any = None
+        self._given: Any = None  # the conditions of the samples
 
     def act(self, step: int) -> None:
         """Draws the pictures."""
@@ -70,7 +72,10 @@ class Pictures(Periodic):
     def _pictures(self) -> dict[str, Any]:
         data = self.run.data
         info, log_density = data.info(), getattr(data, "log_density", None)
-        samples = info.unscale(self._draw(self._count, self._seed, progress=False).x)
+        if self._given is None:
+            self._given = conditions_of(self.run.state.network, data, self._count)
+        drawn = self._draw(self._count, self._seed, self._given, progress=False)
+        samples = info.unscale(drawn.x)
         if log_density is None or tuple(data.shape) != (2,):
             return plots.views(samples, info, self._real_examples(info))
         return {"density": plots.density_and_samples(samples, log_density)} | self._scores()
@@ -119,7 +124,9 @@ class Diagnostics(Periodic):
         """Writes ``gradient_variance_by_t/…`` and, for small data, ``gradient_bias_by_t/…``."""
         run, count = self.run, self._diagnostics.batch_size
         x0 = tf.convert_to_tensor(run.data.some_examples(count, "train", run.seed))
-        run.summaries.scalars(self._diagnostics.scalars(run.state.network, x0, run.seed), step)
+        told = run.data.some_conditions(run.state.condition, count, "train", run.seed)
+        found = self._diagnostics.scalars(run.state.network, x0, run.seed, told)
+        run.summaries.scalars(found, step)
 
 
 class Watch(Periodic):
@@ -168,7 +175,9 @@ class Watch(Periodic):
         """Measures, logs ``watch/<name>``, and keeps the state if it is the best."""
         run = self.run
         try:
-            drawn = self._draw(self._suite.num_samples, self._seed, progress=False)
+            count = self._suite.num_samples
+            given = conditions_of(run.state.network, run.data, count)
+            drawn = self._draw(count, self._seed, given, progress=False)
         except NotFiniteError as error:  # young weights: training goes on
             warn("Nothing is watched at step %d: %s", step, error)
             return

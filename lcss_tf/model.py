@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lcss_tf import data as lcss_data
 from lcss_tf import export, files, forms, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.archives import ArchiveError
+from lcss_tf.conditioning import spec_of
 from lcss_tf.data.base import DataInfo
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
+from lcss_tf.inference.conditions import read_condition, require_condition
 from lcss_tf.inference.latents import Latents
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
-from lcss_tf.inference.posterior import PosteriorSampling
-from lcss_tf.inference.sampling import Drawn, Sampling
+from lcss_tf.inference.posterior import Posterior
+from lcss_tf.inference.sampling import Sampling
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.plots.history import History
 from lcss_tf.registry import PRECONDITIONINGS, SDES
@@ -112,6 +115,7 @@ class ScoreModel:
         validation: Any = None,
         labels: Any = None,
         trainer: Trainer | None = None,
+        condition: Any = None,
     ) -> History:
         """Trains the network.
 
@@ -121,8 +125,8 @@ class ScoreModel:
 
         Args:
           data: an array [N, ...], a pair (array, labels), a ``tf.data.Dataset`` of single examples
-            or of such pairs, or an object of `lcss_tf.data`. Arrays of uint8 are images; floats
-            are normalised by their measured moments.
+            or of pairs with labels or conditions, or an object of `lcss_tf.data`. Arrays of uint8
+            are images; floats are normalised by their measured moments.
           loss: an object of `LOSSES`; by default `LCSSLoss`.
           steps: training steps in all. A resumed run counts from its beginning.
           batch_size: examples per step, over all replicas.
@@ -133,10 +137,14 @@ class ScoreModel:
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
             ``Trainer.log_every`` steps.
           seed: of initial weights, order of the data, times and noise.
-          validation: held-out examples like an array in `data`; or True: those of a dataset's
-            own test split. Their loss is measured as ``val_loss``.
+          validation: held-out examples like an array in `data`, with a condition the pair (x,
+            condition); or True: those of a dataset's own test split. Their loss is measured as
+            ``val_loss``.
           labels: of the examples, if `data` is an array: integers [N].
           trainer: how to train: rhythm, clipping, accumulation, checkpoints.
+          condition: what the network is told of each example, if `data` is an array: numbers [N] or
+            [N, K]; images [N, ..., C'] of the sides of the examples; or classes, integers [N]. They
+            are standardised by their measured moments.
 
         Returns:
           A `History`: arrays by name, at the rhythm of ``Trainer.log_every``.
@@ -147,15 +155,22 @@ class ScoreModel:
           MemoryError: a step does not fit; says what would.
         """
         held_out = None if validation is True else validation
-        data = lcss_data.from_user(data, labels, validation=held_out)
+        data = lcss_data.from_user(data, labels, validation=held_out, condition=condition)
         data.require("train")  # before a large network is built
         trainer = trainer or Trainer()
         self._source = source_of(data)
         if workdir:
             data = as_begun(data, workdir, trainer.resume == "force", self.distribution)
         chosen = self._choose_network(data)
+        if condition is not None and spec_of(self.network) is None:
+            raise UsageError(
+                f"fit was given a condition, and {type(self.network).__name__} takes none. Make it "
+                "with num_classes, condition_size or condition_channels, or leave the condition "
+                "out."
+            )
+        data.check_condition(spec_of(self.network))
         state = self._prepare(data.info(), seed)
-        if state.num_classes is not None:
+        if state.condition is not None and state.condition.is_class:
             self._info = dataclasses.replace(self.info, classes=tuple(data.class_names()))
         run = Run(
             state,
@@ -182,9 +197,14 @@ class ScoreModel:
         if self.network is not None:
             return False
         labels = data.labels("train") if hasattr(data, "labels") else None
-        num_classes = None if labels is None else int(np.max(labels)) + 1
-        shape = self.sde.state_shape(data.shape)
-        self.network = networks.default_network(shape, num_classes, self.sde.label_embedding)
+        beside = getattr(data, "condition", None)
+        options: dict[str, Any] = {"embedding": self.sde.label_embedding}
+        if beside is not None:
+            size = "condition_size" if len(beside.shape) == 1 else "condition_channels"
+            options[size] = beside.shape[-1]
+        elif labels is not None:
+            options["num_classes"] = int(np.max(labels)) + 1
+        self.network = networks.default_network(self.sde.state_shape(data.shape), **options)
         return True
 
     def build(self, shape: Sequence[int], seed: int = 0) -> TrainState:
@@ -264,21 +284,50 @@ class ScoreModel:
 
     @property
     def score_fn(self) -> ScoreFn:
-        """(x, t, labels=None) -> ∇log p_t(x), by the average of the weights.
+        """(x, t, condition=None) -> ∇log p_t(x), by the average of the weights.
 
         x [B, ...] is normalised as training saw it (`normalise`), t [B] lies in [t_min, T]; the
-        score is float32, of the shape of x.
+        score is float32, of the shape of x. The condition is in its own units: classes [B], numbers
+        [B, K] or images [B, ..., C'], or one of them for all; None: any condition, the null one, as
+        is the class `num_classes`.
+        Tensors of a graph are taken as they are, [B, ...], unchecked.
         """
         state = self.state
 
-        def score_fn(x: Any, t: Any, labels: Any = None) -> Any:
-            return state.score.score_fn(state.average, labels=labels)(x, t)
+        def score_fn(x: Any, t: Any, condition: Any = None) -> Any:
+            if condition is None:
+                return state.score.score_fn(state.average)(x, t)
+            if tf.is_symbolic_tensor(condition):
+                told = condition if state.condition.is_class else self._scaled(condition)
+            else:
+                count = tf.convert_to_tensor(x).shape[0]
+                told = self._told(condition, None, count, may_be_null=True)
+            return state.score.score_fn(state.average, condition=told)(x, t)
 
         return score_fn
 
     def normalise(self, x: Any) -> Any:
         """Examples [B, ...] in the data's units as the network sees them, float32."""
         return self.info.scale(x)
+
+    def _told(
+        self,
+        condition: Any,
+        label: int | str | None,
+        count: int | None,
+        may_be_null: bool = False,
+    ) -> Array | None:
+        """A user's condition as the network takes it, [count, ...]; None where none is given."""
+        network = self.state.network
+        told = read_condition(network, self.info, condition, label, count, may_be_null)
+        if told is None or count is None:
+            return told
+        return np.broadcast_to(told, (count, *told.shape[1:]))
+
+    def _scaled(self, condition: Any) -> Any:
+        """Numbers or images in the data's units as the network takes them, in a graph."""
+        known = self.info.condition
+        return condition if known is None else known.scaling.scale(condition)
 
     def denormalise(self, x: Any) -> Array:
         """The inverse of `normalise`: in the units, shape and dtype of the data."""
@@ -293,6 +342,7 @@ class ScoreModel:
         label: int | str | None = None,
         guidance: float = 1.0,
         progress: bool = False,
+        condition: Any = None,
     ) -> Array:
         """Samples [N, ...] in the units, shape and dtype of the data.
 
@@ -303,16 +353,23 @@ class ScoreModel:
           batch_size: samples drawn at a time.
           label: the class of all, its number or its name; None: of a network with K classes, sample
             i is of class i mod K.
-          guidance: classifier-free: 1 is none, more is stronger.
+          guidance: classifier-free: 1 is none, more is stronger; 0 is of any condition.
           progress: whether to show a bar.
+          condition: what the samples are drawn given, in the data's units: one for all, or one for
+            each. Numbers [K] or [N, K], or a dict of them by column; an image [..., C'] or
+            [N, ..., C']; classes, a number or [N] of them; ``"null"``: any condition.
 
         Raises:
-          UsageError: an argument out of its range, or a sampler that the SDE does not fit.
+          UsageError: an argument out of its range, a sampler that the SDE does not fit, no
+            condition where the network takes numbers or an image, or a condition that it does not
+            take.
           NotFiniteError: a sample is not finite; says at which step that began.
         """
+        if label is None and guidance != 0:
+            require_condition(self.state.network, self.info, condition)
         draw = self.sampling(sampler, batch_size, guidance)
-        number = None if label is None else self.info.class_number(label)
-        return self.denormalise(draw(num_samples, seed, number, progress=progress).x)
+        told = read_condition(self.state.network, self.info, condition, label, num_samples)
+        return self.denormalise(draw(num_samples, seed, told, progress=progress).x)
 
     def sampling(
         self, sampler: Any = None, batch_size: int = 256, guidance: float = 1.0,
@@ -332,8 +389,9 @@ class ScoreModel:
         atol: float = 1e-5,
         batch_size: int = 64,
         seed: int = 0,
+        condition: Any = None,
     ) -> tuple[Array, Array]:
-        """log p(x) by the probability-flow ODE, with the error of its divergence.
+        """log p(x), or log p(x | condition), by the probability-flow ODE, and its error.
 
         The density is that of the data in their own units. Images of bytes are dequantised: the
         level k becomes uniform on [k, k + 1), so that bits/dim are −nats/(D ln 2).
@@ -346,14 +404,17 @@ class ScoreModel:
           rtol, atol: tolerances of the ODE.
           batch_size: examples at a time.
           seed: of probes and dequantisation; those of example i are functions of (seed, i).
+          condition: of the examples, one for all or one for each, as for `sample`; of a network
+            with classes None is any class.
 
         Returns:
           (nats [N], standard errors [N]): of the estimate of the divergence; 0 where it is exact.
 
         Raises:
-          UsageError: an argument out of its range.
+          UsageError: an argument out of its range, or as for `sample` of the condition.
           NotFiniteError: the ODE could not be solved; says where.
         """
+        told = self._required(condition, len(x))
         if divergence is None:
             small = int(np.prod(self.state.shape)) <= _EXACT_UP_TO
             divergence = "exact" if small else "rademacher"
@@ -365,7 +426,7 @@ class ScoreModel:
             self.info,
             batch_size,
         )
-        result = self._cached(key, make, self.info)(self.normalise(x), seed)
+        result = self._cached(key, make, self.info)(self.normalise(x), seed, condition=told)
         return result.nats, result.error
 
     def export(
@@ -381,7 +442,8 @@ class ScoreModel:
         Args:
           path: the folder.
           what: ``"score"``: (x, t) -> ∇log p_t(x) in the network's units; or ``"sampler"``: a seed
-            -> samples in the data's units.
+            -> samples in the data's units. Either takes ``labels``, or a ``condition`` in the
+            data's units, if the network does.
           format: ``"stablehlo"``: a program, a description of its inputs and outputs, and the
             weights (`lcss_tf.export.program`), which ``tools/run_program.py`` runs by JAX; or
             ``"saved_model"``, which TensorFlow and TensorFlow Serving load.
@@ -401,7 +463,7 @@ class ScoreModel:
                 "--what=train_step."
             )
         if what == "score":
-            function = export.score(self.state, batch_size)
+            function = export.score(self.state, batch_size, self._info)
         else:
             draw = Sampling(self.state, sampler, batch_size, jit_compile=True)
             function = export.sampler(self.state, draw, self.info)
@@ -409,24 +471,34 @@ class ScoreModel:
             return export.save_model(path, self.state, function)
         return export.as_program(self.state, function).write(path)
 
-    def encode(self, x: Any, batch_size: int = 64) -> Array:
+    def _required(self, condition: Any, count: int) -> Array | None:
+        """`_told`, where a network that takes numbers or an image has to be told one."""
+        require_condition(self.state.network, self.info, condition)
+        return self._told(condition, None, count)
+
+    def encode(self, x: Any, batch_size: int = 64, condition: Any = None) -> Array:
         """Latents x_T, float32 [N, ...], of examples x [N, ...] in the data's units.
 
+        `condition` is that of the examples, one for all or one for each, as for `log_prob`.
+
         Raises:
+          UsageError: as for `sample` of the condition.
           NotFiniteError: the ODE could not be solved; says where.
         """
-        return self._latents(batch_size).encode(np.asarray(self.normalise(x)))
+        told = self._required(condition, len(x))
+        return self._latents(batch_size).encode(np.asarray(self.normalise(x)), told)
 
-    def decode(self, x_T: Array, batch_size: int = 64) -> Array:
-        """Examples of latents x_T [N, ...]: the inverse of `encode`."""
-        return self.denormalise(self._latents(batch_size).decode(x_T))
+    def decode(self, x_T: Array, batch_size: int = 64, condition: Any = None) -> Array:
+        """Examples of latents x_T [N, ...]: the inverse of `encode` given the same condition."""
+        told = self._required(condition, len(x_T))
+        return self.denormalise(self._latents(batch_size).decode(x_T, told))
 
     def _latents(self, batch_size: int) -> Latents:
         return self._cached(("latents", batch_size), lambda: Latents(self.state, batch_size))
 
     def posterior(
         self, y: Any, operator: Any, noise_std: float = 0.0, method: Any = None, **options: Any
-    ) -> "Posterior":
+    ) -> Posterior:
         """The distribution of x given y = A x + noise.
 
         Args:
@@ -611,6 +683,9 @@ class ScoreModel:
             f"  SDE              {type(self.sde).__name__}",
             f"  preconditioning  {type(self.preconditioning).__name__}",
         ]
+        spec = spec_of(self.network)
+        if spec is not None:
+            lines.append(f"  condition        {spec}")
         if self._info is not None:
             shape = "×".join(map(str, self.info.shape))
             lines.append(f"  data             {self.info.name}: {self.info.kind}, {shape}")
@@ -619,44 +694,6 @@ class ScoreModel:
     def __repr__(self) -> str:
         network = type(self.network).__name__ if self.network is not None else None
         return f"ScoreModel(network={network}, sde={type(self.sde).__name__}, step={self.step})"
-
-
-class Posterior:
-    """The distribution of x given y = A x + noise, under a model; made by `ScoreModel.posterior`.
-
-    Args:
-      model: a `ScoreModel`.
-      y, operator, noise_std, method: as for `ScoreModel.posterior`.
-      options: of `Sampling`.
-    """
-
-    def __init__(
-        self, model: ScoreModel, y: Any, operator: Any, noise_std: float, method: Any, options: dict
-    ) -> None:
-        self._model = model
-        y = np.asarray(y)
-        y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
-        self._y = model.info.scaling.scale_finite(y, "The observations")
-        self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
-        operator.check(self._y, model.state.shape)
-
-    def draw(self, num_samples: int = 1, seed: int = 0, label: int | str | None = None) -> Drawn:
-        """As `sample`, normalised, with the NFE."""
-        number = None if label is None else self._model.info.class_number(label)
-        return self._sampling(self._y, num_samples, seed, number, progress=False)
-
-    def sample(self, num_samples: int = 1, seed: int = 0, label: int | str | None = None) -> Array:
-        """`num_samples` samples for each observation: [N, num_samples, ...] in the data's units.
-
-        `label` is the class of all, its number or its name; None: any class.
-
-        Raises:
-          UsageError: num_samples < 1, or no such class.
-          NotFiniteError: a sample is not finite.
-        """
-        x = self.draw(num_samples, seed, label).x
-        flat = self._model.denormalise(x.reshape(-1, *x.shape[2:]))
-        return flat.reshape(*x.shape[:2], *flat.shape[1:])
 
 
 __all__ = ["Posterior", "ScoreModel"]

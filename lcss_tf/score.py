@@ -182,7 +182,7 @@ class Score:
         network: Network,
         seed: Seed | None = None,
         batch: int | None = None,
-        labels: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> ScoreFn:
         """score_fn(x, t) of `network`.
 
@@ -195,8 +195,8 @@ class Score:
             losses that compare the score at neighbouring points of the same times, they share
             the embedding of the times and the dropout masks: the difference is then one of the
             same function.
-          labels: classes [batch], for a conditional network; None: of any class. Copies of the
-            batch share them.
+          condition: [batch, ...] as the network takes it, for a conditional one; None: of any
+            condition. Copies of the batch share it.
         """
         stochastic = seed is not None and getattr(network, "stochastic", False)
         takes_copies = stochastic or getattr(network, "takes_copies", False)
@@ -206,8 +206,10 @@ class Score:
             options = {"seed": seed} if stochastic else {}
             if takes_copies and batch is not None:
                 options["copies"] = x.shape[0] // batch
-            if labels is not None:
-                options["labels"] = labels
+            if condition is not None:
+                # A network that takes no copies is told the condition of each.
+                again = 1 if takes_copies or batch is None else x.shape[0] // batch
+                options["condition"] = tf.concat([condition] * again, 0)
 
             def call(inputs: Tensor, cond: Tensor) -> Tensor:
                 return tf.cast(network(inputs, cond, **options), tf.float32)

@@ -89,8 +89,16 @@ class DatasetLike(Protocol):
     def require(self, split: str = "train") -> None:
         """Raises at once if a split cannot be read."""
 
-    def class_labels(self, num_classes: int, split: str = "train") -> Array:
-        """The labels of a split, checked against a network's classes."""
+    def check_condition(self, spec: Any, split: str = "train") -> None:
+        """Raises unless a split has the conditions that a network's `ConditionSpec` asks for."""
+
+    def conditions(self, spec: Any, split: str = "train", seed: int = 0) -> Any:
+        """(indices, positions=None) -> the conditions, as the network takes them."""
+
+    def some_conditions(
+        self, spec: Any, count: int, split: str = "train", seed: int = 0
+    ) -> Tensor | None:
+        """The conditions of `some_examples`; None where the network takes none."""
 
     def info(self) -> Any:
         """The `DataInfo`."""

@@ -21,7 +21,7 @@ LAYERS = [
     {"files"},
     {"registry", "xla"},
     {"random"},
-    {"ops"},
+    {"ops", "conditioning"},
     {"sdes", "data"},
     {"losses", "networks", "samplers", "plots"},
     {

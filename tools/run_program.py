@@ -35,6 +35,7 @@ _TYPES = {
     "uint8": "ui8", "uint16": "ui16", "uint32": "ui32", "uint64": "ui64",
 }  # fmt: skip
 _STATE = ("state", "constant")
+_CONDITIONS = ("labels", "condition")  # names of the input by which a network is told one
 
 
 class Program(NamedTuple):
@@ -136,8 +137,9 @@ class Trainer:
 
     Args:
       folder: of the program.
-      data: a file with ``x`` [N, ...] and perhaps ``labels`` [N], and the map to the network's
-        units: ``x * multiply + add``. Without one, batches are drawn from N(0, 1).
+      data: a file with ``x`` [N, ...], perhaps ``labels`` [N] or ``condition`` [N, ...], and the
+        map to the network's units: ``x * multiply + add``. Without one, batches are drawn from
+        N(0, 1).
       seed: of the order of the data, and of state that is described but not stored.
       state: a file of `save_state` to go on from.
       block: steps to a call.
@@ -160,7 +162,7 @@ class Trainer:
         }
         x = next(v for v in self._inputs if v["name"] == "x")
         self.batch_size, self._shape = x["shape"][0], tuple(x["shape"])
-        self._labelled = any(v["name"] == "labels" for v in self._inputs)
+        self._told = next((v for v in self._inputs if v["name"] in _CONDITIONS), None)
         self._data = self._read(data, seed)
         self._rng = np.random.default_rng(seed)
         self._order = np.empty(0, np.int32)
@@ -172,12 +174,13 @@ class Trainer:
             rng = np.random.default_rng(seed)
             x = rng.standard_normal((4 * self.batch_size, *self._shape[1:])).astype(np.float32)
             data = {"x": x, "multiply": 1.0, "add": 0.0}
-            if self._labelled:
-                data["labels"] = np.zeros(len(x), np.int32)
+            if self._told:
+                shape = (len(x), *self._told["shape"][1:])
+                data[self._told["name"]] = np.zeros(shape, self._told["dtype"])
         else:
             data = dict(np.load(path))
-        if self._labelled and "labels" not in data:
-            sys.exit(f"error: the program takes labels, and {path} holds none.")
+        if self._told and self._told["name"] not in data:
+            sys.exit(f"error: the program takes {self._told['name']}, and {path} holds none.")
         return {name: jax.device_put(np.asarray(value)) for name, value in data.items()}
 
     def _run(self, state: list, indices: Any, first: Any, data: dict, fixed: dict) -> tuple:
@@ -185,8 +188,9 @@ class Trainer:
             state, step = carry
             x = data["x"][rows].astype(jnp.float32) * data["multiply"] + data["add"]
             given = dict(fixed, x=x.astype(jnp.float32), step=step, stop=jnp.float32(0))
-            if self._labelled:
-                given["labels"] = data["labels"][rows].astype(jnp.int32)
+            if self._told:
+                name = self._told["name"]
+                given[name] = data[name][rows].astype(self._told["dtype"])
             given |= dict(zip(self._names, state, strict=True))
             outputs = self._call(*[given[v["name"]] for v in self._inputs])
             shown = {
@@ -268,16 +272,32 @@ def run_once(folder: str | Path, state: str | None, given: dict) -> Callable[...
     return run
 
 
-def draw(folder: str | Path, state: str | None, count: int, seed: int, label: int | None) -> tuple:
-    """Samples of a sampler's program, with their labels; (samples, labels or None, NFE)."""
+def draw(
+    folder: str | Path,
+    state: str | None,
+    count: int,
+    seed: int,
+    label: int | None,
+    conditions: np.ndarray | None = None,
+) -> tuple:
+    """Samples of a sampler's program, with their labels; (samples, labels or None, NFE).
+
+    Of a program that takes a condition, sample i is drawn given row i mod M of `conditions`.
+    """
     manifest = json.loads((Path(folder) / "program.json").read_text())
     run, size = run_once(folder, state, {}), manifest["batch_size"]
     labelled = any(v["name"] == "labels" for v in manifest["inputs"])
+    told = next((v for v in manifest["inputs"] if v["name"] == "condition"), None)
+    if told and conditions is None:
+        sys.exit("error: the program takes a condition: give --condition=conditions.npy.")
     classes = manifest.get("classes") or 1
     samples, labels, nfe = [], [], 0.0
     for i in range(-(-count // size)):
         rows = (np.arange(size) + i * size) % classes if label is None else np.full(size, label)
         given = {"labels": rows.astype(np.int32)} if labelled else {}
+        if told:
+            rows = (np.arange(size) + i * size) % len(conditions)
+            given = {"condition": conditions[rows].astype(told["dtype"])}
         start = time.perf_counter()
         out = run(seed=np.array([seed, i], np.int32), **given)
         samples.append(out["samples"])
@@ -312,6 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--block", type=int, default=50, help="steps to a call of the device")
     add("--samples", type=int, default=0, help="to draw by a sampler's program")
     add("--label", type=int, help="the class of all samples; without it, each in turn")
+    add("--condition", help="a .npy of conditions [M, ...]: sample i is given row i mod M")
     add("--seed", type=int, default=0)
     add("--out", help="a .npz for what comes out: state, samples, or outputs")
     add("--half", action="store_true", help="write the average alone, in float16")
@@ -322,8 +343,9 @@ def main(arguments: list[str] | None = None) -> None:
     if what == "train_step":
         _train(args)
     elif what == "sampler":
+        conditions = np.load(args.condition) if args.condition else None
         samples, labels, nfe = draw(
-            args.folder, args.state, args.samples or 1, args.seed, args.label
+            args.folder, args.state, args.samples or 1, args.seed, args.label, conditions
         )
         print(f"{len(samples)} samples of {nfe:.0f} function evaluations each")
         if args.out:

@@ -17,7 +17,7 @@ from lcss_tf.commands.train import build, planned
 from lcss_tf.data.pipeline import training_batches
 from lcss_tf.display import Bar, say
 from lcss_tf.errors import UsageError
-from lcss_tf.inference import Sampling
+from lcss_tf.inference import Sampling, conditions_of
 from lcss_tf.training import Run, TrainStep, loop
 from lcss_tf.training.memory import PeakMemory
 
@@ -196,9 +196,7 @@ def training_case(name: str, run: Run, mode: Any, count_flops: Callable) -> Case
     """A training step."""
     state, distribution = run.state, run.state.distribution
     step = _gin.TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=mode)
-    batches = training_batches(
-        run.data, distribution, run.batch_size, run.seed, 0, state.num_classes
-    )
+    batches = training_batches(run.data, distribution, run.batch_size, run.seed, 0, state.condition)
     counted = TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=False)
     batch = distribution.first(next(batches))
     flops = count_flops(counted.loss_and_gradients, batch, random.as_seed(0))
@@ -236,9 +234,10 @@ def sampling_case(run: Run, mode: Any, forward_flops: int, num_steps: int = 8) -
     draw = Sampling(run.state, **options)
     if draw.sampler.nfe() is not None:
         draw.sampler.num_steps = num_steps
+    given = conditions_of(run.state.network, run.data, size)
 
     def once() -> None:
-        nfe[0] = draw(size, progress=False).nfe
+        nfe[0] = draw(size, condition=given, progress=False).nfe
 
     name = f"{type(draw.sampler).__name__}, one evaluation"
     return Case(name, once, forward_flops, size, lambda: nfe[0])

@@ -16,7 +16,7 @@ from lcss_tf.commands import _gin, _runs
 from lcss_tf.display import Bar, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
 from lcss_tf.exact import exact_mixture
-from lcss_tf.inference import Sampling
+from lcss_tf.inference import Sampling, conditions_of
 from lcss_tf.metrics import MetricSuite, References
 from lcss_tf.model import ScoreModel
 from lcss_tf.ops import like
@@ -426,7 +426,7 @@ class Evaluator:
 
     def __init__(self, comparison: Comparison, model: ScoreModel, data: Any, seed: int) -> None:
         self._comparison, self._data, self._seed = comparison, data, seed
-        self._info, sde = model.info, model.sde
+        self._info, sde, self._network = model.info, model.sde, model.network
         self._times = [float(t * sde.T) for t in comparison.times]
         self._score = tf.function(model.score_fn, jit_compile=True)
         self._errors: Callable = lambda score: {}
@@ -465,7 +465,8 @@ class Evaluator:
         metrics = self._comparison.all_metrics
         try:
             count = max(metric.num_samples for metric in metrics)
-            drawn = self._draws[name](count, _SEED + k, progress=False)
+            given = conditions_of(self._network, self._data, count)
+            drawn = self._draws[name](count, _SEED + k, given, progress=False)
         except NotFiniteError as error:  # young weights: the comparison goes on
             warn("%s: %s", name, error)
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}

@@ -116,6 +116,7 @@ def posterior(method: Any = None) -> dict[str, Any]:
 
 # What was called otherwise before 0.2: keys, and the names of parts with all that is theirs.
 RENAMED = {
+    "TrainStep.class_dropout": "TrainStep.condition_dropout",
     "train.sde": "ScoreModel.sde",
     "train.network": "ScoreModel.network",
     "train.loss": "fit.loss",

@@ -15,7 +15,7 @@ from lcss_tf.typing import Array
 
 _HELD_OUT = "test"
 _COUNT = 8  # held-out examples, unless a number is asked for
-_LABELS = ("labels", "label", "classes", "y")  # names of arrays that hold no examples
+_LABELS = ("labels", "label", "classes", "y", "condition")  # names of arrays that hold no examples
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _CHANNELS = {mode: channels for channels, mode in _MODES.items()}
 
@@ -71,11 +71,17 @@ def read_examples(names: Sequence[str], info: DataInfo, data: Callable[[], Any])
 
 def held_out(name: str, data: Any) -> Array:
     """The held-out examples that "test" or "test:16" asks for, normalised, float32 [N, ...]."""
+    count = held_out_count(name)
+    data.require("test")
+    return np.asarray(data.some_examples(count, "test"))
+
+
+def held_out_count(name: str) -> int:
+    """How many held-out examples "test" or "test:16" asks for."""
     text = name.partition(":")[2]
     if (text and not text.isdigit()) or text == "0":
         raise UsageError(f"Ask for held-out examples as 'test' or 'test:16'; got {name!r}.")
-    data.require("test")
-    return np.asarray(data.some_examples(int(text or _COUNT), "test"))
+    return int(text or _COUNT)
 
 
 def _all(names: Sequence[str], info: DataInfo, data: Callable, small: tuple[int, ...]) -> Array:

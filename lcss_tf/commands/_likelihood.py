@@ -10,6 +10,7 @@ import numpy as np
 
 from lcss_tf import files, forms
 from lcss_tf.commands import _gin, _runs
+from lcss_tf.conditioning import spec_of
 from lcss_tf.display import Bar, say, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
@@ -45,7 +46,9 @@ def held_out_likelihood(
     nats, in their own units; where their density is known, its value stands beside.
 
     The noise of example i and its probes are functions of (seed, i): the figures depend on neither
-    the batches nor the replicas. Each finished batch is written to ``<workdir>/likelihood.json``,
+    the batches nor the replicas. A network that takes numbers or images is told those of each
+    example, so that its figures are of log p(x | condition); one with classes is told none. Each
+    finished batch is written to ``<workdir>/likelihood.json``,
     from which the same command resumes.
 
     Args:
@@ -86,6 +89,8 @@ def held_out_likelihood(
         "num_probes": num_probes,
         "seed": seed,
     }
+    spec = spec_of(model.network)
+    told = None if spec is None or spec.is_class else data.conditions(spec, "test", seed)
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
     if done:
@@ -93,7 +98,8 @@ def held_out_likelihood(
     with Bar(len(indices), "likelihood", "examples", done) as bar:
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]
-            found = run(np.asarray(data.examples(part, "test", seed)), seed, first)
+            x = np.asarray(data.examples(part, "test", seed))
+            found = run(x, seed, first, None if told is None else np.asarray(told(part)))
             results.append(found.log_prob, found.nats, found.nfe)
             bar.update(len(part))
     figures = {"step": model.step} | _figures(results, data)

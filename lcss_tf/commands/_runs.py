@@ -23,7 +23,7 @@ from lcss_tf._version import __version__
 from lcss_tf.commands import _gin
 from lcss_tf.commands._gin import binding_table
 from lcss_tf.commands._places import ConfigError, check_is_run, is_run
-from lcss_tf.data.rescaling import rescaled
+from lcss_tf.data.rescaling import as_described
 from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
@@ -190,7 +190,7 @@ def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
 
 def data_for(model: ScoreModel, data: Any) -> Any:
     """A dataset in the scaling of a model that was trained on it, whatever its own is by now."""
-    return rescaled(data, model.info.scaling)
+    return as_described(data, model.info)
 
 
 def _readable(checkpoints: Checkpoints, text: str) -> Path | None:

@@ -20,6 +20,7 @@ from lcss_tf.commands._samples import evaluate_samples, samples_place
 from lcss_tf.commands.flags.evaluate import FLAGS
 from lcss_tf.display import Bar, say, tolerated, warn
 from lcss_tf.errors import NotFiniteError
+from lcss_tf.inference import conditions_of
 from lcss_tf.metrics import Features, Metric, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
@@ -179,6 +180,7 @@ class Evaluation:
             chosen or default_metrics(data.info(), data), references, progress=True
         )
         self._draw = self.model.sampling(**_gin.sample())
+        self._conditions = conditions_of(self.model.network, data, self.suite.num_samples)
         self._checkpoints, self._results = Checkpoints(workdir), Results(workdir, self._chief)
 
     @property
@@ -269,7 +271,9 @@ class Evaluation:
         say(f"Evaluating step {step:,}.")
         real = rows(suite.real_values, {})
         place = self._results.place(step)
-        shards = _Shards(place / f"shards_{key[:12]}", self._draw, self.model, self._seed)
+        shards = _Shards(
+            place / f"shards_{key[:12]}", self._draw, self.model, self._seed, self._conditions
+        )
         kept: list = []
 
         def features() -> Iterator[dict[str, Features]]:
@@ -353,8 +357,11 @@ class _Shards:
     bits; features of extractors that are costly are kept in it too.
     """
 
-    def __init__(self, directory: Path, draw: Any, model: ScoreModel, seed: int) -> None:
+    def __init__(
+        self, directory: Path, draw: Any, model: ScoreModel, seed: int, conditions: Any = None
+    ) -> None:
         self._directory, self._draw, self._model = directory, draw, model
+        self._conditions = conditions  # those that the samples take in turn
         self._seed, self._writes = seed, model.distribution.is_chief
         self.size = -(-_SHARD // draw.batch_size) * draw.batch_size
 
@@ -388,7 +395,10 @@ class _Shards:
         if arrays is None or len(arrays.get("samples", ())) < size:
             # Shard 0 has the samples that `ScoreModel.sample` gives for the seed itself.
             seed = random.seed_for(self._seed, "shard", index) if index else self._seed
-            drawn = self._draw(size, seed, progress=False)
+            given = self._conditions
+            if given is not None:
+                given = given[(index * self.size + np.arange(size)) % len(given)]
+            drawn = self._draw(size, seed, given, progress=False)
             arrays = {"samples": self._model.info.unscale(drawn.x)}
             if self._writes:
                 files.write_arrays(self._path(index), arrays)

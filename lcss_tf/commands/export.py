@@ -10,6 +10,7 @@ from lcss_tf import export, files
 from lcss_tf.commands import _gin, _runs
 from lcss_tf.commands.flags.export import FLAGS
 from lcss_tf.commands.train import build, planned
+from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.display import say
 from lcss_tf.training import loop
 from lcss_tf.training.checkpoints import Checkpoints
@@ -56,21 +57,22 @@ def write(folder: Path, what: str, workdir: str | None = None) -> list[Path]:
             options["batch_size"] = FLAGS.batch_size or options["batch_size"]
             function = export.sampler(state, model.sampling(**options), model.info)
         else:
-            function = export.score(state, FLAGS.batch_size or run.batch_size)
+            function = export.score(state, FLAGS.batch_size or run.batch_size, model.info)
         if FLAGS.format == "saved_model":
             return export.save_model(folder, state, function)
         program = export.as_program(state, function)
     paths = program.write(folder, FLAGS.describe_state)
     if FLAGS.with_data:
-        paths.append(files.write_arrays(folder / "data.npz", training_arrays(run.data)))
+        arrays = training_arrays(run.data, state.condition)
+        paths.append(files.write_arrays(folder / "data.npz", arrays))
     return paths
 
 
-def training_arrays(data: Any) -> dict[str, Any]:
+def training_arrays(data: Any, spec: ConditionSpec | None = None) -> dict[str, Any]:
     """The training examples, as they are stored where a line maps them to the network's units.
 
-    ``x * multiply + add`` is what the network sees; ``labels`` where there are any. Of data without
-    an end there are 2¹⁶.
+    ``x * multiply + add`` is what the network sees; ``labels`` where there are any; ``condition``
+    as a network of `spec` is told it. Of data without an end there are 2¹⁶.
     """
     size = data.size("train") or _MOST_OF_ENDLESS
     scaled = np.asarray(data.examples(np.arange(size), "train", 0))
@@ -83,4 +85,6 @@ def training_arrays(data: Any) -> dict[str, Any]:
         if np.abs(raw * slope + add - scaled).max() < 1e-6:  # not where they are dequantised
             arrays = {"x": raw, "multiply": np.float32(slope), "add": np.float32(add)}
     labels = data.labels("train")
+    if spec is not None and not spec.is_class:
+        arrays["condition"] = np.asarray(data.conditions(spec)(np.arange(size)))
     return arrays | ({} if labels is None else {"labels": np.asarray(labels, np.int32)})

@@ -20,7 +20,7 @@ from lcss_tf.control import (
 )
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
-from lcss_tf.inference import PosteriorSampling
+from lcss_tf.inference import PosteriorSampling, conditions_of
 from lcss_tf.random import check_seed
 from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
@@ -99,6 +99,7 @@ def inpainting(
     data.require("test")
     count = num_images or data.size("test") or _ENDLESS
     truth = np.asarray(data.some_examples(count, "test"))
+    given = conditions_of(model.network, data, count)  # of the test split, as the images
     train = np.asarray(data.some_examples(_CANDIDATES, "train"))
     rows: dict[str, dict] = {}
     for mask in masks:
@@ -112,7 +113,7 @@ def inpainting(
         for name, method in methods.items():
             options = _gin.sample() | {"method": method}
             draw = PosteriorSampling(model.state, operator, **options)
-            drawn = draw(observed, max(averages), seed, progress=False)
+            drawn = draw(observed, max(averages), seed, given, progress=False)
             x = drawn.x
             for n in averages:
                 fills[f"{name}, {f'mean of {n}' if n > 1 else 'one'}"] = x[:, :n].mean(1)

@@ -14,7 +14,7 @@ from lcss_tf.commands import _gin, _runs
 from lcss_tf.commands.flags.quality import FLAGS
 from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.inference import Sampling
+from lcss_tf.inference import Sampling, conditions_of
 from lcss_tf.metrics import Metric, default_metrics, measure
 from lcss_tf.plots import charts
 from lcss_tf.score import Score
@@ -222,7 +222,9 @@ class _Measure:
         nfe: list[float] = []
         for k in range(self._repeats):
             try:
-                drawn = draw(self._metric.num_samples, _SEED + k, progress=False)
+                count = self._metric.num_samples
+                given = conditions_of(self._state.average, self._data, count)
+                drawn = draw(count, _SEED + k, given, progress=False)
             except NotFiniteError as error:
                 warn("%s", error)
                 real.clear()
@@ -255,7 +257,6 @@ class ExactState:
     """
 
     average = None
-    num_classes = None
 
     def __init__(self, data: Any, sde: Any, distribution: Any) -> None:
         if not sde.has_marginal or not hasattr(data, "score"):

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from lcss_tf import files, plots
-from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands import _cli, _conditions, _gin, _runs
 from lcss_tf.commands._inputs import read_examples, read_inputs
 from lcss_tf.commands.flags.sample import FLAGS
 from lcss_tf.control import AveragePooling, Greyscale, Mask
 from lcss_tf.display import say, tolerated
 from lcss_tf.errors import UsageError
-from lcss_tf.inference import interpolate
+from lcss_tf.inference import interpolate, read_condition, require_condition
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
 from lcss_tf.training.workdir import only_process
@@ -40,19 +40,32 @@ def main(_: Sequence[str]) -> None:
     count, task = FLAGS.num_samples, FLAGS.task
     label = None if FLAGS.label is None else model.info.class_number(FLAGS.label)
     data = functools.partial(_data, model)
+    condition = None
+    if FLAGS.condition is not None:
+        spec = model.state.condition
+        condition = _conditions.read_conditions(FLAGS.condition, spec, model.info, data)
+    told = _told(model, label, condition)
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
     if task == "sample":
-        count = plots.num_samples(model.info) if count is None else count
+        if count is None:  # one for each condition
+            several = condition is not None and len(told) > 1
+            count = len(told) if several else plots.num_samples(model.info)
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
-        make = lambda: sample(model, out, count, FLAGS.seed, label, FLAGS.trajectory)
+        draw = functools.partial(sample, model, out, count, FLAGS.seed, label)
+        make = lambda: draw(FLAGS.trajectory, condition)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
-        make = lambda: encode(model, out, read_examples(FLAGS.input, model.info, data))
+        make = lambda: encode(model, out, read_examples(FLAGS.input, model.info, data), condition)
     elif task == "interpolate":
         out = output_path(FLAGS.out, FLAGS.workdir, "interpolation", model)
         x = read_examples(FLAGS.input, model.info, data)
-        make = lambda: interpolation(model, out, x, 9 if count is None else count)
+        if condition is not None and len(told) > 1:
+            raise UsageError(
+                "--task=interpolate takes one --condition for all, which the points between share; "
+                f"got {len(told)}."
+            )
+        make = lambda: interpolation(model, out, x, 9 if count is None else count, condition)
     else:
         operators: dict[str, Any] = {
             "inpaint": lambda: Mask(FLAGS.mask),
@@ -64,7 +77,13 @@ def main(_: Sequence[str]) -> None:
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
         given = read_inputs(FLAGS.input, model.info, data, operator, FLAGS.noise_std, FLAGS.seed)
         draw = functools.partial(
-            posterior, model, out, operator, noise_std=FLAGS.noise_std, label=label
+            posterior,
+            model,
+            out,
+            operator,
+            noise_std=FLAGS.noise_std,
+            label=label,
+            condition=condition,
         )
         count = 4 if count is None else count
         make = lambda: draw(given.observed, given.truth, count, FLAGS.seed)
@@ -72,9 +91,20 @@ def main(_: Sequence[str]) -> None:
         paths = make()
     for path in paths:
         say(f"Wrote {path}")
-    if task == "sample":
+    if task == "sample" and condition is None:
         for line in classes_drawn(model, label):
             say(line)
+
+
+def _told(model: ScoreModel, label: int | None, condition: Any) -> Any:
+    """The conditions as the network takes them, [M, ...]; None where none is given.
+
+    Raises:
+      UsageError: they do not fit, or the network takes one and none is given.
+    """
+    if label is None and _gin.sample()["guidance"] != 0:
+        require_condition(model.network, model.info, condition)
+    return read_condition(model.network, model.info, condition, label)
 
 
 def _data(model: ScoreModel) -> Any:
@@ -89,6 +119,7 @@ def sample(
     seed: int = 0,
     label: int | None = None,
     trajectory: bool = False,
+    condition: Any = None,
 ) -> list[Path]:
     """Writes samples: an array in the data's own units, and the picture that says most of them.
 
@@ -99,6 +130,7 @@ def sample(
       seed: of the samples.
       label: their class, of a network with classes; None: all classes in turn, a column each.
       trajectory: also write the way from noise to them, as a GIF and as a picture.
+      condition: as for `ScoreModel.sample`; of several, sample i is drawn given row i mod M.
 
     Returns:
       The paths written.
@@ -108,16 +140,21 @@ def sample(
         plots.check_trajectory(info)
     draw = model.sampling(**_gin.sample())
     steps = min(TRAJECTORY_STEPS, draw.sampler.num_steps) if trajectory else 0
-    drawn = draw(num_samples, seed, label, steps)
+    told = _told(model, label, condition)
+    drawn = draw(num_samples, seed, told, steps)
     samples = info.unscale(drawn.x)
     path = out.with_name(out.name + ".npz")
     arrays = {"samples": samples, "step": state.step, "seed": seed}
-    turns = state.num_classes if label is None else None
-    shown_classes: Sequence[int] = [] if label is None else [label]
-    if turns is not None:
-        shown_classes = range(turns)
+    spec, turns = state.condition, None
+    shown_classes: Sequence[int] = []
+    if spec is not None and spec.is_class:
+        turns = spec.size if told is None else None
+        shown_classes = range(spec.size) if told is None else [k for k in told if k < spec.size]
     if shown_classes:
         arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
+    elif told is not None and info.condition is not None:
+        rows = np.arange(num_samples) % len(told)
+        arrays["condition"] = info.condition.unscale(told[rows])
     written = [files.write_arrays(path, arrays)]
     titles = [info.class_title(k) for k in shown_classes]
     log_density = getattr(_gin.fit()["data"], "log_density", None)
@@ -131,16 +168,17 @@ def sample(
 
 def classes_drawn(model: ScoreModel, label: int | None) -> list[str]:
     """A line that names the samples' classes: "Class 3: cat"; none of a network without classes."""
-    info, count = model.info, model.state.num_classes
-    if count is None:
+    info, spec = model.info, model.state.condition
+    if spec is None or not spec.is_class:
         return []
+    count = spec.size
     if label is not None:
         return [f"Class {info.class_title(label)}"]
     named = ", ".join(info.class_title(k) for k in range(min(count, _MOST_NAMED)))
     return [f"Classes, a column each: {named}{' …' if count > _MOST_NAMED else ''}"]
 
 
-def encode(model: ScoreModel, out: Path, x: Array) -> list[Path]:
+def encode(model: ScoreModel, out: Path, x: Array, condition: Any = None) -> list[Path]:
     """Writes the latents of normalised examples, and the examples that these decode to.
 
     ``<out>.npz`` holds ``latents`` and, in the data's own units, ``examples`` and ``decoded``; of
@@ -148,15 +186,17 @@ def encode(model: ScoreModel, out: Path, x: Array) -> list[Path]:
     """
     info = model.info
     examples = info.unscale(x)
-    latents = model.encode(examples)
-    decoded = model.decode(latents)
+    latents = model.encode(examples, condition=condition)
+    decoded = model.decode(latents, condition=condition)
     arrays = {"latents": latents, "examples": examples, "decoded": decoded, "step": model.step}
     rows = np.concatenate([examples, decoded])
     heading = "above: examples; below: what their latents decode to"
     return _written(out, arrays, rows, info, len(x), [heading])
 
 
-def interpolation(model: ScoreModel, out: Path, x: Array, count: int = 9) -> list[Path]:
+def interpolation(
+    model: ScoreModel, out: Path, x: Array, count: int = 9, condition: Any = None
+) -> list[Path]:
     """Writes ways from each example to the next, on the arc between their latents.
 
     ``<out>.npz`` holds ``samples`` [pairs, count, ...] in the data's own units; of images
@@ -171,10 +211,10 @@ def interpolation(model: ScoreModel, out: Path, x: Array, count: int = 9) -> lis
             f"--num_samples of two or more; got {len(x)} and {count}."
         )
     info = model.info
-    latents = model.encode(info.unscale(x))
+    latents = model.encode(info.unscale(x), condition=condition)
     ways = interpolate(model.sde, latents[:-1], latents[1:], np.linspace(0.0, 1.0, count))
     ways = np.moveaxis(ways, 1, 0)
-    decoded = model.decode(ways.reshape(-1, *model.state.shape))
+    decoded = model.decode(ways.reshape(-1, *model.state.shape), condition=condition)
     samples = decoded.reshape(*ways.shape[:2], *decoded.shape[1:])
     titles = ["example", *(f"{u:.2f}" for u in np.linspace(0, 1, count)[1:-1]), "the next"]
     arrays = {"samples": samples, "step": model.step}
@@ -191,6 +231,7 @@ def posterior(
     seed: int = 0,
     noise_std: float = 0.0,
     label: int | None = None,
+    condition: Any = None,
 ) -> list[Path]:
     """Writes samples given normalised observations.
 
@@ -200,7 +241,7 @@ def posterior(
     """
     info = model.info
     given = model.posterior(info.unscale(observed), operator, noise_std, **_gin.posterior())
-    samples = given.sample(num_samples, seed, label)
+    samples = given.sample(num_samples, seed, label, condition)
     arrays: dict[str, Any] = {
         "samples": samples,
         "observed": info.unscale(observed),

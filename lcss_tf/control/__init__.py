@@ -1,6 +1,6 @@
-"""Control of any sampler by composition: guidance by class, and linear inverse problems."""
+"""Control of any sampler by composition: guidance by a condition, and linear inverse problems."""
 
-from lcss_tf.control.guidance import check_guidance, guided_score
+from lcss_tf.control.guidance import check_guidance, guided_score, warn_of_untrained_null
 from lcss_tf.control.methods import (
     Controlled,
     Method,
@@ -37,4 +37,5 @@ __all__ = [
     "check_guidance",
     "guided_score",
     "make_mask",
+    "warn_of_untrained_null",
 ]

@@ -8,6 +8,7 @@ from lcss_tf.data.bundled import Digits, MovingDigits, NoiseImages, Photos
 from lcss_tf.data.idx import FashionMNIST, Idx
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import Dequantised, EncodedImages, ImageDataset, MemoryImages
+from lcss_tf.data.low_resolution import LowResolution
 from lcss_tf.data.pipeline import evaluation_batches, index_batches, training_batches
 from lcss_tf.data.records import FFHQ, TFDS
 from lcss_tf.data.scaling import Scaling
@@ -41,6 +42,7 @@ __all__ = [
     "ImageDataset",
     "ImageFolder",
     "InMemory",
+    "LowResolution",
     "MemoryImages",
     "Mixture",
     "MovingDigits",

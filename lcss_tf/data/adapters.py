@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.data.arrays import CHUNK_VALUES, KIND_OF_RANK
 from lcss_tf.data.base import (
     RANKS,
@@ -16,6 +17,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.conditions import Conditions, Held, Opened, condition_layout
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, root_mean_square, unresolved
 from lcss_tf.data.numpy_files import check_dtype
@@ -34,6 +36,7 @@ def from_user(
     labels: Any = None,
     test_every: int | None = None,
     validation: Any = None,
+    condition: Any = None,
 ) -> Dataset:
     """A `Dataset` of whatever a user passes as data.
 
@@ -42,21 +45,27 @@ def from_user(
         an object of `lcss_tf.data`, which is returned as it is;
         an array [N, *shape], or anything that ``np.asarray`` takes, see `InMemory`;
         a pair (a tuple) of such an array and integer labels [N];
-        a ``tf.data.Dataset`` of examples x, or of pairs (x, label), see `FromTFData`.
+        a ``tf.data.Dataset`` of examples x, or of pairs (x, label) or (x, condition), see
+        `FromTFData`.
       labels: classes 0, 1, … of the examples, integers [N], if they are not part of `data`.
       test_every: of an array: hold out the first of every so many examples as the test split.
       validation: held-out examples in the units of `data`, for the test split: an array or a pair
-        (x, labels).
+        (x, labels); with a condition a pair (x, condition).
+      condition: what a network is told of the examples, if it is not part of `data`: integers [N]
+        are labels; floats [N] or numbers [N, K] are vectors; [N, ..., C'] of the sides of the
+        examples are images.
 
     Raises:
       UsageError: data that cannot be used; says what was received, and the remedy.
     """
     if hasattr(data, "examples") and hasattr(data, "pipeline"):
-        for name, value in (("labels", labels), ("test_every", test_every)):
+        given = {"labels": labels, "test_every": test_every, "condition": condition}
+        for name, value in given.items():
             if value is not None:
                 raise UsageError(
-                    f"{data.name} is a dataset already, which has its own labels and splits; got "
-                    f"{name} as well. Leave {name} out, or set it where the dataset is made."
+                    f"{data.name} is a dataset already, which has its own labels, conditions and "
+                    f"splits; got {name} as well. Leave {name} out, or set it where the dataset is "
+                    "made."
                 )
         if validation is not None:
             raise UsageError(
@@ -65,15 +74,36 @@ def from_user(
             )
         return data
     if isinstance(data, tf.data.Dataset):
-        if labels is not None or test_every is not None:
+        if any(value is not None for value in (labels, test_every, condition)):
             raise UsageError(
-                "The labels of a tf.data.Dataset are part of it, as pairs (x, label), and its "
-                "held-out examples are passed by validation; got labels or test_every. Use "
+                "The labels of a tf.data.Dataset are part of it, as pairs (x, label), and so are "
+                "conditions, as pairs (x, condition); its held-out examples are passed by "
+                "validation; got labels, condition or test_every. Use "
                 "tf.data.Dataset.zip((x, labels)), or pass arrays."
             )
         return FromTFData(data, validation=validation)
     x, labels = _pair(data, labels, "data")
-    return InMemory(x, labels, test_every=test_every, validation=validation)
+    labels, condition = labels_and_condition(labels, condition)
+    return InMemory(x, labels, test_every=test_every, validation=validation, condition=condition)
+
+
+def labels_and_condition(labels: Any, condition: Any) -> tuple[Any, Any]:
+    """(labels, condition) of what a user passes: integers [N] as a condition are labels.
+
+    Raises:
+      UsageError: both labels and a condition that is classes.
+    """
+    if condition is None:
+        return labels, None
+    values = np.asarray(condition)
+    if values.ndim != 1 or values.dtype.kind not in "ui":
+        return labels, condition
+    if labels is not None:
+        raise UsageError(
+            "A condition of integers [N] is the classes of the examples, and so are labels; got "
+            "both. Leave one out, or pass numbers as floats: condition.astype(float)."
+        )
+    return values, None
 
 
 def _pair(data: Any, labels: Any, what: str) -> tuple[Any, Any]:
@@ -116,12 +146,16 @@ class InMemory(Dataset):
       kind: one of `KINDS`, if not as the table says. Where it has one axis more than an example, as
         ``kind="image"`` for float [N, H, W], a channel axis is added, and removed from samples.
       test_every: hold out the first of every so many examples as the test split; None: none.
-      validation: in place of it the held-out examples, an array or a pair (x, labels).
+      validation: in place of it the held-out examples, an array or a pair (x, labels); with a
+        condition a pair (x, condition).
       name: for titles and messages.
+      condition: what a network is told of each example: numbers [N] or [N, K], or images of the
+        sides of the examples, [N, ..., C'] or [N, ...]. See `Conditions`.
 
     Raises:
       UsageError: x is no array of numbers, is empty, constant, or holds NaN, infinity or values
-        beyond the range of float32 after scaling; labels that are not one integer for each example.
+        beyond the range of float32 after scaling; labels that are not one integer for each example;
+        a condition of other shape, or with NaN or infinity.
     """
 
     def __init__(
@@ -132,6 +166,7 @@ class InMemory(Dataset):
         test_every: int | None = None,
         validation: Any = None,
         name: str = "array",
+        condition: Any = None,
     ) -> None:
         if test_every is not None and validation is not None:
             raise UsageError(
@@ -144,6 +179,8 @@ class InMemory(Dataset):
             raise UsageError(f"x must hold at least 2 examples; got an array of shape {x.shape}.")
         self.kind, self.shape, self.raw_shape = _layout(x.shape[1:], x.dtype, kind)
         splits = {"train": x, "test": x[:0]}
+        told = None if condition is None else self._told(condition, len(x), "condition")
+        beside = {} if told is None else {"train": told, "test": told[:0]}
         classes = _as_labels(labels, len(x), "labels")
         self._labels: dict[str, Array | None] = {"train": classes, "test": None}
         if test_every is not None:
@@ -153,21 +190,61 @@ class InMemory(Dataset):
             splits = {split: x[k] for split, k in chosen.items()}
             if classes is not None:
                 self._labels = {split: classes[k] for split, k in chosen.items()}
+            if told is not None:
+                beside = {split: told[k] for split, k in chosen.items()}
         elif validation is not None:
-            splits["test"], self._labels["test"] = self._validation(validation, x)
+            splits["test"], second = self._validation(validation, x)
+            if told is None:
+                count = len(splits["test"])
+                self._labels["test"] = _as_labels(second, count, "the labels of validation")
+            else:
+                beside["test"] = self._held_out_condition(second, len(splits["test"]), told)
+        if told is not None:
+            self.condition = self._conditions(beside)
         self.scaling = _measured(splits["train"], self.kind)
         self._hash = array_hash(splits["train"], self._labels["train"])
         self._scaled = {split: self._held(part, split) for split, part in splits.items()}
 
-    def _validation(self, validation: Any, x: Array) -> tuple[Array, Array | None]:
-        held, labels = _pair(validation, None, "validation")
+    def _told(self, condition: Any, count: int, what: str) -> Array:
+        told = _as_array(condition, what)
+        if len(told) != count:
+            raise UsageError(
+                f"{what} must have one row for each of the {count:,} examples; got an array of "
+                f"shape {told.shape}."
+            )
+        return told
+
+    def _held_out_condition(self, second: Any, count: int, told: Array) -> Array:
+        if second is None:
+            raise UsageError(
+                "The data have a condition, and validation has none. Pass the pair "
+                "validation=(x, condition)."
+            )
+        held = self._told(second, count, "the condition of validation")
+        if held.shape[1:] != told.shape[1:]:
+            raise UsageError(
+                f"The condition of validation must look like condition: [N, "
+                f"{', '.join(map(str, told.shape[1:]))}]; got the shape {held.shape}."
+            )
+        return held.astype(told.dtype)
+
+    def _conditions(self, beside: dict[str, Array]) -> Conditions:
+        what = f"The condition of {self.name}"
+        shape, raw_shape = condition_layout(beside["train"].shape[1:], self.shape, what)
+        raw = {split: Held(values) for split, values in beside.items()}
+        made = Conditions(what, lambda: Opened(raw, shape, raw_shape=raw_shape))
+        made.info()  # measured now, so that what cannot be used is told at once
+        return made
+
+    def _validation(self, validation: Any, x: Array) -> tuple[Array, Any]:
+        held, second = _pair(validation, None, "validation")
         held = _as_array(held, "validation")
         if held.shape[1:] != x.shape[1:] or (held.dtype == np.uint8) != (x.dtype == np.uint8):
             raise UsageError(
                 f"validation must look like x: {x.dtype} [N, {', '.join(map(str, x.shape[1:]))}]; "
                 f"got {held.dtype} of shape {held.shape}."
             )
-        return held, _as_labels(labels, len(held), "the labels of validation")
+        return held, second
 
     def _held(self, raw: Array, split: str) -> Tensor:
         """The tensor that is kept: bytes as they are, other numbers scaled."""
@@ -221,7 +298,10 @@ class InMemory(Dataset):
 
 
 class FromTFData(InMemory):
-    """A ``tf.data.Dataset`` of examples x, or of pairs (x, label), finite or endless.
+    """A ``tf.data.Dataset`` of examples x, or of pairs, finite or endless.
+
+    **Pairs** are (x, label), a label an integer; or (x, condition), a condition floats [K] or an
+    image [..., C'] of the sides of x.
 
     **Order.** The order is that of the dataset, which is repeated when it ends. Nothing is shuffled
     here: call its ``shuffle`` before. Resuming at step n reads n batches and drops them, which
@@ -252,7 +332,7 @@ class FromTFData(InMemory):
         validation: Any = None,
         name: str = "tf.data",
     ) -> None:
-        dataset, self._labelled = _single_examples(dataset)
+        dataset, self._paired = _single_examples(dataset)
         spec = tf.nest.flatten(dataset.element_spec)[0]
         values = max(1, spec.shape.num_elements())
         most = max(2, min(BUFFER_EXAMPLES, _BUFFER_VALUES // values))
@@ -264,12 +344,18 @@ class FromTFData(InMemory):
             )
         self._is_whole = len(buffered) <= most
         examples: Sequence[Any] = buffered[:most]
-        labels = None
-        if self._labelled:
-            examples, labels = zip(*examples, strict=True)
+        labels = condition = None
+        if self._paired:
+            examples, second = zip(*examples, strict=True)
+            told = np.stack(second)
+            labels, condition = (told, None) if told.dtype.kind in "ui" and told.ndim == 1 else (
+                None, told
+            )  # fmt: skip
         if isinstance(validation, tf.data.Dataset):
             validation = _all_of(validation)
-        super().__init__(np.stack(examples), labels, kind, None, validation, name)
+        super().__init__(
+            np.stack(examples), labels, kind, None, validation, name, condition=condition
+        )
         self._dataset = dataset
 
     def size(self, split: str = "train") -> int | None:
@@ -314,45 +400,57 @@ class FromTFData(InMemory):
         seed: int,
         start_step: int = 0,
         shards: Shards | None = None,
-        num_classes: int | None = None,
+        condition: ConditionSpec | None = None,
     ) -> tf.data.Dataset:
         """See `Dataset.training_pipeline`. The seed changes nothing: the order is the dataset's."""
         del seed
         shards = ((0, global_batch),) if shards is None else tuple(shards)
-        if num_classes is not None:
-            self.class_labels(num_classes)
+        self.check_condition(condition)
         first_of, size_of = (tf.constant(part, tf.int64) for part in zip(*shards, strict=True))
         static = shard_size(shards)
 
-        def split(x: Tensor, labels: Tensor = None) -> tf.data.Dataset:
+        def split(x: Tensor, told: Tensor = None) -> tf.data.Dataset:
             def shard(k: Tensor) -> Any:
                 part = slice(first_of[k], first_of[k] + size_of[k])
                 raw = tf.reshape(x[part], [-1, *self.shape])
                 examples = self.scaling.scale(raw)
                 examples = tf.ensure_shape(examples, [static, *self.shape])
-                if num_classes is None:
+                if condition is None:
                     return examples
-                some = tf.ensure_shape(tf.cast(labels[part], tf.int32), [static])
-                known = tf.reduce_all((some >= 0) & (some < num_classes))
-                with tf.control_dependencies(
-                    [tf.debugging.Assert(known, ["labels out of 0 .. num_classes - 1:", some])]
-                ):
-                    return examples, tf.identity(some)
+                given = self._class_of if condition.is_class else self._condition_of
+                return examples, given(told[part], static, condition.size)
 
             return tf.data.Dataset.range(len(shards)).map(shard)
 
         batches = self._dataset.repeat().batch(global_batch, drop_remainder=True)
         return batches.skip(start_step).flat_map(tf.autograph.experimental.do_not_convert(split))
 
+    def _class_of(self, labels: Tensor, count: int | None, num_classes: int) -> Tensor:
+        some = tf.ensure_shape(tf.cast(labels, tf.int32), [count])
+        known = tf.reduce_all((some >= 0) & (some < num_classes))
+        check = tf.debugging.Assert(known, ["labels out of 0 .. num_classes - 1:", some])
+        with tf.control_dependencies([check]):
+            return tf.identity(some)
+
+    def _condition_of(self, raw: Tensor, count: int | None, size: int) -> Tensor:
+        del size
+        beside: Any = self.condition
+        scaled = beside.scaling.scale(tf.reshape(raw, [-1, *beside.shape]))
+        scaled = tf.ensure_shape(scaled, [count, *beside.shape])
+        finite = tf.reduce_all(tf.math.is_finite(scaled))
+        check = tf.debugging.Assert(finite, ["a condition holds NaN or infinity"])
+        with tf.control_dependencies([check]):
+            return tf.identity(scaled)
+
 
 def _single_examples(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, bool]:
-    """The dataset unbatched, and whether it yields pairs with labels."""
+    """The dataset unbatched, and whether it yields pairs with labels or conditions."""
     spec = dataset.element_spec
-    labelled = isinstance(spec, tuple)
-    parts: tuple[Any, ...] = spec if labelled else (spec,)
+    parts: tuple[Any, ...] = spec if isinstance(spec, tuple) else (spec,)
     if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):
         raise UsageError(
-            f"A tf.data.Dataset to train on yields examples x or pairs (x, label); got {spec}. "
+            "A tf.data.Dataset to train on yields examples x or pairs (x, label) or (x, "
+            f"condition); got {spec}. "
             "Choose them by dataset.map(lambda element: (element['image'], element['label']))."
         )
     if any(part.shape.rank is None for part in parts):
@@ -360,8 +458,13 @@ def _single_examples(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, bool]:
             f"The examples of a tf.data.Dataset need a known rank; got {spec}. Set it in a map by "
             "tf.ensure_shape(x, shape)."
         )
-    labelled = len(parts) == 2
+    paired = len(parts) == 2
     x = parts[0]
+    batched = x.shape.rank > 0 and x.shape[0] is None
+    # Whole numbers are labels, one an example; floats, and images of bytes, are conditions.
+    rank = parts[1].shape.rank - batched if paired else 0
+    told = paired and rank >= 1 and (parts[1].dtype.is_floating or rank > 1)
+    labelled = paired and not told
     if x.dtype.is_bool or not (x.dtype.is_integer or x.dtype.is_floating):
         raise UsageError(
             f"The examples of a tf.data.Dataset must be numbers; got {x.dtype.name}. Convert "
@@ -372,7 +475,11 @@ def _single_examples(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, bool]:
             "The labels of a tf.data.Dataset must be one integer for each example; got "
             f"{parts[1].dtype.name} of shape {parts[1].shape}. Of one-hot labels take tf.argmax."
         )
-    batched = x.shape.rank > 0 and x.shape[0] is None
+    if told and parts[1].dtype.is_bool:
+        raise UsageError(
+            "The conditions of a tf.data.Dataset must be numbers; got bool. Convert them in a map "
+            "by tf.cast."
+        )
     if labelled and parts[1].shape.rank == 1:
         batched = True
         if x.shape.rank < 1 or x.shape[0] != parts[1].shape[0]:
@@ -387,16 +494,16 @@ def _single_examples(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, bool]:
         )
     if len(parts) == 1 and isinstance(spec, tuple):
         dataset = dataset.map(lambda x: x)
-    return (dataset.unbatch() if batched else dataset), labelled
+    return (dataset.unbatch() if batched else dataset), paired
 
 
 def _all_of(dataset: tf.data.Dataset) -> Any:
-    """The first `BUFFER_EXAMPLES` examples of a dataset: an array, or a pair with labels."""
-    dataset, labelled = _single_examples(dataset)
+    """The first `BUFFER_EXAMPLES` examples of a dataset: an array, or a pair."""
+    dataset, paired = _single_examples(dataset)
     held = list(itertools.islice(dataset.as_numpy_iterator(), BUFFER_EXAMPLES))
     if not held:
         raise UsageError("The validation data are empty. Pass at least one example.")
-    return tuple(map(np.stack, zip(*held, strict=True))) if labelled else np.stack(held)
+    return tuple(map(np.stack, zip(*held, strict=True))) if paired else np.stack(held)
 
 
 def _as_array(x: Any, what: str) -> Array:
@@ -515,4 +622,4 @@ def _chunks(x: Array) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(x), step)]
 
 
-__all__ = ["FromTFData", "InMemory", "from_user"]
+__all__ = ["FromTFData", "InMemory", "from_user", "labels_and_condition"]

@@ -22,10 +22,18 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.conditions import Conditions, Opened, condition_layout
 from lcss_tf.data.files import absolute, read_range, why_unreadable
 from lcss_tf.data.fingerprint import array_hash, bytes_hash, spread
 from lcss_tf.data.moments import RunningMoments, unresolved
-from lcss_tf.data.numpy_files import Stored, is_archive, member_names, read_member, read_numpy
+from lcss_tf.data.numpy_files import (
+    Stored,
+    check_dtype,
+    is_archive,
+    member_names,
+    read_member,
+    read_numpy,
+)
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling, returned_dtype
 from lcss_tf.display import warn
@@ -253,6 +261,11 @@ class StoredArrays(OpenedDataset):
         ranged = self._ranged(segments[0].array.dtype)
         good, moments = scan(segments, *(ranged.holds() if ranged else ()))
         self._report_bad(segments, good)
+        beside = self.condition_segments(segments)
+        if beside:
+            told = scan(beside)[0]
+            self._report_bad(beside, told, "conditions")
+            good &= told
         splits = self.splits(segments, good)
         check_both_splits(splits, f"The data of {self.name}")
         self._check_spread(segments[0], moments)
@@ -266,10 +279,16 @@ class StoredArrays(OpenedDataset):
         stores = {name: Store(segments, k, widen) for name, k in splits.items()}
         self._check_resolved(stores["train"], scaling, moments)
         self._labels = {name: labels if labels is None else labels[k] for name, k in splits.items()}
+        self._told = {name: Store(beside, k) for name, k in splits.items()} if beside else {}
         self._scaling, self._stores = scaling, stores
         return stores
 
-    def _report_bad(self, segments: Sequence[Segment], good: Array) -> None:
+    def condition_segments(self, segments: Sequence[Segment]) -> list[Segment]:
+        """The conditions beside the examples, a `Segment` for each of theirs; none by default."""
+        del segments
+        return []
+
+    def _report_bad(self, segments: Sequence[Segment], good: Array, what: str = "examples") -> None:
         if good.all():
             return
         ends = np.cumsum([len(segment.array) for segment in segments])
@@ -282,7 +301,7 @@ class StoredArrays(OpenedDataset):
         value = example[~finite][0] if not finite.all() else example.flat[np.abs(example).argmax()]
         beyond = " or values that float32 cannot hold after scaling" if self._range else ""
         message = (
-            f"{bad:,} of {len(good):,} examples of {self.name} hold NaN or infinity{beyond}; the "
+            f"{bad:,} of {len(good):,} {what} of {self.name} hold NaN or infinity{beyond}; the "
             f"first is example {place:,} of {segments[k].path or self.name}, with {value:g}"
         )
         if self.on_bad_example == "error":
@@ -387,6 +406,10 @@ class Arrays(StoredArrays):
       on_bad_example: ``"error"``, or ``"skip"`` examples with NaN or infinity.
       test_path: a file of the same form that holds the held-out examples, with labels if the first
         has them; all examples of the first are then for training.
+      condition: what a network is told of each example (see `Conditions`): an array; or the name of
+        an array in the same archive, in both if there are two; or the path of a .npy file, or of a
+        .npz archive that holds one array.
+      test_condition: with `test_path`, that of the held-out examples, unless it is in the archive.
 
     Raises:
       UsageError: an argument out of its range.
@@ -402,6 +425,8 @@ class Arrays(StoredArrays):
         test_every: int = 10,
         on_bad_example: str = "error",
         test_path: str | None = None,
+        condition: Any = None,
+        test_condition: Any = None,
     ) -> None:
         if kind is None and len(shape) not in KIND_OF_RANK:
             raise UsageError(
@@ -415,6 +440,71 @@ class Arrays(StoredArrays):
         kind = kind or KIND_OF_RANK[len(shape)]
         super().__init__(name, shape, kind, stored_range, test_every, on_bad_example)
         self.key = key
+        self._told_from = (condition, test_condition)
+        if condition is not None:
+            self.condition = Conditions(f"The condition of {self.name}", self._open_conditions)
+
+    def _open_conditions(self) -> Opened:
+        self._open()
+        stores: dict[str, Any] = self._told
+        raw_shape = tuple(stores["train"].gather(tf.constant([0], tf.int64)).shape[1:])
+        shape, own = condition_layout(raw_shape, self.shape, f"The condition of {self.name}")
+        return Opened(stores, shape, raw_shape=own)
+
+    def condition_segments(self, segments: Sequence[Segment]) -> list[Segment]:
+        """See `StoredArrays.condition_segments`."""
+        condition, held_out = self._told_from
+        if condition is None:
+            return []
+        files = self._files()
+        sources = [condition, held_out][: len(files)]
+        if self._in_archive():
+            sources = [condition] * len(files)
+        elif any(source is None for source in sources):
+            raise UsageError(
+                "Arrays.test_path is given, and Arrays.test_condition is not. Give the conditions "
+                "of both files, or keep them in the archives, under one name."
+            )
+        found = [self._told_in(path, s) for path, s in zip(files, sources, strict=True)]
+        for source, beside, segment in zip(sources, found, segments, strict=True):
+            if beside.array.shape[:1] != (len(segment.array),):
+                raise UsageError(
+                    f"Arrays.condition must have one row for each of the {len(segment.array):,} "
+                    f"examples; got an array of shape {beside.array.shape}"
+                    f"{f' in {source}' if isinstance(source, str) else ''}."
+                )
+        if len({(s.array.dtype, s.array.shape[1:]) for s in found}) > 1:
+            raise UsageError(
+                "The conditions for training and for testing must be alike; got "
+                f"{[f'{s.array.dtype} {s.array.shape[1:]}' for s in found]}."
+            )
+        return found
+
+    def _in_archive(self) -> bool:
+        name, files = self._told_from[0], self._files()
+        return isinstance(name, str) and all(
+            os.path.isfile(path) and is_archive(path) and name in member_names(path)
+            for path in files
+        )
+
+    def _told_in(self, path: str, source: Any) -> Segment:
+        """The conditions of the examples in a file."""
+        if not isinstance(source, str | os.PathLike):
+            array = np.asarray(source)
+            check_dtype(array.dtype, "Arrays.condition")
+            return Segment(array, None, 0, 0)
+        if self._in_archive():
+            return Segment(read_member(path, str(source), None, MEMORY_BYTES), None, 0, 0)
+        place = absolute(os.fspath(source))
+        if not os.path.isfile(place):
+            raise FileNotFoundError(
+                f"There is no array {source!r} in {path}, and no file {place}. Set "
+                "Arrays.condition to the one or the other."
+            )
+        stored = read_numpy(place, None, (), "one array in it", None, MEMORY_BYTES)
+        in_file = stored.offset is not None and stored.array.flags.c_contiguous
+        stride = int(stored.array.strides[0]) if stored.array.ndim else 0
+        return Segment(stored.array, place if in_file else None, stored.offset or 0, stride)
 
     def segments(self) -> list[Segment]:
         """See `StoredArrays.segments`."""
@@ -432,7 +522,8 @@ class Arrays(StoredArrays):
                 "that numpy.save or numpy.savez wrote."
             )
         check = lambda shape, _: check_examples(shape, path, self.shape, "Arrays.shape")
-        return read_numpy(path, self.key, _LABELS, "Arrays.key", check, MEMORY_BYTES)
+        besides = (_LABELS, *([str(self._told_from[0])] if self._in_archive() else []))
+        return read_numpy(path, self.key, besides, "Arrays.key", check, MEMORY_BYTES)
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
         """See `StoredArrays.all_labels`."""

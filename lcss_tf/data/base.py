@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf import forms
+from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.data.pipeline import Shards, index_batches
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
@@ -38,6 +39,7 @@ _INFO = {
     "columns": forms.Optional([forms.TEXT]),
     "raw_shape": forms.Optional([forms.COUNT]),
     "classes": forms.Optional([forms.TEXT]),
+    "condition": forms.Optional(dict),
 }
 
 
@@ -56,6 +58,9 @@ class DataInfo:
         and () of single numbers; None: the same as `shape`.
       classes: the names of the classes that a network was told, the k-th being that of label k;
         empty where there are none, or they have no names.
+      condition: of the numbers or images that stand beside the examples as their conditions, what
+        this is of the examples: shape, columns, and the moments by which they are standardised.
+        None: there are none.
 
     Raises:
       UsageError: another kind, or a shape of the wrong rank, such as an image that is not
@@ -69,6 +74,7 @@ class DataInfo:
     columns: tuple[str, ...] = ()
     raw_shape: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
+    condition: "DataInfo | None" = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -158,6 +164,10 @@ class DataInfo:
         fields = dataclasses.asdict(self)
         if not self.classes:
             del fields["classes"]  # as descriptions were before classes had names
+        if self.condition is None:
+            del fields["condition"]
+        else:
+            fields["condition"] = self.condition.to_dict()
         return fields
 
     @classmethod
@@ -171,7 +181,12 @@ class DataInfo:
             problem = forms.mismatch(fields, _INFO)
             if problem:
                 raise ValueError(problem)
-            return cls(**{**fields, "scaling": Scaling(**fields["scaling"])})
+            condition = fields.get("condition")
+            parts = {
+                "scaling": Scaling(**fields["scaling"]),
+                "condition": None if condition is None else cls.from_dict(condition),
+            }
+            return cls(**{**fields, **parts})
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"Not a description of data as DataInfo.to_dict writes it ({error}): "
@@ -216,6 +231,8 @@ class Dataset:
       scaling: the one place that scales and unscales.
       columns: names of a table's columns, or of a signal's channels; may be empty.
       raw_shape: see `DataInfo`.
+      condition: a `Dataset` of the numbers or images that stand beside the examples, by the same
+        indices, as their conditions; None: there are none. Classes are `labels`.
     """
 
     name: str
@@ -224,6 +241,7 @@ class Dataset:
     scaling: Scaling
     columns: tuple[str, ...] = ()
     raw_shape: tuple[int, ...] | None = None
+    condition: "Dataset | None" = None
 
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None for endless data.
@@ -321,6 +339,74 @@ class Dataset:
             )
         return labels
 
+    def check_condition(self, spec: ConditionSpec | None, split: str = "train") -> None:
+        """Raises UsageError unless a split has the conditions that a network takes, or has none.
+
+        Labels alone may go unused. Other conditions are not modelled, so a network that is not
+        told them would miss them.
+
+        Args:
+          spec: of the network; None: it takes none.
+          split: ``"train"`` or ``"test"``.
+        """
+        if spec is not None and spec.is_class:
+            self.class_labels(spec.size, split)
+        if self.condition is None:
+            if spec is not None and not spec.is_class:
+                raise UsageError(
+                    f"The network has {spec}, and {self.name} has no condition. Give one, as "
+                    f"fit(x, condition=…) or where the data are made, or leave {spec.option} out."
+                )
+            return
+        self.condition.require(split)
+        found = self.condition.shape
+        expected = None if spec is None else spec.shape(self.shape)
+        if found != expected:
+            option = "condition_size" if len(found) == 1 else "condition_channels"
+            takes = "takes no condition" if spec is None else f"has {spec}"
+            raise UsageError(
+                f"{self.name} has conditions of shape {found}, and the network {takes}. Make it "
+                f"with {option} = {found[-1]}, or leave the condition of the data out."
+            )
+
+    def conditions(
+        self, spec: ConditionSpec, split: str = "train", seed: int = 0
+    ) -> Callable[..., Tensor]:
+        """The conditions of a split as the network takes them, a function that works in graphs.
+
+        Args:
+          spec: of the network.
+          split: ``"train"`` or ``"test"``.
+          seed: as of `examples` and `augmented`.
+
+        Returns:
+          (indices, positions=None) -> int32 [B], or float32 [B, ...]; with positions, of the
+          examples as they are `augmented` there.
+
+        Raises:
+          UsageError: the data have none, or others.
+        """
+        self.check_condition(spec, split)
+        if spec.is_class:
+            labels = tf.constant(self.class_labels(spec.size, split), tf.int32)
+            return lambda indices, positions=None: tf.gather(labels, indices)
+        beside: Any = self.condition
+
+        def load(indices: Tensor, positions: Tensor | None = None) -> Tensor:
+            if positions is None:
+                return beside.examples(indices, split, seed)
+            return beside.augmented(indices, positions, split, seed)
+
+        return load
+
+    def some_conditions(
+        self, spec: ConditionSpec | None, count: int, split: str = "train", seed: int = 0
+    ) -> Tensor | None:
+        """The conditions of `some_examples`, as a network takes them; None where it takes none."""
+        if spec is None:
+            return None
+        return self.conditions(spec, split, seed)(self.spread_indices(count, split))
+
     def spread_indices(self, count: int, split: str = "train") -> Array:
         """`count` distinct indices spread evenly over a split, in increasing order.
 
@@ -353,7 +439,7 @@ class Dataset:
         batches: tf.data.Dataset,
         split: str = "train",
         seed: int = 0,
-        num_classes: int | None = None,
+        condition: ConditionSpec | None = None,
     ) -> tf.data.Dataset:
         """Batches of examples from batches of indices.
 
@@ -362,16 +448,14 @@ class Dataset:
             `index_batches` makes them; with positions the examples are `augmented`.
           split: ``"train"`` or ``"test"``.
           seed: of generated data and of augmentation.
-          num_classes: of a conditional network; the batches are then pairs with the labels.
+          condition: what a network takes; the batches are then pairs with the conditions.
 
         Returns:
-          A dataset of float32 [B, *shape], or of pairs with int32 [B], in the order of `batches`,
-          not prefetched.
+          A dataset of float32 [B, *shape], or of pairs with int32 [B] or float32 [B, ...], in the
+          order of `batches`, not prefetched.
         """
         self.require(split)
-        labels = None
-        if num_classes is not None:
-            labels = tf.constant(self.class_labels(num_classes, split), tf.int32)
+        conditions = None if condition is None else self.conditions(condition, split, seed)
 
         @tf.autograph.experimental.do_not_convert  # plain Python: data may be opened in here
         def load(indices: Tensor, positions: Tensor | None = None) -> Any:
@@ -379,7 +463,7 @@ class Dataset:
                 examples = self.examples(indices, split, seed)
             else:
                 examples = self.augmented(indices, positions, split, seed)
-            return examples if labels is None else (examples, tf.gather(labels, indices))
+            return examples if conditions is None else (examples, conditions(indices, positions))
 
         return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -389,16 +473,22 @@ class Dataset:
         seed: int,
         start_step: int = 0,
         shards: Shards | None = None,
-        num_classes: int | None = None,
+        condition: ConditionSpec | None = None,
     ) -> tf.data.Dataset:
         """The endless stream of training batches; arguments as for `index_batches`, `pipeline`."""
         indices = index_batches(self.size("train"), global_batch, seed, start_step, shards)
-        return self.pipeline(indices, "train", seed, num_classes)
+        return self.pipeline(indices, "train", seed, condition)
 
     def info(self) -> DataInfo:
         """The `DataInfo` to store beside a run."""
         return DataInfo(
-            self.name, self.shape, self.kind, self.scaling, self.columns, self.raw_shape
+            self.name,
+            self.shape,
+            self.kind,
+            self.scaling,
+            self.columns,
+            self.raw_shape,
+            condition=None if self.condition is None else self.condition.info(),
         )
 
 

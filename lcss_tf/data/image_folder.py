@@ -11,8 +11,9 @@ import tensorflow as tf
 from absl import logging
 
 from lcss_tf.data import archive
-from lcss_tf.data.base import held_out
+from lcss_tf.data.base import SPLITS, held_out
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
+from lcss_tf.data.conditions import Conditions, Opened
 from lcss_tf.data.files import is_hidden, natural_key, walk
 from lcss_tf.data.fingerprint import bytes_hash
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
@@ -28,6 +29,7 @@ _HELP = (
     "download the official folder images1024x1024 as https://github.com/NVlabs/ffhq-dataset "
     "describes, and set ImageFolder.root to it."
 )
+_MEASURED = 1_024  # condition images that are measured
 _HIDDEN = "hidden, or a system's own"  # why a file is left out
 
 
@@ -57,6 +59,10 @@ class ImageFolder(EncodedImages):
       flip: mirror half of the training images left to right.
       centered: scale to [−1, 1]; otherwise to [0, 1].
       on_bad_example, cache_mib: see `EncodedImages`.
+      condition_root: a second folder, or archive, with an image for each, under the same name below
+        it; another ending will do. A network is told these images (see `Conditions`), which are
+        cropped and resized like those under `root`, and mirrored with them. None: no condition.
+      condition_channels: of these; None: as `channels`.
 
     Raises:
       UsageError: a number out of its range.
@@ -73,11 +79,16 @@ class ImageFolder(EncodedImages):
         centered: bool = True,
         on_bad_example: str = "error",
         cache_mib: int = CACHE_MIB,
+        condition_root: str | None = None,
+        condition_channels: int | None = None,
     ) -> None:
-        if resolution < 1 or channels not in (1, 3, 4) or test_every < 2:
+        known = (1, 3, 4)
+        wrong = channels not in known or (condition_channels or channels) not in known
+        if resolution < 1 or wrong or test_every < 2:
             raise UsageError(
                 "ImageFolder needs resolution >= 1, channels of 1, 3 or 4, and test_every >= 2; "
-                f"got {resolution}, {channels} and {test_every}."
+                f"got {resolution}, {channels}, {test_every} and condition_channels = "
+                f"{condition_channels}."
             )
         self.root = os.path.abspath(os.path.expanduser(root))
         shape = (resolution, resolution, channels)
@@ -87,6 +98,17 @@ class ImageFolder(EncodedImages):
         self.test_every = test_every
         self._splits: dict[str, list[Any]] = {}  # paths, or `Member`s of an archive
         self._contents: dict[str, _Files | archive.Members] = {}
+        if condition_root is not None:
+            beside = _Counterparts(
+                self, condition_root, resolution, condition_channels or channels, "*", test_every,
+                False, centered, on_bad_example, cache_mib,
+            )  # fmt: skip
+            self.paired_with, beside.paired_with = beside, self
+            opened = lambda: Opened(
+                {split: _Stored(beside, split) for split in SPLITS}, beside.shape
+            )
+            what = f"The images of {visible(beside.root)}"
+            self.condition = Conditions(what, opened, _MEASURED, flip)
 
     def paths(self, split: str = "train") -> list[str]:
         """The files of a split, sorted; those of an archive by their names in it.
@@ -114,8 +136,7 @@ class ImageFolder(EncodedImages):
             self._choice = _Choice(self.pattern)
             files: Sequence[Any] = self._members() if self._zipped else self._files()
             self._class_depth = _class_depth(self._choice.names)
-            chosen = held_out(len(files), self.test_every)
-            splits = {name: [files[i] for i in k] for name, k in chosen.items()}
+            splits = self._divided(files)
             self._paths = {
                 name: [m.name for m in part] if self._zipped else part
                 for name, part in splits.items()
@@ -132,6 +153,15 @@ class ImageFolder(EncodedImages):
                 f"{visible(self.root)} holds one image, which is held out for testing; training "
                 "needs at least two."
             )
+
+    def _divided(self, files: Sequence[Any]) -> dict[str, list[Any]]:
+        """The files of each split, in order."""
+        chosen = held_out(len(files), self.test_every)
+        return {name: [files[i] for i in k] for name, k in chosen.items()}
+
+    def names(self, split: str) -> list[str]:
+        """The paths of a split's files below the root, with slashes."""
+        return [self._below(path) for path in self.paths(split)]
 
     def _members(self) -> list[archive.Member]:
         found = archive.members(self.root, self._choice)
@@ -184,6 +214,8 @@ class ImageFolder(EncodedImages):
                     'ImageFolder.on_bad_example = "skip" to leave them out.'
                 )
             self.check_examples([0], split)
+            if self.paired_with is not None and self.paired_with.size(split):
+                self.paired_with.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of files of a split."""
@@ -231,6 +263,51 @@ class ImageFolder(EncodedImages):
     def content(self, index: Tensor, split: str) -> Tensor:
         """See `EncodedImages.content`."""
         return self._contents[split].content(index)
+
+
+class _Counterparts(ImageFolder):
+    """The image files that belong to those of another folder: under the same name, in its order.
+
+    Args:
+      others: the `ImageFolder`.
+      arguments: of an `ImageFolder`.
+    """
+
+    def __init__(self, others: ImageFolder, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._others = others
+
+    def _divided(self, files: Sequence[Any]) -> dict[str, list[Any]]:
+        name_of = (lambda m: m.name) if self._zipped else self._below
+        by_name = {name_of(file): file for file in files}
+        by_stem = {os.path.splitext(name)[0]: file for name, file in by_name.items()}
+        splits: dict[str, list[Any]] = {}
+        for split in SPLITS:
+            names = self._others.names(split)
+            found = [by_name.get(n) or by_stem.get(os.path.splitext(n)[0]) for n in names]
+            missing = [n for n, file in zip(names, found, strict=True) if file is None]
+            if missing:
+                raise UsageError(
+                    f"{visible(self.root)} lacks the images that belong to {len(missing):,} of "
+                    f"{len(names):,} under {visible(self._others.root)}, the first being "
+                    f"{visible(missing[0])}. Put them there under the same names, or set "
+                    "ImageFolder.condition_root to another folder."
+                )
+            splits[split] = found
+        return splits
+
+
+class _Stored:
+    """The raw images of a folder's split, as `RawConditions`."""
+
+    def __init__(self, images: ImageFolder, split: str) -> None:
+        self._images, self._split = images, split
+
+    def __len__(self) -> int:
+        return self._images.size(self._split)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        return self._images.stored(indices, self._split)
 
 
 class _Choice:

@@ -67,7 +67,7 @@ class ImageDataset(Dataset):
 
     def flipped(self, indices: Tensor, split: str, seed: int, flips: Tensor) -> Tensor:
         """`stored`, mirrored left to right where `flips`, bool [B], is true."""
-        return _mirrored(self.stored(indices, split, seed), flips)
+        return mirrored(self.stored(indices, split, seed), flips)
 
     def augmented(
         self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
@@ -75,11 +75,16 @@ class ImageDataset(Dataset):
         """The images, half of them mirrored if `flip`; see `Dataset.augmented`."""
         if not self.flip:
             return self.examples(indices, split, seed)
-        draws = hashing.uniform(hashing.stream_key(seed, "flip"), positions, 1)
-        return self.scaling.scale(self.flipped(indices, split, seed, draws[:, 0] < 0.5))
+        return self.scaling.scale(self.flipped(indices, split, seed, flips_at(positions, seed)))
 
 
-def _mirrored(images: Tensor, flips: Tensor) -> Tensor:
+def flips_at(positions: Tensor, seed: int) -> Tensor:
+    """Which of the examples at some positions of the training are mirrored: bool [B]."""
+    return hashing.uniform(hashing.stream_key(seed, "flip"), positions, 1)[:, 0] < 0.5
+
+
+def mirrored(images: Tensor, flips: Tensor) -> Tensor:
+    """Images [B, H, W, C], mirrored left to right where `flips`, bool [B], is true."""
     # As bytes, before scaling, and only those that need it.
     part = tf.cast(flips, tf.int32)
     straight, others = tf.dynamic_partition(images, part, 2)
@@ -168,6 +173,8 @@ class EncodedImages(ImageDataset):
         check_policy(on_bad_example, type(self).__name__)
         self.on_bad_example = on_bad_example
         self.skipped: dict[tuple[str, int], str] = {}  # (split, index) -> why
+        # Images that belong to these by the same indices: both of a pair are read, or replaced.
+        self.paired_with: EncodedImages | None = None
         self._cache_bytes = cache_mib * 2**20
         self._cache: dict[str, Tensor] = {}
         self._graphs: dict[str, Any] = {}
@@ -300,8 +307,8 @@ class EncodedImages(ImageDataset):
         others = tf.cast(tf.bitwise.right_shift(words, tf.constant(33, tf.uint64)), tf.int64)
         candidates = tf.concat([index[None], others % size], axis=0)
         attempts = tf.data.Dataset.from_tensor_slices(candidates)
-        good = attempts.map(lambda i: (i, self.pixels(i, split))).ignore_errors().take(1)
-        found, image = good.get_single_element()
+        good = attempts.map(lambda i: self._pair(i, split)).ignore_errors().take(1)
+        found, image, _ = good.get_single_element()
         # Python runs only where something is bad.
         logged = tf.cond(
             found == index,
@@ -313,6 +320,14 @@ class EncodedImages(ImageDataset):
         with tf.control_dependencies([logged]):
             return tf.ensure_shape(tf.identity(image), self.shape)
 
+    def _pair(self, index: Tensor, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        """The index, its image, and the image that belongs to it, which must be good as well."""
+        image, other = self.pixels(index, split), self.paired_with
+        if other is None:
+            return index, image, image
+        other.size(split)  # opens it
+        return index, image, other.pixels(index, split)
+
     def in_order(self, split: str) -> tf.data.Dataset:
         """All images of a split in order, each once: a dataset of uint8 of `shape`."""
         return tf.data.Dataset.range(self.size(split)).map(
@@ -322,7 +337,7 @@ class EncodedImages(ImageDataset):
     def _log_bad(self, index: int, split: str) -> np.int64:
         """Counts a bad example, and logs it once."""
         if (split, index) not in self.skipped:
-            why = self.why_bad(index, split) or "it could not be read at first, and now can"
+            why = self.why_bad(index, split) or self._why_unpaired(index, split)
             self.skipped[split, index] = why
             warn(
                 "%s is bad (%s): another image replaces it. Bad so far: %d.",
@@ -331,6 +346,13 @@ class EncodedImages(ImageDataset):
                 len(self.skipped),
             )
         return np.int64(len(self.skipped))
+
+    def _why_unpaired(self, index: int, split: str) -> str:
+        other = self.paired_with
+        why = None if other is None else other.why_bad(index, split)
+        if why is None or other is None:
+            return "it could not be read at first, and now can"
+        return f"{other.location(index, split)}, which belongs to it, is bad: {why}"
 
     def _fill_cache(self, split: str) -> None:
         size = self.size(split)
@@ -385,7 +407,7 @@ class Dequantised(Dataset):
             )
         self.data = data
         self.name, self.shape, self.kind = data.name, data.shape, data.kind
-        self.raw_shape = data.raw_shape
+        self.raw_shape, self.condition = data.raw_shape, data.condition
         self.scaling = data.scaling.on_centres()
 
     def size(self, split: str = "train") -> int | None:
@@ -426,4 +448,12 @@ class Dequantised(Dataset):
         return self.scaling.dequantise(examples, tf.reshape(u, tf.shape(examples)))
 
 
-__all__ = ["CACHE_MIB", "Dequantised", "EncodedImages", "ImageDataset", "MemoryImages"]
+__all__ = [
+    "CACHE_MIB",
+    "Dequantised",
+    "EncodedImages",
+    "ImageDataset",
+    "MemoryImages",
+    "flips_at",
+    "mirrored",
+]

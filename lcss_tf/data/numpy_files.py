@@ -2,7 +2,7 @@
 
 import contextlib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -57,7 +57,7 @@ def check_dtype(dtype: np.dtype, where: str) -> None:
 def read_numpy(
     path: str,
     key: str | None = None,
-    besides: str = "",
+    besides: Sequence[str] = (),
     option: str = "the key",
     check: _Check | None = None,
     most: int = MAX_UNPACKED,
@@ -67,7 +67,7 @@ def read_numpy(
     Args:
       path: of the file, which is there.
       key: the array's name in an archive; None: its only one but `besides`.
-      besides: the name of an array of an archive that is not meant by None.
+      besides: the names of arrays of an archive that are not meant by None.
       option: the argument that sets `key`, for messages.
       check: raises where an array of that shape and dtype is not wanted, before it is unpacked.
       most: bytes that a compressed array may unpack to.
@@ -87,10 +87,11 @@ def read_numpy(
         _refuse(path, head)
     with _opened(path, most) as archive:
         names = archive.names
-        others = [name for name in names if name != besides]
+        others = [name for name in names if name not in besides]
         if not others:
+            held = f"{' and '.join(names)} alone" if names else "no array"
             raise UsageError(
-                f"{path} is an archive that holds {'no array' if not names else 'labels alone'}. "
+                f"{path} is an archive that holds {held}. "
                 "Save the examples: numpy.savez(path, x=x)."
             )
         arrays = [name for name in others if archive.member(name).name.endswith(".npy")] or others

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.data import hashing
 from lcss_tf.display import Bar
 from lcss_tf.errors import UsageError
@@ -139,7 +140,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     start_step: int = 0,
-    num_classes: int | None = None,
+    condition: ConditionSpec | None = None,
 ) -> Iterator[Any]:
     """Per-replica batches for training, from `start_step` on.
 
@@ -150,7 +151,7 @@ def training_batches(
       batch_size: examples per step over all replicas.
       seed: of the order and of augmentation.
       start_step: the first step delivered.
-      num_classes: of a conditional network; the batches are then pairs with the labels.
+      condition: what a network takes; the batches are then pairs with the conditions.
 
     Raises (on iteration):
       UsageError: an example that cannot be used: its name, and the remedy.
@@ -158,7 +159,7 @@ def training_batches(
     size = data.size("train")
 
     def make_dataset(shards: Shards) -> tf.data.Dataset:
-        batches = data.training_pipeline(batch_size, seed, start_step, shards, num_classes)
+        batches = data.training_pipeline(batch_size, seed, start_step, shards, condition)
         return batches.prefetch(_BATCHES_AHEAD)
 
     def indices_of(step: int) -> np.ndarray:

@@ -4,15 +4,32 @@ from typing import Any
 
 import tensorflow as tf
 
-from lcss_tf.data.base import Dataset
+from lcss_tf.conditioning import ConditionSpec
+from lcss_tf.data.base import DataInfo, Dataset
 from lcss_tf.data.pipeline import Shards
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.typing import Array, Tensor
 
 
-def rescaled(data: Any, scaling: Scaling) -> Any:
-    """The dataset, scaled by `scaling`: itself where that is its own, otherwise a `Rescaled`."""
-    return data if data.info().scaling == scaling else Rescaled(data, scaling)
+def rescaled(data: Any, scaling: Scaling, condition: Scaling | None = None) -> Any:
+    """The dataset, scaled by `scaling`: itself where that is its own, otherwise a `Rescaled`.
+
+    Args:
+      data: the dataset.
+      scaling: of its examples.
+      condition: of its conditions; None: their own.
+    """
+    info = data.info()
+    own = None if info.condition is None else info.condition.scaling
+    if info.scaling == scaling and condition in (None, own):
+        return data
+    return Rescaled(data, scaling, condition)
+
+
+def as_described(data: Any, info: DataInfo) -> Any:
+    """The dataset in the scalings of a description: of its examples, and of their conditions."""
+    known = info.condition if getattr(data, "condition", None) is not None else None
+    return rescaled(data, info.scaling, None if known is None else known.scaling)
 
 
 class Rescaled(Dataset):
@@ -25,15 +42,19 @@ class Rescaled(Dataset):
     Args:
       data: the dataset.
       scaling: the other scaling, of the same features.
+      condition: the other scaling of its conditions, where it has some; None: their own.
     """
 
-    def __init__(self, data: Any, scaling: Scaling) -> None:
+    def __init__(self, data: Any, scaling: Scaling, condition: Scaling | None = None) -> None:
         info = data.info()
         self.data = data
         self.name, self.shape, self.kind = info.name, info.shape, info.kind
         self.columns, self.raw_shape = info.columns, info.raw_shape
         self.scaling = scaling
         self._own = info.scaling
+        beside = getattr(data, "condition", None)
+        known = None if beside is None else condition
+        self.condition = beside if known is None else rescaled(beside, known)
 
     def __getattr__(self, name: str) -> Any:
         if name == "data":  # not there yet: a copy that is being made
@@ -83,15 +104,18 @@ class Rescaled(Dataset):
         seed: int,
         start_step: int = 0,
         shards: Shards | None = None,
-        num_classes: int | None = None,
+        condition: ConditionSpec | None = None,
     ) -> tf.data.Dataset:
         """See `Dataset.training_pipeline`."""
-        batches = self.data.training_pipeline(global_batch, seed, start_step, shards, num_classes)
-        return batches.map(
-            tf.autograph.experimental.do_not_convert(
-                lambda x, *labels: (self._again(x), *labels) if labels else self._again(x)
-            )
-        )
+        batches = self.data.training_pipeline(global_batch, seed, start_step, shards, condition)
+        beside = self.condition if condition is not None and not condition.is_class else None
+        again = getattr(beside, "_again", lambda values: values)  # of conditions that are rescaled
+
+        @tf.autograph.experimental.do_not_convert
+        def scaled(x: Tensor, *conditions: Tensor) -> Any:
+            return (self._again(x), *map(again, conditions)) if conditions else self._again(x)
+
+        return batches.map(scaled)
 
 
-__all__ = ["Rescaled", "rescaled"]
+__all__ = ["Rescaled", "as_described", "rescaled"]

@@ -15,6 +15,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.conditions import Conditions, Held, Opened
 from lcss_tf.data.csv_files import Sheet, hints, number, places_of, read_csv, shown
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, unresolved
@@ -46,6 +47,8 @@ class Table(OpenedDataset):
       delimiter: between columns, one character: a comma, a semicolon, a tab.
       on_bad_example: ``"error"``, or ``"skip"`` rows that hold anything but finite numbers.
       decimal: what parts the whole from its fraction: ``"."``, or ``","``, as in 1,5.
+      condition: names of columns that are not modelled: a network is told them, and models the
+        others given these. See `Conditions`.
 
     Raises:
       UsageError: an argument out of its range.
@@ -62,19 +65,28 @@ class Table(OpenedDataset):
         delimiter: str = ",",
         on_bad_example: str = "error",
         decimal: str = ".",
+        condition: Sequence[str] = (),
     ) -> None:
         check_test_every(test_every, "Table")
         check_policy(on_bad_example, "Table")
-        words = not isinstance(columns, str) and all(isinstance(name, str) for name in columns)
-        if not words or not columns or len(set(columns)) != len(columns):
-            raise UsageError(f"Table.columns lists different column names; got {columns!r}.")
+        _check_names("columns", columns)
+        _check_names("condition", condition, may_be_empty=True)
+        for name in condition:
+            if name in columns or name == label:
+                raise UsageError(
+                    f"A column is modelled, or a condition, or the label; Table.condition names "
+                    f"{name!r}, and so does {'columns' if name in columns else 'label'}. Name it "
+                    "once."
+                )
         _check_separators(delimiter, decimal)
         bundled = path.startswith(_BUNDLED)
         self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
         self.name = os.path.splitext(os.path.basename(path.removeprefix(_BUNDLED)))[0]
         self.columns = tuple(columns)
         self.shape = (len(self.columns),)
-        self._label = label
+        self._label, self._told = label, tuple(condition)
+        if self._told:
+            self.condition = Conditions(f"The condition of {self.name}", self._open_conditions)
         self._test_every = test_every
         self._delimiter, self._decimal = delimiter, decimal
         self._on_bad = on_bad_example
@@ -87,7 +99,7 @@ class Table(OpenedDataset):
                 sheet = _bundled(self.path.removeprefix(_BUNDLED))
             else:
                 sheet = read_csv(self.path, self._delimiter)
-            values, labels = self._numbers(sheet)
+            values, told, labels = self._numbers(sheet)
             splits = held_out(len(values), self._test_every)
             check_both_splits(splits, f"The rows of {self.path}")
             scaling = self._measured(values[splits["train"]])
@@ -96,9 +108,15 @@ class Table(OpenedDataset):
             with tf.init_scope(), tf.device("CPU:0"):
                 opened = {name: tf.constant(scaled[k]) for name, k in splits.items()}
             train = splits["train"]
+            self._told_raw = {name: told[k] for name, k in splits.items()}
             self._hash = array_hash(values[train], labels[train] if self._label else None)
             self._scaling, self._opened = scaling, opened
         return self._opened
+
+    def _open_conditions(self) -> Opened:
+        self._open()
+        raw = {name: Held(values) for name, values in self._told_raw.items()}
+        return Opened(raw, (len(self._told),), self._told)
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`."""
@@ -130,9 +148,9 @@ class Table(OpenedDataset):
     def _names(self, chosen: Array) -> list[str]:
         return [name for name, is_chosen in zip(self.columns, chosen, strict=True) if is_chosen]
 
-    def _numbers(self, sheet: Sheet) -> tuple[Array, Array]:
-        """Values float64 [N, columns] and labels int64 [N] of the good rows."""
-        wanted = [*self.columns, *([self._label] if self._label else [])]
+    def _numbers(self, sheet: Sheet) -> tuple[Array, Array, Array]:
+        """The good rows: values and conditions float64 [N, columns], and labels int64 [N]."""
+        wanted = [*self.columns, *self._told, *([self._label] if self._label else [])]
         places = places_of(self.path, sheet, wanted, self._delimiter)
         good, bad, texts, ragged = [], [], [], False
         self._kept = []
@@ -161,7 +179,9 @@ class Table(OpenedDataset):
                 f"The column {self._label!r} of {self.path} must hold integers; "
                 f"{self._row_name(k)} holds {labels[k]:g}. Encode classes as 0, 1, 2, …"
             )
-        return values[:, : len(self.columns)], labels.astype(np.int64)
+        told = len(self.columns) + len(self._told)
+        parts = values[:, : len(self.columns)], values[:, len(self.columns) : told]
+        return (*parts, labels.astype(np.int64))
 
     def _row_name(self, index: int) -> str:
         return f"line {self._kept[index]:,}"
@@ -184,6 +204,13 @@ class Table(OpenedDataset):
         """The rows at `indices`, standardised; see `Dataset.examples`."""
         del seed
         return gather_on_host(self._open()[split], indices)
+
+
+def _check_names(option: str, names: Any, may_be_empty: bool = False) -> None:
+    """Raises a UsageError unless an option lists different names."""
+    words = not isinstance(names, str) and all(isinstance(name, str) for name in names)
+    if not words or not (names or may_be_empty) or len(set(names)) != len(names):
+        raise UsageError(f"Table.{option} lists different column names; got {names!r}.")
 
 
 def _check_separators(delimiter: str, decimal: str) -> None:

@@ -21,8 +21,9 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
     """One training step: loss, gradients, clipping, optimiser, average and counters.
 
     Arguments of the program: ``x`` [B, ...] scaled as the network sees it; ``labels`` [B] of a
-    network with classes; ``step``, the number of the step, from which all noise follows; ``stop``,
-    0. Outputs: the fields of `StepReport`, then the next state.
+    network with classes, or ``condition`` [B, ...] of another that takes one, scaled as the network
+    sees it; ``step``, the number of the step, from which all noise follows; ``stop``, 0. Outputs:
+    the fields of `StepReport`, then the next state.
 
     Args:
       state: with an optimiser attached, and its moments measured.
@@ -30,22 +31,21 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
       batch_size: B.
     """
     arguments: dict[str, Any] = {"x": tf.zeros((batch_size, *state.shape))}
-    if state.num_classes is not None:
-        arguments["labels"] = tf.zeros((batch_size,), tf.int32)
+    arguments |= _condition_argument(state, batch_size)
     arguments |= {
         "step": tf.constant(state.step, tf.int64),
         "stop": tf.constant(0.0),
     }
 
-    def take(x: Tensor, step_number: Tensor, stop: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        batch = x if labels is None else (x, labels)
+    def take(x: Tensor, step_number: Tensor, stop: Tensor, told: dict) -> dict[str, Tensor]:
+        batch = (x, *told.values()) if told else x
         report = step.traced(batch, step_number, stop)._asdict()
         terms = report.pop("terms")
         return report | {f"terms/{name}": value for name, value in terms.items()}
 
     return capture(
         "train_step",
-        lambda x, step, stop, labels=None: take(x, step, stop, labels),
+        lambda x, step, stop, **told: take(x, step, stop, told),
         arguments,
         variables_by_name(state),
         {"step": state.step, "parameters": state.num_parameters()},
@@ -65,22 +65,28 @@ class Function(NamedTuple):
     notes: dict[str, Any]
 
 
-def score(state: TrainState, batch_size: int) -> Function:
+def score(state: TrainState, batch_size: int, info: DataInfo | None = None) -> Function:
     """(x, t) -> ∇log p_t(x) by the average of the weights, as `ScoreModel.score_fn`.
 
-    Arguments: ``x`` [B, ...] scaled as the network sees it, ``t`` [B] in [t_min, T], and ``labels``
-    [B] of a network with classes, where the number of classes means none of them. The output:
-    ``score``.
+    Arguments: ``x`` [B, ...] scaled as the network sees it, ``t`` [B] in [t_min, T],
+    and ``labels`` [B] of a network with classes, where the number of classes means none of them; or
+    ``condition`` [B, ...] of another that takes one, in the units of the data, where NaN means
+    none.
+
+    Args:
+      state: whose score it is.
+      batch_size: B.
+      info: of the data; without it a condition is scaled as the network sees it.
     """
     arguments: dict[str, Any] = {
         "x": tf.zeros((batch_size, *state.state_shape)),
         "t": tf.fill((batch_size,), tf.constant(0.5 * state.sde.T, tf.float32)),
     }
-    if state.num_classes is not None:
-        arguments["labels"] = tf.zeros((batch_size,), tf.int32)
+    arguments |= _condition_argument(state, batch_size, info)
 
-    def function(x: Tensor, t: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        return {"score": state.score.score_fn(state.average, labels=labels)(x, t)}
+    def function(x: Tensor, t: Tensor, **told: Tensor) -> dict[str, Tensor]:
+        condition = _scaled_condition(told, info)
+        return {"score": state.score.score_fn(state.average, condition=condition)(x, t)}
 
     return Function("score", function, arguments, {"step": state.step})
 
@@ -88,7 +94,8 @@ def score(state: TrainState, batch_size: int) -> Function:
 def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Function:
     """A whole sampler: a seed in, samples in the data's units out.
 
-    Arguments: ``seed`` [2], int32; and ``labels`` [B] of a network with classes. The outputs:
+    Arguments: ``seed`` [2], int32; and ``labels`` [B] of a network with classes, or
+    ``condition`` [B, ...], in the units of the data, of another that takes one. The outputs:
     ``samples`` [B, ...] in the units and dtype of the data, ``nfe``, and ``x``, the samples scaled
     as the network sees them.
 
@@ -100,19 +107,19 @@ def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Function:
     size, sde = sampling.batch_size, state.sde
     shape = (size, *state.state_shape)
     arguments: dict[str, Any] = {"seed": tf.zeros((2,), tf.int32)}
-    if state.num_classes is not None:
-        arguments["labels"] = tf.range(size, dtype=tf.int32) % state.num_classes
+    arguments |= _condition_argument(state, size, info)
 
-    def function(seed: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def function(seed: Tensor, **told: Tensor) -> dict[str, Tensor]:
         inputs = {"x_T": sde.broadcast_prior_sample(shape, random.fold_in(seed, "prior"))}
-        if labels is not None:
-            inputs["labels"] = labels
+        condition = _scaled_condition(told, info)
+        if condition is not None:
+            inputs["condition"] = condition
         x, nfe = sampling.traced(inputs, random.at_row(random.fold_in(seed, "steps"), 0))
         return {"samples": unscaled(info, x), "nfe": nfe, "x": x}
 
     notes = {"step": state.step, "sampler": type(sampling.sampler).__name__, "batch_size": size}
-    if state.num_classes is not None:
-        notes["classes"] = state.num_classes
+    if state.condition is not None and state.condition.is_class:
+        notes["classes"] = state.condition.size
     return Function("sampler", function, arguments, notes)
 
 
@@ -163,6 +170,30 @@ def unscaled(info: DataInfo, x: Tensor) -> Tensor:
         return tf.cast(tf.round(tf.clip_by_value(raw, 0, 255)), tf.uint8)
     largest = float(np.finfo(dtype).max)
     return tf.cast(tf.clip_by_value(raw, -largest, largest), dtype)
+
+
+def _condition_argument(
+    state: TrainState, batch_size: int, info: DataInfo | None = None
+) -> dict[str, Tensor]:
+    """The argument by which a program is told conditions; {} where the network takes none.
+
+    Numbers of float64 data stay so until they are scaled: a large offset costs no digits.
+    """
+    spec = state.condition
+    if spec is None:
+        return {}
+    shape = (batch_size, *spec.shape(state.shape))
+    known = None if info is None else info.condition
+    wide = known is not None and known.scaling.stored_dtype == "float64"
+    return {spec.name: tf.zeros(shape, tf.float64 if wide else spec.dtype)}
+
+
+def _scaled_condition(told: dict[str, Tensor], info: DataInfo | None) -> Tensor | None:
+    """The argument as the network takes it; None where there is none."""
+    known = None if info is None else info.condition
+    for name, value in told.items():
+        return value if name == "labels" or known is None else known.scaling.scale(value)
+    return None
 
 
 def variables_by_name(state: TrainState) -> dict[str, Any]:

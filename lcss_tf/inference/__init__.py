@@ -1,5 +1,6 @@
 """What a trained model is asked for: samples, latents, likelihoods, posteriors; one runner."""
 
+from lcss_tf.inference.conditions import conditions_of, read_condition, require_condition
 from lcss_tf.inference.latents import Latents, interpolate
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner, bits_per_dim
 from lcss_tf.inference.posterior import PosteriorSampling, default_method
@@ -15,6 +16,9 @@ __all__ = [
     "Runner",
     "Sampling",
     "bits_per_dim",
+    "conditions_of",
     "default_method",
     "interpolate",
+    "read_condition",
+    "require_condition",
 ]

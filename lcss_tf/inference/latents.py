@@ -13,7 +13,7 @@ import tensorflow as tf
 from scipy import special
 
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.inference.runner import Runner
+from lcss_tf.inference.runner import Runner, score_given
 from lcss_tf.samplers.ode import DormandPrinceSolver, probability_flow
 from lcss_tf.typing import Array, Numbers, ScoreFn, Tensor
 
@@ -206,26 +206,29 @@ class Latents:
             for way in (encode, decode)
         }
 
-    def encode(self, x: Array) -> Array:
+    def encode(self, x: Array, condition: Array | None = None) -> Array:
         """x_T, float32 [N, ...], of normalised examples x [N, ...].
+
+        `condition`: as the network takes it, [1, ...] for all or [N, ...]; None: the null one.
 
         Raises:
           NotFiniteError: the ODE could not be solved; says where.
         """
-        return self._run(encode, x)
+        return self._run(encode, x, condition)
 
-    def decode(self, x_T: Array) -> Array:
+    def decode(self, x_T: Array, condition: Array | None = None) -> Array:
         """Normalised examples [N, ...] of latents x_T [N, ...]: the inverse of `encode`."""
-        return self._run(decode, x_T)
+        return self._run(decode, x_T, condition)
 
-    def _run(self, way: Callable, x: Array) -> Array:
+    def _run(self, way: Callable, x: Array, condition: Array | None) -> Array:
         x, runner, parts = np.asarray(x, np.float32), self._runners[way], []
         shape = tuple(self._state.shape)
         shape = shape if way is encode else tuple(self._state.sde.state_shape(shape))
         if x.shape[1:] != shape:
             raise UsageError(f"Expected examples or latents of shape {shape}; got {x.shape[1:]}.")
+        told = runner.told(condition, len(x))
         for part in runner.parts(len(x)):
-            carried, failures = runner({"x": x[part]}, 0, part.start)
+            carried, failures = runner({"x": x[part]} | told(part), 0, part.start)
             bad = int((~np.isfinite(carried.reshape(len(carried), -1))).any(axis=1).sum())
             if bad:
                 failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, np.nan]])
@@ -238,7 +241,7 @@ class Latents:
 
     def _carry(self, way: Callable, inputs: dict, seed: Any) -> tuple:
         del seed
-        score_fn = self._state.score.score_fn(self._state.average)
+        score_fn = score_given(self._state, inputs)
         carried, failure = way(score_fn, self._state.sde, inputs["x"], self._solver)
         return carried, failure[None]
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.inference.runner import Runner
+from lcss_tf.inference.runner import Runner, score_given
 from lcss_tf.losses.classical import score_and_products, trace
 from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
@@ -220,17 +220,20 @@ class LikelihoodRunner:
         """Examples at a time."""
         return self._runner.batch_size
 
-    def __call__(self, x: Any, seed: Seed = 0, first: int = 0) -> Nats:
+    def __call__(self, x: Any, seed: Seed = 0, first: int = 0, condition: Any = None) -> Nats:
         """`Nats` of normalised examples x [N, ...]; `first` is the index of the first of them.
+
+        `condition`: as the network takes it, [1, ...] for all or [N, ...]; None: the null one.
 
         Raises:
           NotFiniteError: the ODE could not be solved; says where.
         """
         seed, parts = random.seed_for(seed, "likelihood"), []
         x = np.asarray(x, np.float32)
+        told = self._runner.told(condition, len(x))
         for part in self._runner.parts(len(x)):
             start = first + part.start
-            log_prob, error, nfe, failures = self._runner({"x": x[part]}, seed, start)
+            log_prob, error, nfe, failures = self._runner({"x": x[part]} | told(part), seed, start)
             bad = int((~np.isfinite(log_prob)).sum())
             if bad:
                 failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, math.nan]])
@@ -251,7 +254,7 @@ class LikelihoodRunner:
         x, scaling = inputs["x"], self._info.scaling
         if self._dequantises:
             x = scaling.dequantise(x, random.uniform(random.fold_in(seed, "level"), x.shape))
-        score_fn = self._state.score.score_fn(self._state.average)
+        score_fn = score_given(self._state, inputs)
         result = self._likelihood(score_fn, self._state.sde, x, random.fold_in(seed, "probe"))
         nfe = tf.cast(result.nfe, tf.float32)
         return result.log_prob, result.error, nfe[None], result.failure[None]

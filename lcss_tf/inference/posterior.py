@@ -6,6 +6,7 @@ import numpy as np
 
 from lcss_tf.control import InverseProblem, PseudoinverseGuidance, TimeTravel
 from lcss_tf.errors import UsageError
+from lcss_tf.inference.conditions import read_condition, require_condition
 from lcss_tf.inference.sampling import Drawn, Sampling
 from lcss_tf.typing import Array, Seed
 
@@ -43,7 +44,7 @@ class PosteriorSampling:
         y: Array,
         num_samples: int = 1,
         seed: Seed = 0,
-        label: int | None = None,
+        condition: Array | int | None = None,
         progress: bool = True,
     ) -> Drawn:
         """`num_samples` samples for each observation; their x is float32 [N, num_samples, ...].
@@ -52,11 +53,12 @@ class PosteriorSampling:
           y: observations [N, ...], scaled like the data.
           num_samples: for each.
           seed: an int.
-          label: the class of all; None: any class.
+          condition: as the network takes it: one for all [1, ...], or one for each observation
+            [N, ...]; None: of classes any.
           progress: whether to show a bar.
 
         Raises:
-          UsageError: num_samples < 1, observations of another shape, or no such class.
+          UsageError: num_samples < 1, observations of another shape, or no such condition.
           NotFiniteError: a sample is not finite.
         """
         if num_samples < 1:
@@ -64,8 +66,10 @@ class PosteriorSampling:
         y = np.asarray(y, np.float32)
         self._operator.check(y, self._state.shape)
         observed = np.repeat(y, num_samples, axis=0)
+        if np.ndim(condition) and len(condition) == len(y):  # type: ignore[arg-type]
+            condition = np.repeat(condition, num_samples, axis=0)  # type: ignore[arg-type]
         drawn = self._sampling(
-            len(observed), seed, label, progress=progress, given={"observed": observed}
+            len(observed), seed, condition, progress=progress, given={"observed": observed}
         )
         return drawn._replace(x=drawn.x.reshape(len(y), num_samples, *self._state.shape))
 
@@ -77,9 +81,64 @@ class PosteriorSampling:
         return self._sampling.sampler
 
 
+class Posterior:
+    """The distribution of x given y = A x + noise, under a model; made by `ScoreModel.posterior`.
+
+    Args:
+      model: a `ScoreModel`.
+      y, operator, noise_std, method: as for `ScoreModel.posterior`.
+      options: of `Sampling`.
+    """
+
+    def __init__(
+        self, model: Any, y: Any, operator: Any, noise_std: float, method: Any, options: dict
+    ) -> None:
+        self._model = model
+        y = np.asarray(y)
+        y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
+        self._y = model.info.scaling.scale_finite(y, "The observations")
+        self._guidance = options.get("guidance", 1.0)
+        self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
+        operator.check(self._y, model.state.shape)
+
+    def draw(
+        self,
+        num_samples: int = 1,
+        seed: int = 0,
+        label: int | str | None = None,
+        condition: Any = None,
+    ) -> Drawn:
+        """As `sample`, normalised, with the NFE."""
+        model = self._model
+        if label is None and self._guidance != 0:
+            require_condition(model.state.network, model.info, condition)
+        told = read_condition(model.state.network, model.info, condition, label, len(self._y))
+        return self._sampling(self._y, num_samples, seed, told, progress=False)
+
+    def sample(
+        self,
+        num_samples: int = 1,
+        seed: int = 0,
+        label: int | str | None = None,
+        condition: Any = None,
+    ) -> Array:
+        """`num_samples` samples for each observation: [N, num_samples, ...] in the data's units.
+
+        `label` is the class of all, its number or its name; None: any class. `condition` is as for
+        `ScoreModel.sample`: one for all, or one for each observation.
+
+        Raises:
+          UsageError: num_samples < 1, or no such class or condition.
+          NotFiniteError: a sample is not finite.
+        """
+        x = self.draw(num_samples, seed, label, condition).x
+        flat = self._model.denormalise(x.reshape(-1, *x.shape[2:]))
+        return flat.reshape(*x.shape[:2], *flat.shape[1:])
+
+
 def default_method(sde: Any) -> Any:
     """The best on the digits (docs/control.md), or what works on every SDE."""
     return PseudoinverseGuidance() if sde.has_marginal else TimeTravel()
 
 
-__all__ = ["PosteriorSampling", "default_method"]
+__all__ = ["Posterior", "PosteriorSampling", "default_method"]

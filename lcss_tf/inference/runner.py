@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lcss_tf import random, xla
 from lcss_tf.training.distribution import Distribution, replica_row
-from lcss_tf.typing import Network, Seed
+from lcss_tf.typing import Network, ScoreFn, Seed
 
 
 class Runner:
@@ -70,6 +70,13 @@ class Runner:
         for first in range(0, count, self.batch_size):
             yield slice(first, min(first + self.batch_size, count))
 
+    def told(self, condition: Any, count: int) -> Callable[[slice], dict[str, Any]]:
+        """part -> the inputs by which `count` rows are told conditions [1, ...] or [count, ...]."""
+        if condition is None:
+            return lambda part: {}
+        rows = np.broadcast_to(condition, (count, *np.shape(condition)[1:]))
+        return lambda part: {"condition": rows[part]}
+
     def _filled(self, value: Any) -> Any:
         rows = len(value)
         if rows == self.batch_size:
@@ -93,4 +100,13 @@ class Runner:
             return self._function(inputs, seed)
 
 
-__all__ = ["Runner"]
+def score_given(state: Any, inputs: Mapping[str, Any]) -> ScoreFn:
+    """The score of the average's weights, given the ``condition`` of a runner's inputs, if any."""
+    condition = inputs.get("condition")
+    if condition is None:
+        return state.score.score_fn(state.average)
+    rows = int(condition.shape[0])  # what stacks copies of x shares the condition among them
+    return state.score.score_fn(state.average, batch=rows, condition=condition)
+
+
+__all__ = ["Runner", "score_given"]

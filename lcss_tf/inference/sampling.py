@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
+from lcss_tf.conditioning import spec_of
 from lcss_tf.control.guidance import check_guidance, guided_score
 from lcss_tf.display import Bar
 from lcss_tf.errors import NotFiniteError, UsageError
+from lcss_tf.inference.conditions import refuse_condition
 from lcss_tf.inference.runner import Runner
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.typing import Array, ScoreFn, Seed, Tensor
@@ -32,20 +34,20 @@ class Sampling:
     """A compiled sampler over the average's weights.
 
     Sample i is a pure function of (seed, batch_size, i): the same on any number of replicas. From
-    a network with K classes it is of class i mod K, unless one class is asked for.
+    a network with K classes it is of class i mod K, unless conditions are given.
 
     Args:
-      state: what is sampled from: `score`, `average` (a network), `sde`, `shape`, `num_classes`
-        and `distribution`, as of a `TrainState`.
+      state: what is sampled from: `score`, `average` (a network), `sde`, `shape` and
+        `distribution`, as of a `TrainState`.
       sampler: an object of `SAMPLERS`; by default Euler–Maruyama.
       batch_size: samples drawn at a time, over all replicas.
-      guidance: of a network with classes: the scale w of `guided_score`; 1: none.
+      guidance: of a network that takes a condition: the scale w of `guided_score`; 1: none.
       jit_compile: True: the whole loop is one XLA program; "pieces", False and None: as for
         `TrainStep`.
       control: inputs -> a sampler: what else the samples are drawn given; see `Posterior`.
 
     Raises:
-      UsageError: the SDE lacks something that the sampler needs, or guidance without classes.
+      UsageError: the SDE lacks something that the sampler needs, or guidance without a condition.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Sampling:
         self.sampler = sampler or EulerMaruyama()
         self.sampler.check(state.sde)
         check_guidance(guidance, state.average)
-        self._state, self._guidance = state, guidance
+        self._state, self._guidance, self._spec = state, guidance, spec_of(state.average)
         self._control = control or (lambda inputs: self.sampler)
         self._options = (batch_size, jit_compile)
         self._runners: dict[int, Runner] = {}  # by the number of states kept on the way
@@ -75,7 +77,7 @@ class Sampling:
         self,
         num_samples: int,
         seed: Seed = 0,
-        label: int | None = None,
+        condition: Array | int | None = None,
         trajectory_steps: int = 0,
         progress: bool = True,
         given: dict[str, Array] | None = None,
@@ -85,27 +87,31 @@ class Sampling:
         Args:
           num_samples: N.
           seed: an int.
-          label: the class of all, of a network with classes.
+          condition: as the network takes it (see `read_condition`): [M, ...], of which sample i is
+            drawn given row i mod M; or a class, that of all. None: of classes each in turn; with
+            guidance 0 none is needed.
           trajectory_steps: steps of the trajectory to keep beside the samples; 0: none.
           progress: whether to show a bar.
           given: what sample i is drawn given, arrays of N rows by name, for `control`.
 
         Raises:
-          UsageError: num_samples < 1, trajectory_steps < 0, or no such class.
+          UsageError: num_samples < 1, trajectory_steps < 0, no condition where the network takes
+            one, or one that it does not take.
           NotFiniteError: a sample is not finite; says at which step that began.
         """
         if num_samples < 1:
             raise UsageError(f"num_samples must be at least 1; got {num_samples}.")
         if trajectory_steps < 0:
             raise UsageError(f"trajectory_steps must not be negative; got {trajectory_steps}.")
-        runner, labels = self._runner(trajectory_steps), self._labels(num_samples, label, given)
+        runner = self._runner(trajectory_steps)
+        conditions = self._conditions(condition, given)
         parts, trajectories, nfe = [], [], []
         with Bar(num_samples, "sampling", "samples", shown=progress) as bar:
             for i, part in enumerate(runner.parts(num_samples)):
                 count, seeds = part.stop - part.start, random.seed_for(seed, "sample", i)
                 inputs = {"x_T": self._prior(random.fold_in(seeds, "prior"))}
-                if labels is not None:
-                    inputs["labels"] = _cycled(labels, part.start, self.batch_size)
+                if conditions is not None:
+                    inputs["condition"] = _cycled(conditions, part.start, self.batch_size)
                 for name, value in (given or {}).items():
                     inputs[name] = _cycled(value, part.start, self.batch_size)
                 x, failure, evaluations, states = runner(inputs, random.fold_in(seeds, "steps"))
@@ -121,7 +127,7 @@ class Sampling:
         """The sampler's operations, for a function that somebody else compiles.
 
         Args:
-          inputs: ``x_T`` [B, ...], and ``labels`` [B] of a network with classes.
+          inputs: ``x_T`` [B, ...], and ``condition`` [B, ...] of a network that takes one.
           seed: [3], with the index of the first sample.
 
         Returns:
@@ -149,7 +155,7 @@ class Sampling:
         Without a trajectory its place is empty: [B, 0, ...].
         """
         samples = self._control(inputs).sample_from(
-            self._score_fn(inputs.get("labels")),
+            self._score_fn(inputs.get("condition")),
             self._state.sde,
             inputs["x_T"],
             seed,
@@ -162,14 +168,14 @@ class Sampling:
         nfe = tf.cast(samples.nfe, tf.float32)
         return sde.from_state(samples.x), samples.failure[None], nfe[None], states
 
-    def _score_fn(self, labels: Any) -> ScoreFn:
+    def _score_fn(self, condition: Any) -> ScoreFn:
         score, network = self._state.score, self._state.average
-        if labels is None:
+        if condition is None or self._spec is None:
             return score.score_fn(network)
         return guided_score(
-            lambda labels: score.score_fn(network, labels=labels),
-            labels,
-            self._state.num_classes,
+            lambda condition: score.score_fn(network, condition=condition),
+            condition,
+            self._spec.null,
             self._guidance,
         )
 
@@ -184,24 +190,34 @@ class Sampling:
             (self.batch_size, *sde.state_shape(self._state.shape)), seed
         )
 
-    def _labels(self, count: int, label: int | None, given: dict | None) -> Array | None:
-        """The classes of the samples; None for a network without."""
-        classes = self._state.num_classes
-        if label is None:
-            if classes is None:
+    def _conditions(self, condition: Any, given: dict | None) -> Array | None:
+        """The conditions of the samples, which take them in turn; None for a network without."""
+        spec, shape = self._spec, tuple(self._state.shape)
+        if spec is None:
+            if condition is None:
                 return None
-            # With something given, of any class, not of each in turn.
-            return (
-                np.full(count, classes, np.int32) if given else np.arange(classes, dtype=np.int32)
-            )
-        if classes is None:
+            refuse_condition(f"label = {condition}" if np.ndim(condition) == 0 else "a condition")
+        if condition is None:
+            if spec.is_class and not given:
+                return np.arange(spec.size, dtype=np.int32)
+            if not spec.is_class and self._guidance != 0:
+                raise UsageError(
+                    f"The network takes a condition ({spec}), and none was given. Pass one, or set "
+                    "the guidance to 0 for samples of any condition."
+                )
+            return spec.nulls(1, shape)  # with something given, of any class, not of each in turn
+        values = np.asarray(condition, spec.dtype.as_numpy_dtype)
+        values = values[None] if values.shape == spec.shape(shape) else values
+        if values.shape[1:] != spec.shape(shape) or not len(values):
             raise UsageError(
-                f"label = {label} was asked of a network without classes. Leave it out, or train "
-                "one with num_classes bound."
+                f"The network takes conditions [N, *{spec.shape(shape)}] ({spec}); got an array "
+                f"of shape {np.shape(condition)}."
             )
-        if not 0 <= label < classes:
-            raise UsageError(f"The classes run from 0 to {classes - 1}; got label = {label}.")
-        return np.full(count, label, np.int32)
+        highest = spec.size - (np.ndim(condition) == 0)  # rows may be null, a class may not
+        for label in values if spec.is_class else ():
+            if not 0 <= label <= highest:
+                raise UsageError(f"The classes run from 0 to {spec.size - 1}; got label = {label}.")
+        return values
 
     def _check_finite(self, x: Array, failures: Array) -> None:
         """failures: (step, t) of every replica [R, 2]; see `Samples`."""

@@ -1,4 +1,4 @@
-"""Networks: Keras models ``network(x, cond, seed=None, copies=1, labels=None)``.
+"""Networks: Keras models ``network(x, cond, seed=None, copies=1, condition=None)``.
 
 `MLP` for vectors, `NCSNpp` (NCSN++ and DDPM++) for signals, images and volumes. Their layers are
 in `layers`, `normalization`, `resample` and `blocks`.

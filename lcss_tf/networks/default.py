@@ -16,7 +16,11 @@ _MOST_PLACES = 4096  # of the coarsest level, which has attention in any case
 
 
 def default_network(
-    shape: Shape, num_classes: int | None = None, embedding: str = "positional"
+    shape: Shape,
+    num_classes: int | None = None,
+    embedding: str = "positional",
+    condition_size: int | None = None,
+    condition_channels: int | None = None,
 ) -> keras.Model:
     """An MLP for vectors; a DDPM++ of modest width for signals, images and volumes.
 
@@ -32,6 +36,8 @@ def default_network(
       num_classes: of a class-conditional network; None: no classes.
       embedding: of the noise label: ``"positional"`` for labels like 999·t, ``"fourier"`` for
         labels like σ, as VE's.
+      condition_size: of a network that is told so many numbers; None: it is not.
+      condition_channels: of a network that is told an image of so many channels; None: it is not.
 
     Returns:
       The network, not yet built.
@@ -45,8 +51,17 @@ def default_network(
             "Examples have shape (d,), or 1 to 3 spatial axes and channels, all sizes known and "
             f"positive; got {shape}. Reshape the data, or pass a network of your own."
         )
-    options: dict[str, Any] = {"num_classes": num_classes, "embedding": embedding}
+    options: dict[str, Any] = {
+        "num_classes": num_classes,
+        "condition_size": condition_size,
+        "embedding": embedding,
+    }
     if len(shape) == 1:
+        if condition_channels is not None:
+            raise UsageError(
+                "An image condition needs examples with spatial axes; got examples of shape "
+                f"{shape}. Give the numbers of the condition as a vector: reshape it to [N, K]."
+            )
         width = 2 ** math.ceil(math.log2(4 * shape[0]))
         return MLP(width=min(max(width, 128), 1024), **options)
     levels = _levels(shape[:-1])
@@ -66,6 +81,7 @@ def default_network(
             max(sides) for sides in levels[1:] if math.prod(sides) <= _MOST_ATTENDED
         ],
         dropout=0.0,
+        condition_channels=condition_channels,
         **options,
     )
 

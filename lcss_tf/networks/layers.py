@@ -297,83 +297,6 @@ class NoiseEmbedding(Block):
         return tf.nn.silu(h if added is None else h + added)
 
 
-# Classes: a vector for each, added to the embedding of the noise label.
-
-
-@register
-class ClassEmbedding(keras.layers.Layer):
-    """A vector for each class, and one for the null class: labels [N] -> [N, units], in float32.
-
-    The label `num_classes` is the null class, "of any class". Classifier-free guidance needs a
-    network that was also trained on it (Ho and Salimans 2022). All vectors start at zero, so a
-    trained network keeps its function when classes are added to it.
-
-    Args:
-      num_classes: at least 1.
-      units: width of the vectors.
-
-    Raises:
-      UsageError: num_classes < 1.
-    """
-
-    def __init__(self, num_classes: int, units: int, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **{**kwargs, "dtype": "float32"})
-        if num_classes < 1:
-            raise UsageError(f"num_classes must be at least 1, or None; got {num_classes}.")
-        self.num_classes = num_classes
-        self.units = units
-
-    def build(self, labels_shape: OpenShape) -> None:
-        self.table = self.add_weight(
-            name="table",
-            shape=(self.num_classes + 1, self.units),
-            initializer="zeros",
-            autocast=False,
-        )
-
-    def call(self, labels: Tensor) -> Tensor:
-        # A product, not a look-up: its gradient is dense, as the optimisers want it.
-        one_hot = tf.one_hot(labels, self.num_classes + 1)
-        return tf.matmul(one_hot, tf.convert_to_tensor(self.table))
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "num_classes": self.num_classes, "units": self.units}
-
-
-def make_class_embedding(num_classes: int | None, units: int) -> ClassEmbedding | None:
-    """A built `ClassEmbedding`, or None where there are no classes."""
-    if num_classes is None:
-        return None
-    layer = ClassEmbedding(num_classes, units, name="class_embedding")
-    layer.build((None,))
-    return layer
-
-
-def embed_classes(
-    layer: ClassEmbedding | None, labels: Tensor | None, batch: Tensor
-) -> Tensor | None:
-    """What the noise embedding adds for labels [batch]; None without classes.
-
-    Args:
-      layer: a `ClassEmbedding`, or None for a network without classes.
-      labels: int [batch]; None means the null class for all.
-      batch: number of examples, a scalar.
-
-    Raises:
-      UsageError: labels for a network without classes.
-    """
-    if layer is None:
-        if labels is not None:
-            raise UsageError(
-                "This network has no classes, and got labels. Make it with num_classes, or leave "
-                "the labels out."
-            )
-        return None
-    if labels is None:
-        labels = tf.fill([batch], layer.num_classes)
-    return layer(labels)
-
-
 # Stacked copies of a batch: losses ask for the score at several points of the same times. What
 # depends on the times alone is computed for the first copy and repeated.
 
@@ -384,8 +307,8 @@ def first_copy(values: Tensor, copies: int) -> Tensor:
 
 
 def repeat_copies(values: Tensor, copies: int) -> Tensor:
-    """Values [N/copies, F] for all copies: [N, F]."""
-    return values if copies == 1 else tf.tile(values, [copies, 1])
+    """Values [N/copies, ...] for all copies: [N, ...]."""
+    return values if copies == 1 else tf.tile(values, [copies] + [1] * (len(values.shape) - 1))
 
 
 def dropout(x: Tensor, rate: float, seed: Seed | None = None, copies: int = 1) -> Tensor:
@@ -424,17 +347,14 @@ def _mask(seed: Tensor, rate: float, shape: tuple[int, ...]) -> Tensor:
 
 __all__ = [
     "Block",
-    "ClassEmbedding",
     "Conv",
     "Dense",
     "GaussianFourier",
     "NoiseEmbedding",
     "dropout",
-    "embed_classes",
     "fan_average",
     "feature_shape",
     "first_copy",
-    "make_class_embedding",
     "one_of",
     "positional",
     "register",

@@ -5,13 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
+from lcss_tf.networks.conditions import checked_condition, make_embedding
 from lcss_tf.networks.layers import (
     Dense,
     NoiseEmbedding,
-    embed_classes,
     first_copy,
-    make_class_embedding,
     one_of,
     register,
     repeat_copies,
@@ -25,7 +25,7 @@ from lcss_tf.typing import OpenShape, Seed, Tensor
 class MLP(keras.Model):
     """h ← h + W' silu(W silu(h) + V e(cond)), `depth` times, between two dense layers.
 
-    ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, d] and cond [N] give [N, d] in
+    ``network(x, cond, seed=None, copies=1, condition=None)``: x [N, d] and cond [N] give [N, d] in
     float32. The last layer starts at zero, and with it the output. `seed` has no effect; all
     networks take it. Where x and cond hold `copies` stacked copies of the same cond, it is
     embedded once.
@@ -38,6 +38,8 @@ class MLP(keras.Model):
       fourier_scale: standard deviation of the Fourier frequencies of log σ. It is smaller than a
         large network's 16, so that the output varies less between neighbouring σ.
       num_classes: of a class-conditional network; labels run from 0. None: no classes.
+      condition_size: K, of a network that is told K numbers; None: it is not. In place of
+        `num_classes`.
 
     Raises:
       UsageError: x is not [N, d], or an option is none of those above.
@@ -55,9 +57,11 @@ class MLP(keras.Model):
         embedding: str = "positional",
         fourier_scale: float = 1.0,
         num_classes: int | None = None,
+        condition_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        check_options(num_classes=num_classes, condition_size=condition_size)
         self._hyperparameters = {
             "width": width,
             "depth": depth,
@@ -65,6 +69,7 @@ class MLP(keras.Model):
             "embedding": one_of("embedding", embedding, ("positional", "fourier")),
             "fourier_scale": fourier_scale,
             "num_classes": num_classes,
+            "condition_size": condition_size,
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
@@ -97,7 +102,7 @@ class MLP(keras.Model):
             name="noise_embedding",
         )
         self.noise_embedding.build((None,))
-        self.class_embedding = make_class_embedding(self.num_classes, self.width)
+        self.condition_layer = make_embedding(self.num_classes, self.condition_size, self.width)
 
         def layer(inputs: int, outputs: int, name: str) -> Dense:
             made = Dense(outputs, name=name, dtype=self.dtype_policy)
@@ -120,7 +125,7 @@ class MLP(keras.Model):
         cond: Tensor,
         seed: Seed | None = None,
         copies: int = 1,
-        labels: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         """The network's output [N, d], float32.
 
@@ -129,13 +134,16 @@ class MLP(keras.Model):
           cond: the noise label [N]: 999·t (positional) or σ (Fourier).
           seed: has no effect.
           copies: how many stacked copies of a batch x and cond hold, all with the same cond.
-          labels: classes, int [N/copies]; `num_classes` is the null class. None: the null class
-            for all.
+          condition: of the N/copies examples: classes, int [N/copies], where `num_classes` is the
+            null class; or standardised numbers [N/copies, K], where NaN is the null condition.
+            None: the null condition for all.
         """
         self._check_size(x.shape)
         first = first_copy(cond, copies)
-        classes = embed_classes(self.class_embedding, labels, tf.shape(first)[0])
-        embedding = self.noise_embedding(first, classes)
+        layer = self.condition_layer
+        condition = checked_condition(layer, condition, tf.shape(first)[0], x.shape)
+        added = None if layer is None else layer(condition)
+        embedding = self.noise_embedding(first, added)
         h = self.first(x)
         for inner, noise, outer in zip(self.inner, self.noise, self.outer, strict=True):
             shift = repeat_copies(noise(embedding), copies)

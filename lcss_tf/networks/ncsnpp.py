@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from lcss_tf import random
+from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
 from lcss_tf.networks.blocks import (
     AttentionBlock,
@@ -22,17 +23,21 @@ from lcss_tf.networks.blocks import (
     ResidualBlock,
     run_block,
 )
+from lcss_tf.networks.conditions import (
+    ConditionLayer,
+    ImageCondition,
+    checked_condition,
+    make_embedding,
+)
 from lcss_tf.networks.layers import (
     Block,
-    ClassEmbedding,
     Conv,
     NoiseEmbedding,
-    embed_classes,
     feature_shape,
     first_copy,
-    make_class_embedding,
     one_of,
     register,
+    repeat_copies,
     residual_sum,
 )
 from lcss_tf.networks.resample import DownsampleConv, UpsampleConv, downsample, upsample
@@ -322,7 +327,7 @@ class NCSNpp(keras.Model):
     pyramids). NCSN++ is ``embedding="fourier", fir=True, progressive_input="residual",
     scale_by_sigma=True, centered=False``.
 
-    ``network(x, cond, seed=None, copies=1, labels=None)``: x [N, ..., C] with 1, 2 or 3 spatial
+    ``network(x, cond, seed=None, copies=1, condition=None)``: x [N, ..., C] with 1, 2 or 3 spatial
     axes and cond [N] give [N, ..., C] in float32. The network is a pure function of its arguments:
     dropout acts only with a `seed`, and its masks are a function of it. The first call, or
     ``build((None, ..., C))``, fixes the number of axes and channels, and the levels that have
@@ -353,6 +358,9 @@ class NCSNpp(keras.Model):
       rematerialise: recompute each residual block in the backward pass instead of keeping its
         intermediate values: far less memory, about a third more work.
       num_classes: of a class-conditional network; labels run from 0. None: no classes.
+      condition_size: in place of it K, of a network that is told K numbers; None: it is not.
+      condition_channels: or C', of a network that is told an image [..., C'] of the spatial shape
+        of x, which joins x along the channels; None: it is not.
 
     Raises:
       UsageError: an option is none of those above; x does not fit the levels.
@@ -382,15 +390,24 @@ class NCSNpp(keras.Model):
         centered: bool = True,
         rematerialise: bool = False,
         num_classes: int | None = None,
+        condition_size: int | None = None,
+        condition_channels: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        conditions = {
+            "num_classes": num_classes,
+            "condition_size": condition_size,
+            "condition_channels": condition_channels,
+        }
+        check_options(**conditions)
         if not 0.0 <= dropout < 1.0:
             raise UsageError(f"dropout is a rate in [0, 1); got {dropout}.")
-        if num_classes is not None and not conditional:
-            raise UsageError(
-                "num_classes needs conditional=True: classes enter where the noise label does."
-            )
+        for name, value in (("num_classes", num_classes), ("condition_size", condition_size)):
+            if value is not None and not conditional:
+                raise UsageError(
+                    f"{name} needs conditional=True: it enters where the noise label does."
+                )
         if scale_by_sigma and embedding != "fourier":
             raise UsageError(
                 "scale_by_sigma=True divides by cond, which is σ only under "
@@ -419,7 +436,7 @@ class NCSNpp(keras.Model):
             "init_scale": init_scale,
             "centered": centered,
             "rematerialise": rematerialise,
-            "num_classes": num_classes,
+            **conditions,
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
@@ -451,7 +468,7 @@ class NCSNpp(keras.Model):
         options = {"dtype": self.dtype_policy}
 
         self.noise_embedding: NoiseEmbedding | None = None
-        self.class_embedding: ClassEmbedding | None = None
+        self.condition_layer: ConditionLayer | None = None
         embedding = None
         if self.conditional:
             self.noise_embedding = NoiseEmbedding(
@@ -462,11 +479,15 @@ class NCSNpp(keras.Model):
             )
             self.noise_embedding.build((None,))
             units = self.noise_embedding.units
-            self.class_embedding = make_class_embedding(self.num_classes, units)
+            self.condition_layer = make_embedding(self.num_classes, self.condition_size, units)
             embedding = (None, units)
+        if self.condition_channels is not None:
+            self.condition_layer = ImageCondition(self.condition_channels, name="image_condition")
+            self.condition_layer.build((None,))
+        self._inputs = (*self._like[:-1], channels + (self.condition_channels or 0))
 
         self.input_conv = Conv(self.num_features, name="input_conv", **options)
-        self.input_conv.build(feature_shape(x_shape, channels))
+        self.input_conv.build(feature_shape(x_shape, self._inputs[-1]))
         skips = self._build_down(embedding)
         inner = feature_shape(x_shape, self.down_levels[-1].out_channels)
         block = self._block_options()
@@ -509,7 +530,7 @@ class NCSNpp(keras.Model):
     def _build_down(self, embedding):
         """Returns the channels of the skip connections."""
         channels, skips = self.num_features, [self.num_features]
-        pyramid = None if self.progressive_input == "none" else self._like
+        pyramid = None if self.progressive_input == "none" else self._inputs
         self.down_levels = []
         for i in range(len(self.channel_multipliers)):
             level = DownLevel(
@@ -553,7 +574,7 @@ class NCSNpp(keras.Model):
         cond: Tensor,
         seed: Seed | None = None,
         copies: int = 1,
-        labels: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         """The network's output.
 
@@ -563,8 +584,9 @@ class NCSNpp(keras.Model):
           seed: for dropout: an int or an int32 seed of shape [2] or [3]; None means none.
           copies: how many stacked copies of a batch x and cond hold, all with the same cond. They
             share its embedding, and the dropout masks.
-          labels: classes, int [N/copies]; `num_classes` is the null class. None: the null class
-            for all.
+          condition: of the N/copies examples: classes, int [N/copies], where `num_classes` is the
+            null class; or standardised numbers [N/copies, K], or images [N/copies, ..., C'], where
+            NaN is the null condition. None: the null condition for all.
 
         Returns:
           [N, ..., C] in float32.
@@ -575,9 +597,15 @@ class NCSNpp(keras.Model):
         x = tf.cast(x, tf.float32)
         x = tf.cast(x if self.centered else 2.0 * x - 1.0, self.compute_dtype)
         embedding, first = None, first_copy(cond, copies)
-        classes = embed_classes(self.class_embedding, labels, tf.shape(first)[0])
+        layer, added = self.condition_layer, None
+        condition = checked_condition(layer, condition, tf.shape(first)[0], x.shape)
+        if self.condition_channels is not None:
+            image = tf.cast(repeat_copies(layer(condition), copies), x.dtype)
+            x = tf.concat([x, image], axis=-1)
+        elif layer is not None:
+            added = layer(condition)
         if self.noise_embedding is not None:
-            embedding = self.noise_embedding(first, classes)
+            embedding = self.noise_embedding(first, added)
         part = {"embedding": embedding, "copies": copies}
 
         pyramid = None if self.progressive_input == "none" else x

@@ -76,14 +76,23 @@ class GradientDiagnostics:
         self._exact = ISMLoss(loss.weighting, reduction=loss.reduction)
         self._compiled: dict[tuple, Callable] = {}
 
-    def measure(self, network: Network, x0: Tensor, seed: Seed) -> BucketDiagnostics:
-        """`BucketDiagnostics` at the weights of `network`, on examples x0 [B, ...]."""
+    def measure(
+        self, network: Network, x0: Tensor, seed: Seed, condition: Tensor | None = None
+    ) -> BucketDiagnostics:
+        """`BucketDiagnostics` at the weights of `network`, on examples x0 [B, ...].
+
+        `condition` [B, ...] is that of the examples, as the network takes it; None: the null one.
+        """
         sde = self._score.sde
         edges = np.linspace(sde.t_min, sde.T, self._num_buckets + 1)
         exact = self._exact if math.prod(x0.shape[1:]) <= self._exact_up_to else None
         rows = [
             self._bucket(
-                network, x0, random.seed_for(seed, "diagnostics", i), edges[i : i + 2], exact
+                network,
+                (x0, condition),
+                random.seed_for(seed, "diagnostics", i),
+                edges[i : i + 2],
+                exact,
             )
             for i in range(self._num_buckets)
         ]
@@ -91,21 +100,23 @@ class GradientDiagnostics:
         buckets = [(float(low), float(high)) for low, high in zip(edges, edges[1:], strict=False)]
         return BucketDiagnostics(buckets, *(columns if exact else [columns[0], None, None, None]))
 
-    def scalars(self, network: Network, x0: Tensor, seed: Seed) -> dict[str, float]:
-        """The figures by TensorBoard tag: ``gradient_variance_by_t/0.0-0.2``."""
-        measured = self.measure(network, x0, seed)
+    def scalars(
+        self, network: Network, x0: Tensor, seed: Seed, condition: Tensor | None = None
+    ) -> dict[str, float]:
+        """The figures of `measure` by TensorBoard tag: ``gradient_variance_by_t/0.0-0.2``."""
+        measured = self.measure(network, x0, seed, condition)
         return {
             f"gradient_{name}_by_t/{low:.1f}-{high:.1f}": value
             for name, values in measured.figures().items()
             for (low, high), value in zip(measured.buckets, values, strict=True)
         }
 
-    def _bucket(self, network, x0, seed, edges, exact):
+    def _bucket(self, network, batch, seed, edges, exact):
         """(variance,) or (variance, bias, its error, exact norm) over one bucket."""
         own, gap = _Running(), _Running()
         total_exact = 0.0
         for k in range(self._num_draws):
-            arguments = (network, x0, random.fold_in(seed, k), tf.constant(edges, tf.float32))
+            arguments = (network, batch, random.fold_in(seed, k), tf.constant(edges, tf.float32))
             gradient = self._gradient(self._loss, *arguments)
             own.add(gradient)
             if exact:
@@ -114,25 +125,26 @@ class GradientDiagnostics:
                 true = self._gradient(exact, *arguments)
                 gap.add(gradient - true)
                 total_exact = total_exact + true / self._num_draws
-        variance = own.variance() * len(x0)
+        variance = own.variance() * len(batch[0])
         if not exact:
             return (variance,)
         noise = gap.variance() / self._num_draws
         bias = math.sqrt(max(0.0, float(np.sum(gap.mean**2)) - noise))
         return variance, bias, math.sqrt(noise), float(np.linalg.norm(total_exact))
 
-    def _gradient(self, loss, network, x0, seed, edges):
+    def _gradient(self, loss, network, batch, seed, edges):
         """The flat gradient of the batch's mean loss, times confined to `edges`: float64 [P]."""
-        key = (id(loss), id(network), tuple(x0.shape))
+        x0, condition = batch
+        key = (id(loss), id(network), tuple(x0.shape), condition is None)
         if key not in self._compiled:
 
-            def gradient(x0, seed, edges):
+            def gradient(x0, condition, seed, edges):
                 batch = x0.shape[0]
                 u = (tf.range(batch, dtype=tf.float32) + random.uniform(seed, (batch,))) / batch
                 t = edges[0] + (edges[1] - edges[0]) * u
                 sde = self._score.sde
                 with tf.GradientTape() as tape:
-                    score_fn = self._score.score_fn(network)
+                    score_fn = self._score.score_fn(network, batch=batch, condition=condition)
                     terms = loss.terms(score_fn, sde, x0, t, random.fold_in(seed, "noise"))
                     per_example = loss.scale(sde, t, x0.shape) * tf.add_n(list(terms.values()))
                     value = tf.reduce_mean(per_example)
@@ -144,7 +156,7 @@ class GradientDiagnostics:
                 return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
 
             self._compiled[key] = tf.function(gradient, jit_compile=True, autograph=False)
-        return self._compiled[key](x0, seed, edges).numpy().astype(np.float64)
+        return self._compiled[key](x0, condition, seed, edges).numpy().astype(np.float64)
 
 
 class _Running:

@@ -207,7 +207,7 @@ class Trainer:
         for line in show("The look at the learning rate", look) or ():
             warn("%s", line)
         batches = training_batches(
-            run.data, state.distribution, run.batch_size, run.seed, state.step, state.num_classes
+            run.data, state.distribution, run.batch_size, run.seed, state.step, state.condition
         )
         loop = _Loop(self, run, step, within(batches, self.data_timeout_s))
         try:
@@ -251,8 +251,8 @@ def check(run: Run) -> None:
     run.data.require("train")
     if run.validates:
         run.data.require("test")
-    if state.num_classes is not None:
-        run.data.class_labels(state.num_classes)
+    for split in ("train", "test") if run.validates else ("train",):
+        run.data.check_condition(state.condition, split)
 
 
 def measure(run: Run) -> None:
@@ -526,9 +526,8 @@ def _validation(run: Run) -> Callable[[], float]:
     indices = data.spread_indices(count, "test")
     x0 = tf.convert_to_tensor(data.examples(indices, "test", run.seed), tf.float32)
     options: dict[str, Any] = {}
-    if state.num_classes is not None:
-        labels = data.class_labels(state.num_classes, "test")[indices]
-        options["labels"] = tf.constant(labels, tf.int32)
+    if state.condition is not None:
+        options["condition"] = data.conditions(state.condition, "test", run.seed)(indices)
     batch = int(x0.shape[0])
 
     @tf.function(autograph=False)

@@ -102,8 +102,9 @@ def step_footprint(run: Any, make_step: Callable, state: TrainState | None = Non
     step = make_step(state, run.loss, run.batch_size, run.seed)
     rows = step.part_rows
     batch: Any = tf.TensorSpec([rows, *run.data.shape], tf.float32)
-    if state.num_classes is not None:
-        batch = batch, tf.TensorSpec([rows], tf.int32)
+    spec = state.condition
+    if spec is not None:
+        batch = batch, tf.TensorSpec([rows, *spec.shape(run.data.shape)], spec.dtype)
     return footprint(state, step, batch)
 
 

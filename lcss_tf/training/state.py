@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.conditioning import ConditionSpec, spec_of
 from lcss_tf.errors import UsageError
 from lcss_tf.score import Score
 from lcss_tf.training.distribution import Distribution
@@ -77,9 +78,9 @@ class TrainState:
         return self.sde.state_shape(self.shape)
 
     @property
-    def num_classes(self) -> int | None:
-        """Of a class-conditional network; None where it is not."""
-        return getattr(self.network, "num_classes", None)
+    def condition(self) -> ConditionSpec | None:
+        """What condition the network takes; None where it takes none."""
+        return spec_of(self.network)
 
     def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Trains with such an optimiser from now on.

@@ -54,8 +54,8 @@ class TrainStep:
         a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, unless the loss
         differentiates the score (the second derivative of the pieces is slow); else True.
       clip_norm: the global norm of the summed gradients is clipped to it; None: never.
-      class_dropout: share of the labels that become the null class, for a network with classes;
-        batches are then pairs (examples, labels).
+      condition_dropout: share of the conditions that become the null one, for a network that takes
+        conditions; batches are then pairs (examples, conditions).
       accumulation_steps: parts of each replica's batch that go through the network one after
         another: less memory, and the same step up to rounding, since noise and times belong to
         the rows of the global batch.
@@ -72,7 +72,7 @@ class TrainStep:
         seed: int,
         jit_compile: bool | str | None = None,
         clip_norm: float | None = 1.0,
-        class_dropout: float = 0.1,
+        condition_dropout: float = 0.1,
         accumulation_steps: int = 1,
     ) -> None:
         distribution = state.distribution
@@ -89,8 +89,12 @@ class TrainStep:
             )
         self._seed = seed
         self._clip_norm = clip_norm
-        self._num_classes = state.num_classes
-        self._class_dropout = class_dropout
+        if not 0 <= condition_dropout <= 1:
+            raise UsageError(
+                f"TrainStep.condition_dropout is a share from 0 to 1; got {condition_dropout}."
+            )
+        self._spec = state.condition
+        self._condition_dropout = condition_dropout
         self._variables = state.network.trainable_variables
         willing = getattr(state.network, "pieces_on_cpu", False)
         jit_compile = xla.mode(jit_compile, willing and not loss.differentiates_score)
@@ -230,10 +234,13 @@ class TrainStep:
 
     def _sums_and_gradients(self, batch, seed):
         state, share = self._state, 1.0 / self._batch_size
-        x0, labels = self._examples_and_labels(batch, seed)
+        x0, condition = self._examples_and_conditions(batch, seed)
         with tf.GradientTape() as tape:
             score_fn = state.score.score_fn(
-                state.network, random.fold_in(seed, "dropout"), batch=self.part_rows, labels=labels
+                state.network,
+                random.fold_in(seed, "dropout"),
+                batch=self.part_rows,
+                condition=condition,
             )
             values = self._loss(score_fn, state.sde, x0, seed, self._batch_size)
             loss = share * tf.reduce_sum(values.per_example)
@@ -257,13 +264,13 @@ class TrainStep:
             sums[name] = share * tf.reduce_sum(value)[None]
         return sums, gradients
 
-    def _examples_and_labels(self, batch, seed):
-        """x0, and the labels, some of them null; None for a network without classes."""
-        if self._num_classes is None:
+    def _examples_and_conditions(self, batch, seed):
+        """x0, and the conditions, some of them null; None for a network without any."""
+        if self._spec is None:
             return batch, None
-        x0, labels = batch
-        draws = random.uniform(random.fold_in(seed, "class"), (self.part_rows,))
-        return x0, tf.where(draws < self._class_dropout, self._num_classes, labels)
+        x0, condition = batch
+        draws = random.uniform(random.fold_in(seed, "condition"), (self.part_rows,))
+        return x0, self._spec.dropped(condition, draws < self._condition_dropout)
 
 
 def _as_vector(report: StepReport) -> Tensor:

@@ -16,8 +16,7 @@ import numpy as np
 
 from lcss_tf import files, forms
 from lcss_tf.data.base import DataInfo
-from lcss_tf.data.rescaling import rescaled
-from lcss_tf.data.scaling import Scaling
+from lcss_tf.data.rescaling import as_described
 from lcss_tf.display import Tolerance, warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.checkpoints import Checkpoints, read_meta
@@ -165,6 +164,9 @@ def source_of(data: Any) -> dict[str, Any]:
     """
     known = data.fingerprint() if hasattr(data, "fingerprint") else None
     record = {"scaling": dataclasses.asdict(data.info().scaling)} | (known or {})
+    beside = getattr(data, "condition", None)
+    if beside is not None:
+        record["condition"] = source_of(beside)
     return json.loads(json.dumps(record))
 
 
@@ -185,12 +187,12 @@ def as_begun(data: Any, workdir: str | Path, force: bool, distribution: Any) -> 
     """
     kept = ""
     if distribution.is_chief:
-        kept = _kept_scaling(data, Path(workdir), force)
+        kept = _kept_description(data, Path(workdir), force)
     kept = _from_chief(kept, distribution)
-    return rescaled(data, Scaling(**json.loads(kept))) if kept else data
+    return as_described(data, DataInfo.from_json(kept)) if kept else data
 
 
-def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
+def _kept_description(data: Any, workdir: Path, force: bool) -> str:
     paths = Checkpoints(workdir).paths()
     stored = _description(paths) or files.read_json(workdir / MODEL, _DESCRIPTION, _MODEL_REMEDY)
     if not stored or not stored.get("data"):
@@ -219,7 +221,7 @@ def _kept_scaling(data: Any, workdir: Path, force: bool) -> str:
             "The data %s are not those that the run in %s began with (%s). It keeps its scaling.",
             data.name, workdir, "; ".join(changed[:3]),
         )  # fmt: skip
-    return json.dumps(dataclasses.asdict(known.scaling))
+    return known.to_json()
 
 
 def _description(paths: Sequence[Path]) -> dict | None:
@@ -235,7 +237,10 @@ def _description(paths: Sequence[Path]) -> dict | None:
 
 
 def _without_scaling(info: dict) -> dict:
-    return {key: value for key, value in info.items() if key != "scaling"}
+    kept = {key: value for key, value in info.items() if key != "scaling"}
+    if kept.get("condition"):
+        kept["condition"] = _without_scaling(kept["condition"])
+    return kept
 
 
 def _from_chief(text: str, distribution: Any) -> str:

@@ -28,7 +28,7 @@ DPMSolverPP.num_steps = 4
 """
 CLASSES = [
     "NCSNpp.num_classes = 10",
-    "TrainStep.class_dropout = 0.2",
+    "TrainStep.condition_dropout = 0.2",
     "fit.steps = 20",
     "fit.optimizer = @Adam()",
     "Adam.learning_rate = 0.1",

@@ -18,7 +18,7 @@ OLD = {
     "score": "preconditioning",
     "ema": "decay",
     "optimizer": "learning_rate warmup_steps factory",
-    "train_step": "jit_compile clip_norm class_dropout accumulation_steps",
+    "train_step": "jit_compile clip_norm accumulation_steps",
     "trainer": "log_every max_nonfinite data_timeout_s",
     "checkpoints": "every keep patience_s",
     "distribution": "num_replicas strategy start_timeout_s",
@@ -198,7 +198,11 @@ def test_bindings_override_and_underscores_work():
 @pytest.mark.parametrize(
     ("stub", "method", "elsewhere"),
     [
-        (_gin.fit, ScoreModel.fit, {"self", "workdir", "callbacks", "labels", "trainer"}),
+        (
+            _gin.fit,
+            ScoreModel.fit,
+            {"self", "workdir", "callbacks", "labels", "trainer", "condition"},
+        ),
         (_gin.sample, ScoreModel.sampling, {"self"}),
     ],
 )

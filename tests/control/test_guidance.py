@@ -29,7 +29,7 @@ def score_fn_for(made, calls=None):
     def make(labels):
         if calls is not None:
             calls.append(int(labels.shape[0]))
-        return model.score_fn(made, labels=labels)
+        return model.score_fn(made, condition=labels)
 
     return make
 
@@ -71,8 +71,8 @@ def test_refusals(caplog):
     made = network()
     check_guidance(2.0, made)
     assert not caplog.records
-    table = made.class_embedding.table
+    table = made.condition_layer.table
     table.assign(table * np.float32([[1], [1], [1], [0]]))
     with caplog.at_level(logging.WARNING):
         check_guidance(2.0, made)
-    assert "class_dropout" in caplog.text
+    assert "condition_dropout" in caplog.text

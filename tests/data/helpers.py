@@ -8,6 +8,13 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.conditioning import ConditionSpec
+
+
+def classes(count):
+    """What a network of so many classes is told."""
+    return ConditionSpec("num_classes", count)
+
 
 @contextlib.contextmanager
 def as_nobody():

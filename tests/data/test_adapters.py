@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lcss_tf.data import DataInfo, Digits, FromTFData, InMemory, from_user, training_batches
 from lcss_tf.training.distribution import Distribution
+from tests.data.helpers import classes
 
 RANDOM = np.random.default_rng(0)
 SHAPES = {
@@ -122,13 +123,13 @@ def test_labels_follow_their_examples_in_training():
     ):
         assert np.array_equal(data.labels(), np.arange(12) % 3)
         distribution = Distribution(1)
-        batches = training_batches(data, distribution, 5, seed=1, num_classes=3)
+        batches = training_batches(data, distribution, 5, seed=1, condition=classes(3))
         for batch in itertools.islice(batches, 6):
             some, some_labels = distribution.first(batch)
             values = np.rint(data.info().unscale(some))
             assert np.array_equal(values % 3, some_labels)
         with pytest.raises(ValueError, match="num_classes = 3"):
-            next(training_batches(data, distribution, 5, seed=1, num_classes=2))
+            next(training_batches(data, distribution, 5, seed=1, condition=classes(2)))
 
 
 def test_held_out_examples_are_chosen_or_passed_and_scaled_as_training():
@@ -304,7 +305,7 @@ def test_a_long_dataset_holds_its_first_examples_only():
 def test_labels_beyond_num_classes_are_found_where_they_come():
     x, labels = np.arange(5_000.0), np.arange(5_000) // 4_500
     data = from_user(slices(x, labels))
-    batches = iter(data.training_pipeline(2_500, 0, num_classes=1))
+    batches = iter(data.training_pipeline(2_500, 0, condition=classes(1)))
     next(batches)
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels out of"):
         next(batches)

@@ -12,7 +12,7 @@ from lcss_tf.data import TFDS, Dequantised, FashionMNIST, Idx, index_batches
 from lcss_tf.data import idx as idx_module
 from lcss_tf.data.idx_files import read_idx
 from lcss_tf.errors import UsageError
-from tests.data.helpers import IDX_CODES, idx, write_family
+from tests.data.helpers import IDX_CODES, classes, idx, write_family
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (12, 5, 4), np.uint8)
@@ -57,7 +57,7 @@ def test_the_folder_of_a_family_has_labels_and_a_test_split(tmp_path):
     assert np.array_equal(data.labels("test"), labels[6:])
     assert data.class_names() == ["dark", "bright"]
     assert data.scaling.levels == 256
-    x, y = next(iter(data.pipeline(index_batches(6, 3, 0), num_classes=2)))
+    x, y = next(iter(data.pipeline(index_batches(6, 3, 0), condition=classes(2))))
     assert (x.shape, y.shape) == ((3, 28, 28, 1), (3,))
     assert (float(tf.reduce_min(x)), float(tf.reduce_max(x))) >= (-1.0, 0.0)
     assert Idx(tmp_path, centered=False).scaling.low == 0

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lcss_tf.data import ImageFolder, index_batches
 from lcss_tf.data.pipeline import example_at, with_named_errors
-from tests.data.helpers import allow_others, as_nobody, encoded, picture
+from tests.data.helpers import allow_others, as_nobody, classes, encoded, picture
 from tests.packing import deflated, zip_of
 
 
@@ -384,7 +384,7 @@ def test_an_archive_is_read_as_its_folder_would_be(archive, tmp_path, cache_mib)
         everything = tf.range(data.size(split), dtype=tf.int64)
         assert np.array_equal(data.examples(everything, split), folder.examples(everything, split))
     assert data.location(0, "test") == f"{archive}:cats/00.png"
-    some = data.pipeline(index_batches(8, 4, 0), num_classes=2).take(3)
+    some = data.pipeline(index_batches(8, 4, 0), condition=classes(2)).take(3)
     for images, labels in some:
         for image, label in zip(data.info().unscale(images), labels.numpy(), strict=True):
             numbers = [i for i in range(10) if np.array_equal(image, picture(i))]

@@ -13,6 +13,7 @@ from lcss_tf.data import (
     evaluation_batches,
     index_batches,
 )
+from tests.data.helpers import classes
 
 RAMP = np.arange(4)[:, None] + 30 * np.arange(2)[:, None, None] + 50 * np.arange(3)  # (2, 4, 3)
 
@@ -130,7 +131,7 @@ def test_256_levels_come_back():
 def test_batches_and_labels_are_the_other_datasets(pair):
     plain, data = pair
     batches = tf.data.Dataset.from_tensors((INDICES, INDICES))
-    x, labels = next(iter(data.pipeline(batches, "train", 3, num_classes=10)))
+    x, labels = next(iter(data.pipeline(batches, "train", 3, condition=classes(10))))
     np.testing.assert_array_equal(labels, plain.labels()[:40])
     np.testing.assert_array_equal(x, data.augmented(INDICES, INDICES, "train", 3))
     assert data.size("test") == 360

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lcss_tf.data import FFHQ, TFDS, index_batches
 from lcss_tf.data.records import masked_crc, record_index
-from tests.data.helpers import write_records
+from tests.data.helpers import classes, write_records
 
 FACES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
 
@@ -178,7 +178,7 @@ def test_from_the_disk_and_from_memory_are_the_same(data_dir, cache_mib):
     dataset = TFDS("tiny", (6, 6, 3), data_dir, cache_mib=cache_mib)
     some = dataset.stored(tf.constant([6, 0, 6], tf.int64), "train")
     assert np.array_equal(some, IMAGES[[6, 0, 6]])
-    batch = next(iter(dataset.pipeline(index_batches(7, 7, 0), num_classes=3)))
+    batch = next(iter(dataset.pipeline(index_batches(7, 7, 0), condition=classes(3))))
     for image, label in zip(dataset.info().unscale(batch[0]), batch[1], strict=True):
         assert LABELS[np.argmax([np.array_equal(image, other) for other in IMAGES])] == label
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ from lcss_tf import export
 from lcss_tf.errors import UsageError
 from lcss_tf.export.program import Program, Value, read_manifest
 from lcss_tf.inference import Sampling
+from lcss_tf.training import Distribution, TrainStep
 from tests.training import helpers
 
 pytest.importorskip("jax")
@@ -240,3 +242,36 @@ def test_a_folder_without_a_program_says_so(tmp_path):
     (tmp_path / "program.json").write_text('{"format": 99}')
     with pytest.raises(UsageError, match="format 99"):
         read_manifest(tmp_path)
+
+
+def test_programs_are_told_a_condition(tmp_path):
+    """The score and the step of a network that is told numbers; NaN is the null condition."""
+    random = np.random.default_rng(0)
+    y = 1e6 + 10.0 * random.normal(size=(32, 2))
+    network = lcss.networks.MLP(width=8, depth=1, embedding_features=4, condition_size=2)
+    model = lcss.ScoreModel(network, distribution=Distribution(1))
+    model.fit(
+        y + 1.0, lcss.losses.DSMLoss(), 2, 8, condition=y, trainer=helpers.no_prior_check(),
+        optimizer=keras.optimizers.Adam(0.1),
+    )  # fmt: skip
+    model.export(tmp_path / "score", batch_size=4)
+    x, t = random.normal(size=(4, 2)).astype(np.float32), np.full(4, 0.4, np.float32)
+    run = RUNNER.run_once(tmp_path / "score", None, {})
+    there = run(x=x, t=t, condition=y[:4])["score"]
+    np.testing.assert_allclose(there, model.score_fn(x, t, y[:4]), rtol=1e-4, atol=1e-4)
+    null = run(x=x, t=t, condition=np.full((4, 2), np.nan))["score"]
+    np.testing.assert_allclose(null, model.score_fn(x, t), rtol=1e-4, atol=1e-4)
+    assert np.abs(null - there).max() > 1e-3
+
+    step = TrainStep(model.state, lcss.losses.DSMLoss(), 8, 0, jit_compile=True)
+    export.train_step(model.state, step, 8).write(tmp_path / "step")
+    told = np.asarray(model.info.condition.scale(y))
+    x = random.normal(size=(32, 2)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, condition=told, multiply=1.0, add=0.0)
+    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=3, block=2)
+    order = np.random.default_rng(3).permutation(32).astype(np.int32).reshape(4, -1)
+    losses = [float(step((x[order[i]], told[order[i]]), 2 + i).loss) for i in range(2)]
+    np.testing.assert_allclose(trainer.take_block()["loss"], losses, rtol=1e-4)
+    np.savez(tmp_path / "none.npz", x=x, multiply=1.0, add=0.0)
+    with pytest.raises(SystemExit, match="takes condition, and .* holds none"):
+        RUNNER.Trainer(tmp_path / "step", str(tmp_path / "none.npz"))

@@ -53,7 +53,7 @@ def test_bad_counts_are_refused(states, drawers):
 
 def test_classes_need_a_network_that_has_them(states, drawers):
     with pytest.raises(ValueError, match="label = 1 was asked of a network without classes"):
-        drawers[1](4, label=1)
+        drawers[1](4, condition=1)
     with pytest.raises(ValueError, match="class"):
         Sampling(states[1], guidance=2.0)
 

@@ -28,12 +28,12 @@ def made(name, **options):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_labels_matter_and_none_is_the_null_class(name):
     network, x, cond = made(name, num_classes=3)
-    by_label = [network(x, cond, labels=np.full(6, label)) for label in range(4)]
+    by_label = [network(x, cond, condition=np.full(6, label)) for label in range(4)]
     for i in range(4):
         for j in range(i):
             assert np.abs(by_label[i] - by_label[j]).max() > 1e-3
     np.testing.assert_allclose(network(x, cond), by_label[3], rtol=1e-6)
-    mixed = network(x, cond, labels=np.array([0, 1, 2, 3, 0, 1]))
+    mixed = network(x, cond, condition=np.array([0, 1, 2, 3, 0, 1]))
     np.testing.assert_allclose(mixed[2], by_label[2][2], rtol=1e-4, atol=1e-5)
 
 
@@ -41,9 +41,9 @@ def test_labels_matter_and_none_is_the_null_class(name):
 def test_copies_share_their_labels(name):
     network, x, cond = made(name, num_classes=3)
     labels = np.array([0, 1, 2])
-    stacked = network(x, cond, copies=2, labels=labels)
+    stacked = network(x, cond, copies=2, condition=labels)
     np.testing.assert_allclose(
-        stacked, network(x, cond, labels=np.tile(labels, 2)), rtol=1e-4, atol=1e-5
+        stacked, network(x, cond, condition=np.tile(labels, 2)), rtol=1e-4, atol=1e-5
     )
 
 
@@ -54,7 +54,7 @@ def test_classes_begin_as_no_classes(name):
     network = lcss_tf.NETWORKS[name](**given, num_classes=2)
     network.build((None, *shape))
     x, cond = tf.ones((2, *shape)), tf.ones(2)
-    np.testing.assert_array_equal(network(x, cond, labels=np.array([0, 1])), network(x, cond))
+    np.testing.assert_array_equal(network(x, cond, condition=np.array([0, 1])), network(x, cond))
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -64,13 +64,15 @@ def test_the_configuration_keeps_the_classes(name):
     again.build((None, *x.shape[1:]))
     again.set_weights(network.get_weights())
     labels = np.array([0, 1, 2, 3, 0, 1])
-    np.testing.assert_array_equal(again(x, cond, labels=labels), network(x, cond, labels=labels))
+    np.testing.assert_array_equal(
+        again(x, cond, condition=labels), network(x, cond, condition=labels)
+    )
 
 
 def test_errors_say_what_to_do():
     network, x, cond = made("MLP")
-    with pytest.raises(ValueError, match="no classes, and got labels"):
-        network(x, cond, labels=np.zeros(6, int))
+    with pytest.raises(ValueError, match="takes no condition, and got one"):
+        network(x, cond, condition=np.zeros(6, int))
     with pytest.raises(ValueError, match="num_classes must be at least 1"):
         made("MLP", num_classes=0)
     with pytest.raises(ValueError, match="conditional=True"):

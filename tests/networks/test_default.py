@@ -22,7 +22,7 @@ def test_it_takes_examples_of_the_shape(shape):
     network.build((None, *shape))
     assert isinstance(network, MLP if len(shape) == 1 else NCSNpp)
     spec = tf.TensorSpec((2, *shape))
-    traced = tf.function(lambda x, cond, labels: network(x, cond, labels=labels))
+    traced = tf.function(lambda x, cond, labels: network(x, cond, condition=labels))
     traced = traced.get_concrete_function(spec, tf.TensorSpec([2]), tf.TensorSpec([2], tf.int32))
     assert traced.output_shapes == (2, *shape)
     if len(shape) > 1:

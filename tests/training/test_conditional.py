@@ -29,20 +29,20 @@ def test_a_conditional_run_trains_and_samples_each_class(tmp_path):
     network = lcss.networks.NCSNpp(
         num_features=4, channel_multipliers=(1,), num_res_blocks=1, dropout=0.0, num_classes=10
     )
-    make_step = functools.partial(TrainStep, jit_compile=False, class_dropout=0.2)
+    make_step = functools.partial(TrainStep, jit_compile=False, condition_dropout=0.2)
     model_of(network).fit(
         noise_images(), steps=20, batch_size=4, optimizer=keras.optimizers.Adam(0.1),
         workdir=tmp_path, trainer=no_prior_check(make_step=make_step),
     )  # fmt: skip
-    assert np.abs(network.class_embedding.table.numpy()).max() > 0
+    assert np.abs(network.condition_layer.table.numpy()).max() > 0
     model = lcss.ScoreModel.load(tmp_path, distribution=Distribution(1))
     draw = model.sampling(EulerMaruyama(num_steps=2), batch_size=4, jit_compile=False)
-    ones, twos = (draw(4, seed=3, label=label, progress=False).x for label in (1, 2))
+    ones, twos = (draw(4, seed=3, condition=label, progress=False).x for label in (1, 2))
     assert np.abs(ones - twos).max() > 0
     turns = draw(4, seed=3, progress=False).x
     np.testing.assert_allclose(turns[1], ones[1], rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="classes run from 0 to 9; got label = 10"):
-        draw(1, label=10)
+        draw(1, condition=10)
 
 
 def test_labels_that_do_not_fit_are_told_before_any_work(tmp_path):

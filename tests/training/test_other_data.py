@@ -28,6 +28,7 @@ from lcss_tf.errors import UsageError
 from lcss_tf.training import Distribution, TrainStep
 from lcss_tf.training.checkpoints import FORMAT
 from lcss_tf.training.workdir import as_begun, source_of, write_description
+from tests.data.helpers import classes
 from tests.training.helpers import no_prior_check
 
 Z = np.random.default_rng(5).normal(size=(40, 3))
@@ -205,8 +206,8 @@ def test_what_is_rescaled_offers_what_the_data_do():
     expected = (data.info().unscale(data.examples([0, 5])) - [1, 2, 3]) / 2
     np.testing.assert_allclose(other.examples([0, 5]), expected, atol=1e-6)
     assert (other.size("train"), other.size("test"), other.kind) == (30, 10, "vector")
-    batch, labels = next(iter(other.training_pipeline(4, seed=0, num_classes=2)))
-    own, own_labels = next(iter(data.training_pipeline(4, seed=0, num_classes=2)))
+    batch, labels = next(iter(other.training_pipeline(4, seed=0, condition=classes(2))))
+    own, own_labels = next(iter(data.training_pipeline(4, seed=0, condition=classes(2))))
     np.testing.assert_array_equal(labels, own_labels)
     np.testing.assert_allclose(batch, (data.info().unscale(own) - [1, 2, 3]) / 2, atol=1e-6)
     assert batch.shape == (4, 3)

@@ -11,6 +11,10 @@ from absl import flags
 from lcss_tf.commands import _cli
 from lcss_tf.commands._places import check_is_run
 
+CONDITION = (
+    "What the samples are drawn given: age=63,bmi=27; a .csv, .npy or .npz file of conditions, or "
+    "an image; 'test:16', those of held-out examples; or null, any."
+)
 FLAGS = flags.FlagValues()
 _cli.workdir_flag(FLAGS, "The run's directory.", required=True)
 _TASKS = ("sample", "encode", "interpolate", "inpaint", "colourise", "superresolve")
@@ -28,6 +32,7 @@ flags.DEFINE_string(
     "label", None, "The class of all samples, of a network with classes: its name or number.",
     flag_values=FLAGS,
 )  # fmt: skip
+flags.DEFINE_string("condition", None, CONDITION, flag_values=FLAGS)
 flags.DEFINE_float(
     "guidance", None, "Classifier-free: 1 is none, more is stronger.", flag_values=FLAGS
 )

@@ -1,0 +1,116 @@
+"""``lcss sample --condition``: by name, from files, of held-out examples; and what is refused."""
+
+import gin
+import numpy as np
+import pytest
+from PIL import Image
+
+from lcss_tf.commands._conditions import read_conditions
+from lcss_tf.conditioning import ConditionSpec
+from lcss_tf.data.base import DataInfo
+from lcss_tf.data.scaling import Scaling
+from lcss_tf.errors import UsageError
+from tests.commands.helpers import ONE, lcss, trained
+
+SPEC = ConditionSpec("condition_size", 2)
+COLUMNS = DataInfo("c", (2,), "table", Scaling.standardising([0, 0], [1, 1]), ("age", "bmi, kg"))
+INFO = DataInfo("x", (1,), "table", Scaling.identity(), condition=COLUMNS)
+PICTURES = DataInfo("c", (4, 4, 1), "image", Scaling.standardising([0], [1]))
+IMAGES = DataInfo("x", (4, 4, 3), "image", Scaling.for_images(), condition=PICTURES)
+
+TABLE = """
+fit.data = @datasets.Table()
+Table.path = "{}"
+Table.columns = ("weight",)
+Table.condition = ("age", "height")
+ScoreModel.network = @networks.MLP()
+MLP.width = 8
+MLP.depth = 1
+MLP.condition_size = 2
+fit.steps = 4
+fit.batch_size = 8
+TrainStep.jit_compile = False
+Pictures.every = 4
+check_prior.num_examples = 4
+sample.sampler = @samplers.ProbabilityFlowODE()
+sample.jit_compile = False
+sample.batch_size = 8
+ProbabilityFlowODE.num_steps = 2
+"""
+
+
+def read(text, spec=SPEC, info=INFO):
+    return read_conditions(text, spec, info, lambda: None)
+
+
+def test_what_the_flag_takes(tmp_path):
+    assert read("age=63,height=-1.5e2") == {"age": 63.0, "height": -150.0}
+    np.testing.assert_array_equal(read("63,27.5"), [63, 27.5])
+    assert read("null") == "null"
+    assert read("bag", ConditionSpec("num_classes", 3)) == "bag"
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "a.npz", condition=values, samples=np.ones(3))
+    (tmp_path / "a.csv").write_text('name,"bmi, kg",age\nann,2,1\nbob,4,3\n')
+    for name in ("a.npy", "a.npz", "a.csv"):
+        np.testing.assert_array_equal(read(str(tmp_path / name)), values)
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    spec = ConditionSpec("condition_channels", 1)
+    np.testing.assert_array_equal(read(str(tmp_path / "a.png"), spec, IMAGES)[..., 0], pixels)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age=old", "names and numbers, as age=63,bmi=27; got 'age=old'"),
+        ("=3", "names and numbers"),
+        ("nowhere.csv", "No file nowhere.csv"),
+        ("test:0", "as 'test' or 'test:16'; got 'test:0'"),
+    ],
+)
+def test_what_it_refuses(text, message):
+    with pytest.raises((UsageError, FileNotFoundError), match=message):
+        read(text)
+
+
+def test_a_csv_file_with_a_gap_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text('age,"bmi, kg"\n1,2\n3,\n')
+    with pytest.raises(UsageError, match="a.csv, line 3, column 'bmi, kg', holds no number"):
+        read(str(tmp_path / "a.csv"))
+
+
+def test_a_table_given_some_of_its_columns(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(40, 3)) + [50, 170, 70]
+    text = "\n".join(",".join(map(str, row)) for row in rows)
+    (tmp_path / "rows.csv").write_text("age,height,weight\n" + text)
+    (tmp_path / "run.gin").write_text(TABLE.format(tmp_path / "rows.csv"))
+    run = trained(tmp_path / "run", gin_file=tmp_path / "run.gin")
+    assert list((run / "samples").glob("*.png"))
+    sample = ["sample", f"--workdir={run}", f"--out={tmp_path / 's'}", f"--gin_bindings={ONE}"]
+
+    def drawn(*words):
+        gin.clear_config()
+        status = lcss(*sample, *words)
+        assert status == 0, capsys.readouterr().err
+        with np.load(tmp_path / "s.npz") as found:
+            return dict(found)
+
+    one = drawn("--condition=height=180,age=30", "--num_samples=3")
+    np.testing.assert_allclose(one["condition"], [[30, 180]] * 3, rtol=1e-6)
+    assert one["samples"].shape == (3, 1)
+    held = drawn("--condition=test:5")
+    assert (held["samples"].shape, held["condition"].shape) == ((5, 1), (5, 2))
+    assert all(np.isclose(rows[:, :2], c, rtol=1e-5).all(1).any() for c in held["condition"])
+    assert "condition" not in drawn("--guidance=0", "--num_samples=2")
+    for words, message in (
+        ([], "takes a condition (condition_size = 2), and none was given"),
+        (["--condition=age=3"], "The condition is the columns age, height; got age"),
+        (["--condition=1,2,3"], "got an array of shape (3,)"),
+        (["--label=1"], "label = 1 was asked of a network without classes"),
+    ):
+        gin.clear_config()
+        assert lcss(*sample, *words) == 1
+        assert message in capsys.readouterr().err
+    gin.clear_config()
