@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lcss_tf.commands import _gin
+from lcss_tf.commands._results import flat_figures
 from lcss_tf.commands.train import build
 from lcss_tf.data import Idx
 from tests.data.helpers import write_family
@@ -106,14 +107,21 @@ def test_results_in_the_way_are_refused(tmp_path, modules):
 
 
 def test_the_table_has_real_images_first(modules):
-    figures = {
-        "frechet_pixels_1000": 9.0, "frechet_pixels_1000_error": 1.0,
-        "frechet_fashion_mnist_classifier_1000": 4.25,
-        "frechet_fashion_mnist_classifier_1000_error": 0.125,
-        "frechet_fashion_mnist_classifier_1000_of_train_data": 1.5,
-        "precision_1000": 0.75, "precision_1000_error": 0.01,
-        "precision_1000_of_train_data": 0.875, "recall_1000": 0.5, "recall_1000_error": 0.02,
-    }  # fmt: skip
+    measured = {
+        "frechet_pixels_1000": (9.0, 1.0, 2.0),
+        "frechet_fashion_mnist_1000": (4.25, 0.125, 1.5),
+        "precision_fashion_mnist_1000": (0.75, 0.01, 0.875),
+        "recall_fashion_mnist_1000": (0.5, 0.02, None),
+    }
+    result = {
+        "figures": {
+            name: dict(zip(("value", "error", "real"), row, strict=True))
+            for name, row in measured.items()
+        },
+        "real_split": "training",
+        "counts": {"samples": 1_000},
+    }
+    figures = flat_figures(result)
     facts = {
         "library": "other", "version": "1.2", "parameters": 700_000, "batch_size": 64,
         "steps": 1_000, "images_per_second": 123.4, "peak_mib": 1_234.5,

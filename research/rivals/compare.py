@@ -84,13 +84,13 @@ def figure(figures: Mapping[str, Any], metric: str) -> tuple[float, float, float
     """(value, error, that of real training images) of a metric of the classifier's features.
 
     `figures` are those of ``metrics.json``: ``frechet_<features>_<samples>`` and, beside it,
-    ``..._error`` and ``..._of_train_data``. The Fréchet distance of pixels is another metric.
+    ``..._error`` and ``..._of_training_data``. The Fréchet distance of pixels is another metric.
     """
     for key, value in figures.items():
         name, _, count = key.rpartition("_")
         known = name == metric or name.startswith(f"{metric}_")
         if known and "pixels" not in name and f"{key}_error" in figures and count[:1].isdigit():
-            return value, figures[f"{key}_error"], figures.get(f"{key}_of_train_data")
+            return value, figures[f"{key}_error"], figures.get(f"{key}_of_training_data")
     return None
 
 
