@@ -127,14 +127,19 @@ def test_the_table_has_real_images_first(modules):
         "steps": 1_000, "images_per_second": 123.4, "peak_mib": 1_234.5,
         "samples": {"50nfe": {"nfe": 50}, "best": {"nfe": 1_000}},
     }  # fmt: skip
-    entry = {"name": "a", "facts": facts, "figures": {"50nfe": figures, "best": figures}}
-    real, broken, row = modules.compare.table([{"name": "b", "failed": "status 1"}, entry])
+    both = {"50nfe": figures, "best": figures}
+    entry = {"name": "a", "facts": facts, "figures": both, "failed": None}
+    broken = {"name": "b", "facts": {}, "figures": {}, "failed": "status 1"}
+    half = entry | {"figures": {"best": figures}, "failed": "status 2"}
+    real, broken, half, row = modules.compare.table([broken, half, entry])
     assert real == ["real training images", *[""] * 5, *["1.5", "0.875", ""] * 2]
-    assert broken[:2] == ["b", "failed: status 1"]
+    assert broken[:2] == ["b, failed: status 1", ""]
+    assert half[0] == "a (other 1.2), failed: status 2"
+    assert half[6:10] == ["", "", "", "4.25 ± 0.12 (1,000 NFE)"]
     assert row[:6] == ["a (other 1.2)", "700,000", "64", "1,000", "123", "1,234"]
     assert row[6:9] == ["4.25 ± 0.12", "0.75 ± 0.01", "0.5 ± 0.02"]
     assert row[9] == "4.25 ± 0.12 (1,000 NFE)"
-    assert {len(line) for line in (real, broken, row)} == {len(modules.compare.HEADER)}
+    assert {len(line) for line in (real, broken, half, row)} == {len(modules.compare.HEADER)}
     options = SimpleNamespace(seconds=60.0, threads=2, seed=0, num_samples=1_000)
     text = modules.compare.markdown([entry], options)
     assert "60 training seconds each, 2 threads" in text
@@ -164,6 +169,20 @@ def test_help_needs_no_library(name):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "--seconds" in done.stdout
+
+
+def test_what_was_drawn_is_judged_where_a_competitor_fails(tmp_path, modules, monkeypatch):
+    compare, common = modules.compare, modules.common
+    monkeypatch.setattr(compare, "judge", lambda samples, options: {"of": samples.name})
+    (tmp_path / "a").mkdir()
+    drawn = {"50nfe": {"step": 9}, "best": {"step": 8}}  # the second by earlier weights
+    common.write_facts(tmp_path / "a", {"steps": 9, "samples": drawn})
+    options = SimpleNamespace(out=tmp_path)
+    entry = compare.compete("a", ["false"], options)
+    assert entry["failed"] == "status 1"
+    assert entry["figures"] == {"50nfe": {"of": "samples_50nfe.npz"}}
+    entry = compare.compete("nothing", ["true"], options)
+    assert entry == {"name": "nothing", "facts": {}, "figures": {}, "failed": None}
 
 
 def test_run_names_the_rivals():

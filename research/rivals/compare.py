@@ -23,7 +23,7 @@ import ours
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RIVALS = sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
-METRICS = {"frechet": "Fréchet", "precision": "precision", "recall": "recall"}
+METRICS = ("frechet", "precision", "recall")
 HEADER = [
     "competitor", "parameters", "batch", "steps", "images/s", "peak MiB",
     "Fréchet, 50 NFE", "precision", "recall", "Fréchet, best", "precision", "recall",
@@ -98,28 +98,29 @@ def table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The rows under `HEADER`: real images first, then the competitors as they are given.
 
     Args:
-      entries: {"name", "facts", "figures": {"50nfe" and "best": those of metrics.json}}, or
-        {"name", "failed"}.
+      entries: {"name", "facts", "figures": {"50nfe" and "best": those of metrics.json}, "failed":
+        what failed, or None}. There are no facts where nothing was trained, and no figures of a
+        draw that failed.
     """
     rows = []
     for entry in entries:
-        if "failed" in entry:
-            rows.append([entry["name"], f"failed: {entry['failed']}", *[""] * (len(HEADER) - 2)])
+        facts, note = entry["facts"], f", failed: {entry['failed']}" if entry["failed"] else ""
+        if not facts:
+            rows.append([entry["name"] + note, *[""] * (len(HEADER) - 1)])
             continue
-        facts = entry["facts"]
         row = [
-            f"{entry['name']} ({facts['library']} {facts['version']})", f"{facts['parameters']:,}",
-            f"{facts['batch_size']:,}", f"{facts['steps']:,}",
+            f"{entry['name']} ({facts['library']} {facts['version']}){note}",
+            f"{facts['parameters']:,}", f"{facts['batch_size']:,}", f"{facts['steps']:,}",
             f"{facts['images_per_second']:.0f}", f"{facts['peak_mib']:,.0f}",
         ]  # fmt: skip
         for draw in common.DRAWS:
-            found = {metric: figure(entry["figures"][draw], metric) for metric in METRICS}
-            nfe = f" ({facts['samples'][draw]['nfe']:,} NFE)" if draw == "best" else ""
-            row += [
-                _text(found[metric]) + (nfe if i == 0 else "") for i, metric in enumerate(found)
-            ]
+            figures = entry["figures"].get(draw, {})
+            texts = [_text(figure(figures, metric)) for metric in METRICS]
+            if figures and draw == "best":
+                texts[0] += f" ({facts['samples'][draw]['nfe']:,} NFE)"
+            row += texts
         rows.append(row)
-    judged = next((entry["figures"]["50nfe"] for entry in entries if "figures" in entry), None)
+    judged = next((one for entry in entries for one in entry["figures"].values()), None)
     if judged is not None:
         real = [figure(judged, metric) for metric in METRICS]
         texts = ["" if one is None or one[2] is None else f"{one[2]:.3g}" for one in real]
@@ -144,17 +145,20 @@ def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
 
 
 def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
-    """Runs a competitor and judges its samples; an entry for `table`."""
-    out = options.out / name
+    """Runs a competitor and judges what it drew; an entry for `table`."""
+    out, figures = options.out / name, {}
     print(f"\n{name}: {' '.join(command)}", flush=True)
-    try:
-        subprocess.run(command, check=True)
-        facts = common.read_facts(out)
-        figures = {draw: judge(out / f"samples_{draw}.npz", options) for draw in common.DRAWS}
-    except subprocess.CalledProcessError as error:
-        failed = f"status {error.returncode} of {Path(error.cmd[1]).name}"
-        return {"name": name, "failed": failed}
-    return {"name": name, "facts": facts, "figures": figures}
+    status = subprocess.run(command).returncode
+    failed = f"status {status}" if status else None
+    facts = common.read_facts(out)
+    for draw in common.DRAWS:
+        if facts.get("samples", {}).get(draw, {}).get("step") != facts.get("steps", -1):
+            continue  # not drawn, or of earlier weights
+        try:
+            figures[draw] = judge(out / f"samples_{draw}.npz", options)
+        except subprocess.CalledProcessError as error:
+            failed = f"the judge of {draw}, status {error.returncode}"
+    return {"name": name, "facts": facts, "figures": figures, "failed": failed}
 
 
 def run(options: Any) -> None:
@@ -179,7 +183,7 @@ def run(options: Any) -> None:
             with common.whole(options.out / file) as place:
                 place.write_text(text)
     print(f"\n{markdown(entries, options)}\nWrote {options.out / 'rivals.md'}")
-    if any("failed" in entry for entry in entries):
+    if any(entry["failed"] for entry in entries):
         sys.exit(1)
 
 
