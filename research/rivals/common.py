@@ -277,8 +277,11 @@ class Rival:
         return 1.0
 
     def decay(self, updates: int) -> float:
-        """d of the average θ̄ ← d θ̄ + (1 − d) θ after so many updates."""
-        return 0.999
+        """d of the average θ̄ ← d θ̄ + (1 − d) θ after so many updates.
+
+        It rises to .999: within few steps the average would else keep the initial weights.
+        """
+        return min(0.999, (1 + updates) / (10 + updates))
 
     def draws(self, network: Any, nfe: int, best_nfe: int) -> dict[str, Any]:
         """{"50nfe" and "best": (sampler in words, NFE, count -> x [count, 1, 28, 28])}.

@@ -34,7 +34,8 @@ class Lucidrains(Rival):
         return self.network(0.5 * (x + 1))  # it takes images in [0, 1]
 
     def decay(self, updates):
-        return 0.995
+        steps = self.average_every * updates
+        return min(1 - (1 + steps) ** (-2 / 3), 0.995)  # as its library for averages raises it
 
     def draws(self, network, nfe, best_nfe):
         few, many = (sampler(network, steps) for steps in (nfe, best_nfe))
