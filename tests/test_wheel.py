@@ -16,7 +16,18 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("build")
 pytest.importorskip("setuptools", minversion="77")
 
-LEFT = (".git", ".venv", "runs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "shared")
+LEFT = (
+    ".git",
+    ".venv",
+    ".rivals",
+    "runs",
+    "build",
+    "dist",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+    "shared",
+)
 FOLDERS = ("bin", "docs", "examples", "gin", "launch", "lcss_tf", "tests", "tools")
 FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "pyproject.toml",
          "setup.py")  # fmt: skip

@@ -1,0 +1,192 @@
+"""Ours and public libraries on Fashion-MNIST: the same cores, the same seconds, the same judge.
+
+    python research/rivals/compare.py --seconds=1500 --out=runs/rivals
+
+Trains one after the other, each in its own environment, draws its samples, and judges them all
+by ``lcss evaluate --samples=... --reference=FashionMNIST``. Writes ``rivals.md`` and
+``rivals.json``.
+Run the same command again to resume. A competitor that fails is named, and ends no other.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import common
+import ours
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RIVALS = sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
+METRICS = ("frechet", "precision", "recall")
+HEADER = [
+    "competitor", "parameters", "batch", "steps", "images/s", "peak MiB",
+    "Fréchet, 50 NFE", "precision", "recall", "Fréchet, best", "precision", "recall",
+]  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    made = common.parser(__doc__)
+    add = made.add_argument
+    everyone = [*ours.VARIANTS, *RIVALS]
+    add("--only", nargs="+", choices=everyone, default=everyone, help="competitors")
+    add(
+        "--also_learning_rate", type=float,
+        help="train each rival once more at this rate, such as ours, 2e-3",
+    )  # fmt: skip
+    return made.parse_args()
+
+
+def commands(options: Any) -> dict[str, list[str]]:
+    """{competitor: the command that trains it and draws its samples}, in order."""
+    found: dict[str, list[str]] = {}
+    names = ("num_samples", "sample_batch", "nfe", "best_nfe", "threads", "seed", "data")
+    shared = [f"--{name}={getattr(options, name)}" for name in names] + ["--resume"]
+    for name in options.only:
+        out, seconds = options.out / name, options.seconds
+        if name in ours.VARIANTS:
+            found[name] = [
+                sys.executable, str(HERE / "ours.py"), f"--variant={name}",
+                f"--seconds={seconds}", f"--out={out}", *shared,
+            ]  # fmt: skip
+            continue
+        found[name] = [str(HERE / "run.sh"), name, str(seconds), str(out), *shared]
+        if options.also_learning_rate is not None:
+            again = f"{name}_at_{options.also_learning_rate:g}"
+            rate = f"--learning_rate={options.also_learning_rate}"
+            found[again] = [
+                str(HERE / "run.sh"), name, str(seconds), str(options.out / again), *shared, rate
+            ]  # fmt: skip
+    return found
+
+
+def judge(samples: Path, options: Any) -> dict[str, Any]:
+    """The figures of `lcss evaluate` for a file of samples; those of the same file are kept."""
+    out = samples.with_name(f"{samples.stem}_evaluation")
+    figures = out / "metrics.json"
+    if not figures.is_file() or figures.stat().st_mtime < samples.stat().st_mtime:
+        command = [
+            sys.executable, str(ROOT / "bin" / "evaluate.py"), f"--samples={samples}",
+            "--reference=FashionMNIST", f"--out={out}",
+            f"--gin_bindings=FashionMNIST.data_dir = {options.data!r}",
+        ]  # fmt: skip
+        subprocess.run(command, check=True)
+    return json.loads(figures.read_text())
+
+
+def figure(figures: Mapping[str, Any], metric: str) -> tuple[float, float, float | None] | None:
+    """(value, error, that of real training images) of a metric of the classifier's features.
+
+    `figures` are those of ``metrics.json``: ``frechet_<features>_<samples>`` and, beside it,
+    ``..._error`` and ``..._of_training_data``. The Fréchet distance of pixels is another metric.
+    """
+    for key, value in figures.items():
+        name, _, count = key.rpartition("_")
+        known = name == metric or name.startswith(f"{metric}_")
+        if known and "pixels" not in name and f"{key}_error" in figures and count[:1].isdigit():
+            return value, figures[f"{key}_error"], figures.get(f"{key}_of_training_data")
+    return None
+
+
+def table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The rows under `HEADER`: real images first, then the competitors as they are given.
+
+    Args:
+      entries: {"name", "facts", "figures": {"50nfe" and "best": those of metrics.json}, "failed":
+        what failed, or None}. There are no facts where nothing was trained, and no figures of a
+        draw that failed.
+    """
+    rows = []
+    for entry in entries:
+        facts, note = entry["facts"], f", failed: {entry['failed']}" if entry["failed"] else ""
+        if not facts:
+            rows.append([entry["name"] + note, *[""] * (len(HEADER) - 1)])
+            continue
+        row = [
+            f"{entry['name']} ({facts['library']} {facts['version']}){note}",
+            f"{facts['parameters']:,}", f"{facts['batch_size']:,}", f"{facts['steps']:,}",
+            f"{facts['images_per_second']:.0f}", f"{facts['peak_mib']:,.0f}",
+        ]  # fmt: skip
+        for draw in common.DRAWS:
+            figures = entry["figures"].get(draw, {})
+            texts = [_text(figure(figures, metric)) for metric in METRICS]
+            if figures and draw == "best":
+                texts[0] += f" ({facts['samples'][draw]['nfe']:,} NFE)"
+            row += texts
+        rows.append(row)
+    judged = next((one for entry in entries for one in entry["figures"].values()), None)
+    if judged is not None:
+        real = [figure(judged, metric) for metric in METRICS]
+        texts = ["" if one is None or one[2] is None else f"{one[2]:.3g}" for one in real]
+        rows.insert(0, ["real training images", *[""] * 5, *texts, *texts])
+    return rows
+
+
+def _text(found: tuple[float, float, float | None] | None) -> str:
+    return "" if found is None else f"{found[0]:.3g} ± {found[1]:.2g}"
+
+
+def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
+    """``rivals.md``: how it was measured, and the table."""
+    lines = [HEADER, ["---"] * len(HEADER), *table(entries)]
+    return (
+        f"{options.seconds:g} training seconds each, {options.threads} threads, seed "
+        f"{options.seed}; {options.num_samples:,} samples of each draw, judged against held-out "
+        "images by the features of one classifier. Errors are over the samples.\n\n"
+        + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        + "\n"
+    )
+
+
+def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
+    """Runs a competitor and judges what it drew; an entry for `table`."""
+    out, figures = options.out / name, {}
+    print(f"\n{name}: {' '.join(command)}", flush=True)
+    status = subprocess.run(command).returncode
+    failed = f"status {status}" if status else None
+    facts = common.read_facts(out)
+    for draw in common.DRAWS:
+        if facts.get("samples", {}).get(draw, {}).get("step") != facts.get("steps", -1):
+            continue  # not drawn, or of earlier weights
+        try:
+            figures[draw] = judge(out / f"samples_{draw}.npz", options)
+        except subprocess.CalledProcessError as error:
+            failed = f"the judge of {draw}, status {error.returncode}"
+    return {"name": name, "facts": facts, "figures": figures, "failed": failed}
+
+
+def run(options: Any) -> None:
+    """The comparison.
+
+    Raises:
+      ValueError, OSError: before any training.
+    """
+    options.resume, options.data = True, str(Path(options.data).resolve())
+    options.out = options.out.resolve()
+    common.check(options)
+    common.training_images(options.data)
+    if shutil.which("sh") is None:
+        raise FileNotFoundError("run.sh needs a shell, sh, and there is none.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for name, command in commands(options).items():
+        entries.append(compete(name, command, options))
+        settings = {key: str(value) for key, value in vars(options).items()}
+        content = json.dumps({"options": settings, "entries": entries}, indent=2)
+        for file, text in (("rivals.json", content), ("rivals.md", markdown(entries, options))):
+            with common.whole(options.out / file) as place:
+                place.write_text(text)
+    print(f"\n{markdown(entries, options)}\nWrote {options.out / 'rivals.md'}")
+    if any(entry["failed"] for entry in entries):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    chosen = arguments()
+    common.told(lambda: run(chosen))

@@ -1,0 +1,206 @@
+"""research/rivals: what of it needs neither PyTorch nor a rival's library."""
+
+import importlib
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import gin
+import numpy as np
+import pytest
+
+from lcss_tf.commands import _gin
+from lcss_tf.commands._results import flat_figures
+from lcss_tf.commands.train import build
+from lcss_tf.data import Idx
+from tests.data.helpers import write_family
+from tests.processes import ROOT
+
+RIVALS = ROOT / "research" / "rivals"
+NAMES = sorted(path.stem for path in (RIVALS / "requirements").glob("*.txt"))
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """The scripts as modules, which import each other by their names."""
+    monkeypatch.syspath_prepend(str(RIVALS))
+    names = ("common", "ours", "compare")
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_images_are_those_of_the_library(tmp_path, modules, ending):
+    write_family(tmp_path, 10, None, ending=ending)
+    data = Idx(tmp_path)
+    images = data.info().unscale(data.examples(np.arange(data.size()), "train"))
+    read = modules.common.training_images(tmp_path)
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, images)
+
+
+def test_images_that_are_missing_or_damaged_are_told(tmp_path, modules):
+    common = modules.common
+    with pytest.raises(FileNotFoundError, match="--data"):
+        common.training_images(tmp_path)
+    write_family(tmp_path, 10, None, ending=".gz")
+    path = tmp_path / f"{common.TRAINING_IMAGES}.gz"
+    content = path.read_bytes()
+    for damaged in (
+        content[:-20],
+        b"",
+        b"\0\0\x08",
+        b"\0\0\x0d\x01" + bytes(8),
+        b"\0\0\x08\x01" + bytes(8),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=re.escape(path.name)):
+            common.training_images(tmp_path)
+
+
+def test_samples_become_bytes(modules):
+    x = np.array([-3, -1, 0, 1, 3], np.float32).reshape(5, 1, 1, 1)
+    assert modules.common.as_bytes(x).ravel().tolist() == [0, 0, 128, 255, 255]
+    assert modules.common.as_bytes(np.zeros((2, 3, 4, 5))).shape == (2, 4, 5, 3)
+
+
+def test_the_clock_counts_while_it_runs(modules, monkeypatch):
+    now = iter([10.0, 13.0, 20.0, 21.0, 21.5])
+    monkeypatch.setattr(modules.common.time, "perf_counter", lambda: next(now))
+    clock = modules.common.Clock(2.0)
+    clock.run()
+    clock.stop()
+    assert clock.seconds == 5.0
+    clock.run()
+    assert (clock.seconds, clock.seconds) == (6.0, 6.5)
+
+
+def test_samples_of_the_same_weights_are_drawn_once(tmp_path, modules):
+    drawn = []
+
+    def function(count, seed):
+        drawn.append(seed)
+        return np.zeros((count, 2, 2, 1), np.uint8)
+
+    common = modules.common
+    draws = {"50nfe": common.Draw("any", 50, function)}
+    options = SimpleNamespace(out=tmp_path, num_samples=3, seed=4)
+    for steps in (7, 7, 8):
+        facts = {"steps": steps, "samples": common.read_facts(tmp_path).get("samples", {})}
+        common.draw_all(draws, facts, options)
+    assert drawn == [5, 5]
+    assert common.read_facts(tmp_path)["samples"]["50nfe"]["step"] == 8
+    assert np.load(tmp_path / "samples_50nfe.npz")["samples"].shape == (3, 2, 2, 1)
+
+
+def test_results_in_the_way_are_refused(tmp_path, modules):
+    made = modules.common.parser("A test.")
+    (tmp_path / "facts.json").write_text("{}")
+    arguments = ["--seconds=1", f"--out={tmp_path}"]
+    with pytest.raises(ValueError, match="--resume"):
+        modules.common.check(made.parse_args(arguments))
+    modules.common.check(made.parse_args([*arguments, "--resume"]))
+    with pytest.raises(ValueError, match="--nfe"):
+        modules.common.check(made.parse_args([*arguments, "--resume", "--nfe=0"]))
+
+
+def test_the_table_has_real_images_first(modules):
+    measured = {
+        "frechet_pixels_1000": (9.0, 1.0, 2.0),
+        "frechet_fashion_mnist_1000": (4.25, 0.125, 1.5),
+        "precision_fashion_mnist_1000": (0.75, 0.01, 0.875),
+        "recall_fashion_mnist_1000": (0.5, 0.02, None),
+    }
+    result = {
+        "figures": {
+            name: dict(zip(("value", "error", "real"), row, strict=True))
+            for name, row in measured.items()
+        },
+        "real_split": "training",
+        "counts": {"samples": 1_000},
+    }
+    figures = flat_figures(result)
+    facts = {
+        "library": "other", "version": "1.2", "parameters": 700_000, "batch_size": 64,
+        "steps": 1_000, "images_per_second": 123.4, "peak_mib": 1_234.5,
+        "samples": {"50nfe": {"nfe": 50}, "best": {"nfe": 1_000}},
+    }  # fmt: skip
+    both = {"50nfe": figures, "best": figures}
+    entry = {"name": "a", "facts": facts, "figures": both, "failed": None}
+    broken = {"name": "b", "facts": {}, "figures": {}, "failed": "status 1"}
+    half = entry | {"figures": {"best": figures}, "failed": "status 2"}
+    real, broken, half, row = modules.compare.table([broken, half, entry])
+    assert real == ["real training images", *[""] * 5, *["1.5", "0.875", ""] * 2]
+    assert broken[:2] == ["b, failed: status 1", ""]
+    assert half[0] == "a (other 1.2), failed: status 2"
+    assert half[6:10] == ["", "", "", "4.25 ± 0.12 (1,000 NFE)"]
+    assert row[:6] == ["a (other 1.2)", "700,000", "64", "1,000", "123", "1,234"]
+    assert row[6:9] == ["4.25 ± 0.12", "0.75 ± 0.01", "0.5 ± 0.02"]
+    assert row[9] == "4.25 ± 0.12 (1,000 NFE)"
+    assert {len(line) for line in (real, broken, half, row)} == {len(modules.compare.HEADER)}
+    options = SimpleNamespace(seconds=60.0, threads=2, seed=0, num_samples=1_000)
+    text = modules.compare.markdown([entry], options)
+    assert "60 training seconds each, 2 threads" in text
+    assert text.count("\n|") == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_requirements_are_pinned(name):
+    lines = (RIVALS / "requirements" / f"{name}.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    assert any(pin.startswith("torch==") for pin in pins)
+    assert (RIVALS / f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ours", "compare"])
+def test_help_needs_no_library(name):
+    """Whatever is installed: the libraries are hidden."""
+    hidden = "torch tensorflow lcss_tf diffusers azula denoising_diffusion_pytorch smalldiffusion"
+    hidden += " torchebm"
+    code = (
+        "import runpy, sys\n"
+        f"sys.modules.update(dict.fromkeys({hidden!r}.split()))\n"  # None: cannot be imported
+        f"sys.path.insert(0, {str(RIVALS)!r}); sys.argv = ['x', '--help']\n"
+        f"runpy.run_path({str(RIVALS / name)!r} + '.py', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--seconds" in done.stdout
+
+
+def test_what_was_drawn_is_judged_where_a_competitor_fails(tmp_path, modules, monkeypatch):
+    compare, common = modules.compare, modules.common
+    monkeypatch.setattr(compare, "judge", lambda samples, options: {"of": samples.name})
+    (tmp_path / "a").mkdir()
+    drawn = {"50nfe": {"step": 9}, "best": {"step": 8}}  # the second by earlier weights
+    common.write_facts(tmp_path / "a", {"steps": 9, "samples": drawn})
+    options = SimpleNamespace(out=tmp_path)
+    entry = compare.compete("a", ["false"], options)
+    assert entry["failed"] == "status 1"
+    assert entry["figures"] == {"50nfe": {"of": "samples_50nfe.npz"}}
+    entry = compare.compete("nothing", ["true"], options)
+    assert entry == {"name": "nothing", "facts": {}, "figures": {}, "failed": None}
+
+
+def test_run_names_the_rivals():
+    done = subprocess.run(
+        [str(RIVALS / "run.sh"), "nobody", "1", "x"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert all(name in done.stderr for name in NAMES)
+
+
+def test_our_network_has_the_parameters_that_rivals_are_held_to(modules):
+    options = SimpleNamespace(variant="ssm_vr", data="/nowhere", seed=3, gin_bindings=[])
+    try:
+        _gin.load(modules.ours.VARIANTS["ssm_vr"][0], modules.ours.bindings(options))
+        model, arguments = build()
+    finally:
+        gin.clear_config()
+    model.build((28, 28, 1))
+    assert model.network.count_params() == modules.common.REFERENCE_PARAMETERS
+    assert arguments["seed"] == 3
+    assert type(arguments["loss"]).__name__ == "SSMLoss"
