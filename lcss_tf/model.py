@@ -426,7 +426,8 @@ class ScoreModel:
             self.info,
             batch_size,
         )
-        result = self._cached(key, make, self.info)(self.normalise(x), seed, condition=told)
+        given = {} if told is None else {"condition": told}
+        result = self._cached(key, make, self.info)(self.normalise(x), seed, **given)
         return result.nats, result.error
 
     def export(

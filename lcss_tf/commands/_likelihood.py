@@ -89,7 +89,7 @@ def held_out_likelihood(
         "num_probes": num_probes,
         "seed": seed,
     }
-    spec = spec_of(model.network)
+    spec = spec_of(model.state.average)
     told = None if spec is None or spec.is_class else data.conditions(spec, "test", seed)
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
