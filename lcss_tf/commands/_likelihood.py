@@ -99,7 +99,8 @@ def held_out_likelihood(
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]
             x = np.asarray(data.examples(part, "test", seed))
-            found = run(x, seed, first, None if told is None else np.asarray(told(part)))
+            given = {} if told is None else {"condition": np.asarray(told(part))}
+            found = run(x, seed, first, **given)
             results.append(found.log_prob, found.nats, found.nfe)
             bar.update(len(part))
     figures = {"step": model.step} | _figures(results, data)
