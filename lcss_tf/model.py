@@ -298,7 +298,7 @@ class ScoreModel:
             if condition is None:
                 return state.score.score_fn(state.average)(x, t)
             if tf.is_symbolic_tensor(condition):
-                told = condition if state.condition.is_class else self._scaled(condition)
+                told = self._scaled(condition)
             else:
                 count = tf.convert_to_tensor(x).shape[0]
                 told = self._told(condition, None, count, may_be_null=True)
@@ -325,8 +325,8 @@ class ScoreModel:
         return np.broadcast_to(told, (count, *told.shape[1:]))
 
     def _scaled(self, condition: Any) -> Any:
-        """Numbers or images in the data's units as the network takes them, in a graph."""
-        known = self.info.condition
+        """Conditions in the data's units as the network takes them, in a graph."""
+        known = self.info.condition  # None of classes
         return condition if known is None else known.scaling.scale(condition)
 
     def denormalise(self, x: Any) -> Array:
@@ -426,7 +426,8 @@ class ScoreModel:
             self.info,
             batch_size,
         )
-        result = self._cached(key, make, self.info)(self.normalise(x), seed, condition=told)
+        given = {} if told is None else {"condition": told}
+        result = self._cached(key, make, self.info)(self.normalise(x), seed, **given)
         return result.nats, result.error
 
     def export(

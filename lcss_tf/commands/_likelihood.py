@@ -89,7 +89,7 @@ def held_out_likelihood(
         "num_probes": num_probes,
         "seed": seed,
     }
-    spec = spec_of(model.network)
+    spec = spec_of(model.state.average)
     told = None if spec is None or spec.is_class else data.conditions(spec, "test", seed)
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
@@ -99,7 +99,8 @@ def held_out_likelihood(
         for first in range(done, len(indices), batch_size):
             part = indices[first : first + batch_size]
             x = np.asarray(data.examples(part, "test", seed))
-            found = run(x, seed, first, None if told is None else np.asarray(told(part)))
+            given = {} if told is None else {"condition": np.asarray(told(part))}
+            found = run(x, seed, first, **given)
             results.append(found.log_prob, found.nats, found.nfe)
             bar.update(len(part))
     figures = {"step": model.step} | _figures(results, data)

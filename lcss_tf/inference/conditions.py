@@ -167,20 +167,20 @@ def _numbers(
             f"A condition is numbers; got {str(given)[:80]!r}. Pass {expected(spec, info)}."
         )
     shape = spec.shape(info.shape)
-    single, values = _rows(values, shape, count)
-    if values is None:
+    single, rows = _rows(values, shape, count)
+    if rows is None:
         raise UsageError(
             f"The network takes conditions of shape {shape} ({spec}); got an array of shape "
             f"{np.shape(given)}. Pass {expected(spec, info)}."
         )
-    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
     if not finite.all():
         raise UsageError(
             f"A condition is finite numbers; got NaN or infinity, the first in row "
-            f'{int(np.argmin(finite)):,} of {len(values):,}. Fill them, or pass "null" for any '
+            f'{int(np.argmin(finite)):,} of {len(rows):,}. Fill them, or pass "null" for any '
             "condition."
         )
-    return _counted(beside.scaling.scale_finite(values, "The conditions"), count, single)
+    return _counted(beside.scaling.scale_finite(rows, "The conditions"), count, single)
 
 
 def _rows(values: Array, shape: tuple[int, ...], count: int | None) -> tuple[bool, Array | None]:

@@ -599,7 +599,7 @@ class NCSNpp(keras.Model):
         embedding, first = None, first_copy(cond, copies)
         layer, added = self.condition_layer, None
         condition = checked_condition(layer, condition, tf.shape(first)[0], x.shape)
-        if self.condition_channels is not None:
+        if layer is not None and self.condition_channels is not None:
             image = tf.cast(repeat_copies(layer(condition), copies), x.dtype)
             x = tf.concat([x, image], axis=-1)
         elif layer is not None:
