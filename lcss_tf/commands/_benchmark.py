@@ -1,5 +1,7 @@
 """Times training steps, forward passes and sampling; counts their floating-point operations."""
 
+import functools
+import itertools
 import math
 import os
 import time
@@ -50,6 +52,7 @@ class Benchmark:
         within a round, since machines drift.
       runs: of a case in a round.
       sampler_steps: of the sampler that is timed; 0: none.
+      steps_per_call: of `Trainer`: each training step is timed with each of these.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Benchmark:
         rounds: int = 7,
         runs: int = 3,
         sampler_steps: int = 24,
+        steps_per_call: Sequence[int] = (1,),
     ) -> None:
         unknown = sorted(set(modes) - set(_MODES))
         if unknown or not modes or rounds < 1 or runs < 1:
@@ -66,7 +70,12 @@ class Benchmark:
                 f"Benchmark expects modes among {sorted(_MODES)}, rounds >= 1 and runs >= 1; got "
                 f"{modes}, {rounds} and {runs}."
             )
-        self._losses, self._modes = losses, modes
+        if not steps_per_call or any(count < 1 for count in steps_per_call):
+            raise UsageError(
+                "Benchmark.steps_per_call expects whole numbers, at least 1, such as (1, 10); got "
+                f"{steps_per_call}."
+            )
+        self._losses, self._modes, self._steps_per_call = losses, modes, steps_per_call
         self._rounds, self._runs, self._sampler_steps = rounds, runs, sampler_steps
 
     def measure(self) -> tuple[list[dict], float]:
@@ -123,8 +132,8 @@ class Benchmark:
         """Functions that make each case; the cases made before are given to them."""
         loss = _gin.fit()["loss"]
         losses = self._losses or {type(loss).__name__: loss}
-        for name, one in losses.items():
-            yield lambda _, name=name, one=one: training_case(name, new_run(one), mode, count_flops)
+        for (name, one), count in itertools.product(losses.items(), self._steps_per_call):
+            yield functools.partial(_training_case, name, one, mode, count)
         yield lambda _: forward_case(new_run(), mode, count_flops)
         if self._sampler_steps:
             yield lambda made: sampling_case(new_run(), mode, made[-1].flops, self._sampler_steps)
@@ -192,8 +201,14 @@ def new_run(loss: Any = None) -> Run:
     return run
 
 
-def training_case(name: str, run: Run, mode: Any, count_flops: Callable) -> Case:
-    """A training step."""
+def _training_case(name: str, loss: Any, mode: Any, steps_per_call: int, _: Any) -> Case:
+    return training_case(name, new_run(loss), mode, count_flops, steps_per_call)
+
+
+def training_case(
+    name: str, run: Run, mode: Any, count_flops: Callable, steps_per_call: int = 1
+) -> Case:
+    """A training step; where a call takes several, they are timed together."""
     state, distribution = run.state, run.state.distribution
     step = _gin.TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=mode)
     batches = training_batches(run.data, distribution, run.batch_size, run.seed, 0, state.condition)
@@ -205,7 +220,15 @@ def training_case(name: str, run: Run, mode: Any, count_flops: Callable) -> Case
         step(next(batches), state.step).loss.numpy()
         state.step += 1
 
-    return Case(f"train, {name}", once, flops, run.batch_size)
+    def several() -> None:
+        parts = [next(batches) for _ in range(steps_per_call)]
+        step.several(parts, state.step, steps_per_call).loss.numpy()
+        state.step += steps_per_call
+
+    if steps_per_call == 1:
+        return Case(f"train, {name}", once, flops, run.batch_size)
+    title = f"train, {name}, {steps_per_call} a call"
+    return Case(title, several, flops, run.batch_size, lambda: steps_per_call)
 
 
 def forward_case(run: Run, mode: Any, count_flops: Callable) -> Case:

@@ -80,6 +80,7 @@ def index_batches(
     firsts, sizes = (tf.constant(part, tf.int64) for part in zip(*shards, strict=True))
     static_size = shard_size(shards)
 
+    @tf.autograph.experimental.do_not_convert  # rewriting the cipher's functions takes a second
     def batch(turn: Tensor) -> tuple[Tensor, Tensor]:
         step, shard = turn // len(shards), turn % len(shards)
         first = step * global_batch + firsts[shard]

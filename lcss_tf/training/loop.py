@@ -375,7 +375,7 @@ class _Loop:
             self._meter.add(step, report)
         else:
             # Always as many batches: one program serves calls that end early too.
-            padded = [*batches, *batches[-1:] * (most - count)]
+            padded = [*batches, *([batches[-1]] * (most - count))]
             report = self._train_step.several(padded, step, count)
             self._meter.add_several(step, count, report)
         self._state.step += count

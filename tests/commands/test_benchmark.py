@@ -43,6 +43,7 @@ def test_the_command_writes_a_table_and_json(tmp_path):
         "fit.data = @datasets.TwoMoons()", "Benchmark.rounds = 2", "Benchmark.runs = 1",
         "ScoreModel.preconditioning = 'moments'", "Benchmark.losses = {'DSM': @losses.DSMLoss()}",
         "NCSNpp.dropout = 0.0", "Benchmark.modes = ('auto', 'graph')",
+        "Benchmark.steps_per_call = (1, 2)",
     )  # fmt: skip
     arguments = ["--gin_file=benchmark/ddpmpp_32.gin", f"--workdir={tmp_path}"]
     arguments += [f"--gin_bindings={line}" for line in bindings]
@@ -52,7 +53,8 @@ def test_the_command_writes_a_table_and_json(tmp_path):
     cases = {(row["case"], row["mode"]) for row in result["rows"]}
     assert ("train, DSM", "auto") in cases
     assert ("forward", "graph") in cases
-    assert len(cases) == 6
+    assert ("train, DSM, 2 a call", "graph") in cases
+    assert len(cases) == 8
     for row in result["rows"]:
         assert row["ms"] > 0
         assert row["gflop"] > 0
@@ -77,6 +79,12 @@ def test_sampling_is_counted_by_the_evaluation(name, nfe):
 def test_unknown_modes_are_refused():
     with pytest.raises(UsageError, match="modes among"):
         Benchmark(modes=("fast",))
+
+
+@pytest.mark.parametrize("counts", [(), (1, 0)])
+def test_calls_of_no_steps_are_refused(counts):
+    with pytest.raises(UsageError, match="steps_per_call expects whole numbers"):
+        Benchmark(steps_per_call=counts)
 
 
 STEPS = np.arange(50, 20_001, 50)
