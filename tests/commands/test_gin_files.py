@@ -18,7 +18,8 @@ def test_the_promised_ones_are_there():
     names = {path.stem for path in EXPERIMENTS}
     promised = {"lcss_digits", "dsm_digits", "lcss_checkerboard", "lcss_cifar10", "lcss_ffhq"}
     promised |= {"lcss_signal", "lcss_volume", "lcss_table", "lcss_fashion", "lcss_fashion_small"}
-    promised |= {"lcss_fashion_power4", "lcss_fashion_kinetic"}
+    promised |= {"lcss_fashion_power4", "lcss_fashion_kinetic", "lcss_fashion_upsample"}
+    promised |= {"lcss_table_given"}
     assert promised <= names
 
 
@@ -54,6 +55,7 @@ def test_what_is_timed_or_imported_is_a_model_and_its_training(path):
 # Large networks take long to build; the small ones here have the network of lcss_digits.
 _LARGE = ("lcss_ffhq", "lcss_cifar10", "dsm_digits", "lcss_digits_dequantised", "lcss_photos")
 _LARGE += ("lcss_fashion", "lcss_fashion_small", "lcss_fashion_power4", "lcss_fashion_kinetic")
+_LARGE += ("lcss_fashion_upsample",)
 _PLANNED = ("lcss_checkerboard", "lcss_table")  # the others compile for ten seconds to be measured
 
 
