@@ -3,6 +3,7 @@
 They are Keras callbacks: pass them to `ScoreModel.fit`.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from lcss_tf.training.diagnostics import GradientDiagnostics
 from lcss_tf.training.loop import Periodic, Run
 
 _BEST = {"metric": forms.TEXT, "value": forms.NUMBER, "step": forms.COUNT}
+_MOST_COLUMNS = 16  # classes that stand side by side in a grid
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
 
 
@@ -77,8 +79,21 @@ class Pictures(Periodic):
         drawn = self._draw(self._count, self._seed, self._given, progress=False)
         samples = info.unscale(drawn.x)
         if log_density is None or tuple(data.shape) != (2,):
-            return plots.views(samples, info, self._real_examples(info))
+            titles = self._class_titles(info)
+            columns = len(titles) or None
+            pictures = plots.views(samples, info, self._real_examples(info), columns=columns)
+            if titles and "grid" in pictures:
+                pictures["grid"] = plots.titled(pictures["grid"], titles)
+            return pictures
         return {"density": plots.density_and_samples(samples, log_density)} | self._scores()
+
+    def _class_titles(self, info: Any) -> list[str]:
+        """The classes of samples that come in turn, a column each; none where they are many."""
+        spec, names = self.run.state.condition, self.run.data.class_names()
+        if spec is None or not spec.is_class or spec.size > _MOST_COLUMNS:
+            return []
+        described = dataclasses.replace(info, classes=tuple(names))
+        return [described.class_title(k) for k in range(min(spec.size, self._count))]
 
     def _real_examples(self, info: Any) -> Any:
         """As many training examples as samples, the same every time; None beside images."""
