@@ -44,7 +44,7 @@ PICTURES = (
     Picture("fashion.png", FASHION, f"{_SAMPLE} --num_samples=60 --guidance=2"),
     Picture("fashion_guidance_1.png", FASHION, f"{_CLASSES} --guidance=1"),
     Picture("fashion_guidance_4.png", FASHION, f"{_CLASSES} --guidance=4"),
-    Picture("fashion_inpaint.png", FASHION, f"{_TASK} --task=inpaint --num_samples=6"),
+    Picture("fashion_inpaint.png", FASHION, f"{_TASK} --task=inpaint --mask=box --num_samples=6"),
     Picture(
         "fashion_superresolve.png",
         FASHION,

@@ -125,7 +125,7 @@ def test_included_files_are_sought_beside_the_file_then_in_the_project(tmp_path,
         ("Nonsense.x = 3", "No configurable matching 'Nonsense'(.|\n)*Known: .* fit, .* sdes"),
         ("ScoreModell.sde = 3", r"Did you mean ScoreModel\?"),
         ("ScoreModel.sde = @sdes.VPSD()", "Did you mean sdes.VPSDE"),
-        ("ScoreModel.sde = @sdes.Nope()", "Known: .*sdes.SubVPSDE, sdes.VESDE, sdes.VPSDE"),
+        ("ScoreModel.sde = @sdes.Nope()", r"Known: .*sdes\.SubVPSDE, .*sdes\.VESDE, sdes\.VPSDE"),
         ("ScoreModel.sde = = 3", "Unable to parse"),
     ],
 )
