@@ -48,7 +48,7 @@ PICTURES = (
     Picture(
         "fashion_superresolve.png",
         FASHION,
-        f"{_TASK} --task=superresolve --factor=4 --num_samples=6",
+        f"{_TASK} --task=superresolve --factor=2 --num_samples=6",
     ),
     Picture("fashion_interpolate.png", FASHION, f"{_TASK} --task=interpolate"),
     Picture("fashion_trajectory.png", FASHION, f"{_WAY} --num_samples=16", "{out}_trajectory.png"),
