@@ -90,6 +90,7 @@ def test_the_conditional_score_is_the_exact_one(conditional):
         assert error(conditional.score_fn(x_t, times)) > 0.08
 
 
+@pytest.mark.slow
 def test_likelihood_and_latents_are_conditional(conditional):
     x, y = gaussian(8, seed=3)
     nats, _ = conditional.log_prob(x, condition=y)

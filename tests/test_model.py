@@ -174,6 +174,7 @@ def test_a_saved_model_loads_on_several_replicas(fitted, tmp_path):
             np.testing.assert_array_equal(actual[name].numpy(), value.numpy(), err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_velocity_is_the_model_s_own_business(tmp_path):
     """Data in, data out: the network sees (x, u), and nobody else has to know of u."""
     x = np.float32(two_clusters(center=0.0, scale=1.0))

@@ -56,6 +56,7 @@ def _run(command: ModuleType, arguments: Sequence[str], name: str) -> int:
         say(f"{(command.__doc__ or '').strip()}\n\nFlags:\n{FLAGS.get_help()}")
         return 0
     flags.FLAGS.mark_as_parsed()  # absl's own flags: else its first line complains
+    flags.FLAGS.logtostderr = True  # that of now, which may have been replaced since the start
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Literal())
     for flag in FLAGS:

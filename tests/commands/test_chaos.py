@@ -37,7 +37,7 @@ class _Drawing:
     def __init__(self, state, **_):
         self._shape = state.shape
 
-    def __call__(self, count, seed, progress=True):
+    def __call__(self, count, seed, *_, **__):
         self.x = np.random.default_rng(seed).normal(size=(count, *self._shape)).astype("f")
         return self
 

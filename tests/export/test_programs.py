@@ -244,6 +244,7 @@ def test_a_folder_without_a_program_says_so(tmp_path):
         read_manifest(tmp_path)
 
 
+@pytest.mark.slow
 def test_programs_are_told_a_condition(tmp_path):
     """The score and the step of a network that is told numbers; NaN is the null condition."""
     random = np.random.default_rng(0)
