@@ -37,6 +37,8 @@ class Picture(NamedTuple):
 _SAMPLE = "sample --workdir={run} --out={out}"
 _CLASSES = f"{_SAMPLE} --num_samples=20 --seed=1"
 _TASK = f"{_SAMPLE} --input=test:6"
+_SDE = "--gin_bindings=sample.sampler=@samplers.EulerMaruyama()"
+_GIVEN = f"{_TASK} {_SDE} --gin_bindings=EulerMaruyama.num_steps=200"
 _WAY = f"{_SAMPLE} --trajectory"
 _MIXTURE = "quality --gin_file=quality/mixture64.gin --gin_bindings=NFESweep.repeats=4"
 _SOAK = "benchmark --soak --gin_file=benchmark/soak.gin"
@@ -44,11 +46,11 @@ PICTURES = (
     Picture("fashion.png", FASHION, f"{_SAMPLE} --num_samples=60 --guidance=2"),
     Picture("fashion_guidance_1.png", FASHION, f"{_CLASSES} --guidance=1"),
     Picture("fashion_guidance_4.png", FASHION, f"{_CLASSES} --guidance=4"),
-    Picture("fashion_inpaint.png", FASHION, f"{_TASK} --task=inpaint --mask=box --num_samples=6"),
+    Picture("fashion_inpaint.png", FASHION, f"{_GIVEN} --task=inpaint --num_samples=6"),
     Picture(
         "fashion_superresolve.png",
         FASHION,
-        f"{_TASK} --task=superresolve --factor=2 --num_samples=6",
+        f"{_GIVEN} --task=superresolve --factor=4 --num_samples=6",
     ),
     Picture("fashion_interpolate.png", FASHION, f"{_TASK} --task=interpolate"),
     Picture("fashion_trajectory.png", FASHION, f"{_WAY} --num_samples=16", "{out}_trajectory.png"),
