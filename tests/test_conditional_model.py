@@ -235,6 +235,7 @@ class OneConvolution(keras.Model):
         return self.layer(tf.concat([x, told], -1))
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one_with_an_image_condition():
     """With a network of one's own, of which some conditions are dropped; LCSS stacks copies."""
     random = np.random.default_rng(0)
@@ -262,6 +263,7 @@ def test_two_replicas_equal_one_with_an_image_condition():
     np.testing.assert_allclose(*samples, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_in_the_moments_that_it_began_with(tmp_path):
     x, y = gaussian(64)
     fit = functools.partial(

@@ -106,6 +106,7 @@ def test_log_prob_is_in_the_units_of_the_data_of_the_last_fit(monkeypatch):
     np.testing.assert_allclose(np.diff(ends[1], axis=0), 10 * np.diff(ends[0], axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_sde_is_fitted_to_the_data_whatever_the_preconditioning(capsys):
     sde = lcss.sdes.MixtureSDE(num_components=2)
     model = lcss.ScoreModel(
@@ -322,6 +323,7 @@ def test_keras_schedules_and_the_validation_loss():
     assert np.isfinite(history.curve("val_loss")[1]).all()
 
 
+@pytest.mark.slow
 def test_two_logical_devices_are_two_replicas_by_themselves():
     """This process has two logical CPU devices: `Distribution()` takes both."""
     network = lcss.networks.MLP(width=16, depth=1, embedding_features=8)
@@ -336,6 +338,7 @@ def test_two_logical_devices_are_two_replicas_by_themselves():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tf_dataset_trains_as_its_array_does():
     x = np.float32(two_clusters())
     dataset = tf.data.Dataset.from_tensor_slices(x)
@@ -346,6 +349,7 @@ def test_a_tf_dataset_trains_as_its_array_does():
     assert samples.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_labels_make_the_default_network_conditional():
     x = two_clusters()
     labels = (x[:, 0] > 100).astype(int)

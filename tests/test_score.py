@@ -17,6 +17,7 @@ def sde(request):
     return lcss_tf.SDES[request.param]()
 
 
+@pytest.mark.slow
 def test_measured_moments(sde):
     """(m_t, v_t) of shifted data against a fresh simulation."""
     x0 = 0.5 + 0.3 * random.normal(1, SHAPE)

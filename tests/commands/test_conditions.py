@@ -80,6 +80,7 @@ def test_a_csv_file_with_a_gap_is_named(tmp_path):
         read(str(tmp_path / "a.csv"))
 
 
+@pytest.mark.slow
 def test_a_table_given_some_of_its_columns(tmp_path, capsys):
     random = np.random.default_rng(0)
     rows = random.normal(size=(40, 3)) + [50, 170, 70]

@@ -37,6 +37,7 @@ def perform(workdir, task, *bindings, inputs=(), **request):
     return [line.removeprefix("Wrote ") for line in printed.getvalue().splitlines()]
 
 
+@pytest.mark.slow
 def test_latents_decode_to_what_was_encoded(image_run, tmp_path):
     paths = perform(image_run, "encode", inputs=("test:3",), out=tmp_path / "latents")
     held = np.load(paths[0])

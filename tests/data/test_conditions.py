@@ -202,6 +202,7 @@ def folders(tmp_path, count=9, ending=".png"):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_mib", [0, 16])
 def test_a_folder_of_condition_images(tmp_path, cache_mib):
     folders(tmp_path)

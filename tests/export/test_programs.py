@@ -131,6 +131,7 @@ def elsewhere(folder, given, tmp_path):
     return np.load(tmp_path / "out.npz")
 
 
+@pytest.mark.slow
 def test_tensorflow_alone_runs_a_saved_model(trained_images, tmp_path):
     model = trained_images
     x = np.random.default_rng(1).normal(size=(3, 4, 4, 1)).astype(np.float32)
@@ -159,6 +160,7 @@ def test_a_saved_sampler_draws_the_samples_of_the_program(trained_images, tmp_pa
     assert relative(saved["x"], there["x"]) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_sampler_gives_images_of_bytes_that_are_the_samplers(trained_images, tmp_path):
     model = trained_images
     sampling = Sampling(model.state, lcss.samplers.EulerMaruyama(num_steps=5), 6, jit_compile=True)
