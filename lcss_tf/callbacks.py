@@ -89,7 +89,9 @@ class Pictures(Periodic):
 
     def _class_titles(self, info: Any) -> list[str]:
         """The classes of samples that come in turn, a column each; none where they are many."""
-        spec, names = self.run.state.condition, self.run.data.class_names()
+        spec = self.run.state.condition
+        # Data of a user's may have no names.
+        names: list[str] = getattr(self.run.data, "class_names", list)()
         if spec is None or not spec.is_class or spec.size > _MOST_COLUMNS:
             return []
         described = dataclasses.replace(info, classes=tuple(names))
