@@ -252,9 +252,17 @@ def width_and_reach(data: Any) -> tuple[float, float]:
 
 def coupled_coordinate(sde: SDELike, dimension: int, end: float) -> int | None:
     """A coordinate that is not driven by itself alone, up to the time `end`; None: all are."""
-    x = np.random.RandomState(0).normal(size=(8, dimension))
+    draw = np.random.RandomState(0)
+    x, others = draw.normal(size=(8, dimension)), draw.normal(size=(8, dimension))
     t = np.linspace(0.1, 0.9, 8) * max(end, 1e-3)
-    alone, together = Coefficients(sde), Coefficients(sde, dimension).at(x, t)
+    coefficients = Coefficients(sde, dimension)
+    together = coefficients.at(x, t)
+    for d in range(dimension):  # in the data's own shape, all that a coupled SDE has to know
+        moved = np.where(np.arange(dimension) == d, x, others)
+        for one, other in zip(together, coefficients.at(moved, t), strict=True):
+            if not np.allclose(one[:, d], other[:, d], rtol=1e-4, atol=1e-6):
+                return d
+    alone = Coefficients(sde)
     for d in range(dimension):
         for own, whole in zip(alone.at(x[:, d : d + 1], t), together, strict=True):
             if not np.allclose(own[:, 0], whole[:, d], rtol=1e-4, atol=1e-6):

@@ -9,6 +9,7 @@ from scipy.linalg import expm
 
 import lcss_tf
 from lcss_tf.exact import ExactMixture, PlaneMixture, exact_mixture
+from lcss_tf.exact.mixtures import coupled_coordinate
 from tests.conftest import FIXTURES
 from tests.exact.sdes import Power
 from tests.sdes.test_path import Turning
@@ -70,3 +71,10 @@ def test_the_right_one_is_chosen_and_what_neither_takes_is_refused():
         PlaneMixture(data, Spiral(), [0.5], spacing=2.0, extent=1.0)
     with pytest.raises(ValueError, match="`means` .*Digits"):
         PlaneMixture(lcss_tf.DATASETS["Digits"](), Spiral(), [0.5])
+
+
+def test_a_coupled_sde_is_asked_in_the_shape_of_the_data_alone():
+    """Its drift may take x apart, which it cannot with one column."""
+    for swirl in (False, True):
+        assert coupled_coordinate(Turning(1.5, swirl), 2, 1.0) == 0
+    assert coupled_coordinate(Power(2), 2, 1.0) is None
