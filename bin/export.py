@@ -1,4 +1,4 @@
-"""Makes a published score_sde checkpoint a run; see --help."""
+"""Writes a model as a program for JAX, or as a SavedModel; see --help."""
 
 from lcss_tf.commands import _cli
 from lcss_tf.commands.flags import export

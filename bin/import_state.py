@@ -1,4 +1,4 @@
-"""Makes a published score_sde checkpoint a run; see --help."""
+"""Makes a checkpoint of what an exported training step left; see --help."""
 
 from lcss_tf.commands import _cli
 from lcss_tf.commands.flags import import_state

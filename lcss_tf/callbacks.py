@@ -186,15 +186,14 @@ class Watch(Periodic):
         metric = self._metric or default_metrics(run.data.info())[0]
         self._suite = MetricSuite([metric], self._make_references(run.data, run.seed))
         self._draw = Sampling(run.state, **self._options)
+        self._given = conditions_of(run.state.network, run.data, self._suite.num_samples)
         self.best()  # a record that is damaged is named before the training
 
     def act(self, step: int) -> None:
         """Measures, logs ``watch/<name>``, and keeps the state if it is the best."""
         run = self.run
         try:
-            count = self._suite.num_samples
-            given = conditions_of(run.state.network, run.data, count)
-            drawn = self._draw(count, self._seed, given, progress=False)
+            drawn = self._draw(self._suite.num_samples, self._seed, self._given, progress=False)
         except NotFiniteError as error:  # young weights: training goes on
             warn("Nothing is watched at step %d: %s", step, error)
             return

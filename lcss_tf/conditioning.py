@@ -16,8 +16,8 @@ import tensorflow as tf
 from lcss_tf.errors import UsageError
 from lcss_tf.typing import Network, Tensor
 
-# By the constructor's argument of a network, the kind of condition that it takes.
-_KINDS = {"num_classes": "class", "condition_size": "vector", "condition_channels": "image"}
+# The arguments of a network's constructor by which it takes a class, numbers or an image.
+_OPTIONS = ("num_classes", "condition_size", "condition_channels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def spec_of(network: Network) -> ConditionSpec | None:
 
     A network of a user's own says so by an attribute of the same name as ours have.
     """
-    for option in _KINDS:
+    for option in _OPTIONS:
         size = getattr(network, option, None)
         if size is not None:
             return ConditionSpec(option, int(size))
@@ -91,8 +91,9 @@ def check_options(**options: Any) -> None:
     if len(given) > 1:
         text = ", ".join(f"{name} = {size}" for name, size in given.items())
         raise UsageError(
-            f"A network takes one kind of condition; got {text}. Give one of {', '.join(_KINDS)}. "
-            "A class beside numbers is numbers too: one column for each class, 0 or 1."
+            f"A network takes one kind of condition; got {text}. Give one of "
+            f"{', '.join(_OPTIONS)}. A class beside numbers is numbers too: one column for each "
+            "class, 0 or 1."
         )
     for name, size in given.items():
         if size < 1:

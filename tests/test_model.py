@@ -121,6 +121,9 @@ def test_an_sde_is_fitted_to_the_data_whatever_the_preconditioning(capsys):
     np.testing.assert_allclose(means, clusters, atol=0.1)
     said = capsys.readouterr()
     assert "path smoothing by 50 simulated steps" in said.out + said.err
+    measured = dict(sde.measured)
+    model.fit(5 * x, steps=1, batch_size=16, trainer=no_prior_check())
+    assert all(sde.measured[name] is measured[name] for name in measured), "as the weights are"
 
 
 def test_encode_and_decode_are_inverse(fitted):

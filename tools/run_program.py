@@ -205,7 +205,11 @@ class Trainer:
         """Compiles a block; (seconds, XLA's account of its memory)."""
         start = time.perf_counter()
         self._block = self._block.lower(
-            self.state, self._indices(0), np.int64(self.step), self._data, self._fixed
+            self.state,
+            np.zeros((self.block, self.batch_size), np.int32),
+            np.int64(self.step),
+            self._data,
+            self._fixed,
         ).compile()
         return time.perf_counter() - start, self._block.memory_analysis()
 
@@ -213,11 +217,9 @@ class Trainer:
         """What the compiler made of a block, as text."""
         return self._block.as_text()
 
-    def _indices(self, count: int | None = None) -> np.ndarray:
+    def _indices(self) -> np.ndarray:
         """The next block's examples [block, B], each once an epoch."""
         needed = self.block * self.batch_size
-        if count == 0:
-            return np.zeros((self.block, self.batch_size), np.int32)
         while len(self._order) < needed:
             more = self._rng.permutation(len(self._data["x"])).astype(np.int32)
             self._order = np.concatenate([self._order, more])
@@ -253,7 +255,7 @@ class Trainer:
                 told = now
 
 
-def run_once(folder: str | Path, state: str | None, given: dict) -> Callable[..., dict]:
+def run_once(folder: str | Path, state: str | None = None) -> Callable[..., dict]:
     """A compiled function (arguments by name) -> outputs by name, the state held on the device."""
     manifest, call = load(folder)
     held = {n: jax.device_put(a) for n, a in initial(folder, manifest, 0, state).items()}
@@ -263,9 +265,9 @@ def run_once(folder: str | Path, state: str | None, given: dict) -> Callable[...
         lambda given, held: call(*[(held | given)[v["name"]] for v in manifest["inputs"]])
     )
 
-    def run(**more: Any) -> dict:
+    def run(**given: Any) -> dict:
         values = {v["name"]: np.zeros(v["shape"], v["dtype"]) for v in arguments}
-        values |= {k: np.asarray(a) for k, a in (given | more).items()}
+        values |= {k: np.asarray(a) for k, a in given.items()}
         results = ordered(values, held)
         return {name: np.asarray(r) for name, r in zip(outputs, results, strict=True)}
 
@@ -285,27 +287,26 @@ def draw(
     Of a program that takes a condition, sample i is drawn given row i mod M of `conditions`.
     """
     manifest = json.loads((Path(folder) / "program.json").read_text())
-    run, size = run_once(folder, state, {}), manifest["batch_size"]
-    labelled = any(v["name"] == "labels" for v in manifest["inputs"])
-    told = next((v for v in manifest["inputs"] if v["name"] == "condition"), None)
-    if told and conditions is None:
+    run, size = run_once(folder, state), manifest["batch_size"]
+    told = next((v for v in manifest["inputs"] if v["name"] in _CONDITIONS), None)
+    if told and told["name"] == "labels":
+        conditions = np.arange(manifest["classes"]) if label is None else np.array([label])
+    elif told and conditions is None:
         sys.exit("error: the program takes a condition: give --condition=conditions.npy.")
-    classes = manifest.get("classes") or 1
-    samples, labels, nfe = [], [], 0.0
+    samples, given, nfe = [], [], 0.0
     for i in range(-(-count // size)):
-        rows = (np.arange(size) + i * size) % classes if label is None else np.full(size, label)
-        given = {"labels": rows.astype(np.int32)} if labelled else {}
+        more = {}
         if told:
-            rows = (np.arange(size) + i * size) % len(conditions)
-            given = {"condition": conditions[rows].astype(told["dtype"])}
+            rows = np.arange(i * size, (i + 1) * size) % len(conditions)
+            more = {told["name"]: conditions[rows].astype(told["dtype"])}
+            given.append(more[told["name"]])
         start = time.perf_counter()
-        out = run(seed=np.array([seed, i], np.int32), **given)
+        out = run(seed=np.array([seed, i], np.int32), **more)
         samples.append(out["samples"])
-        labels.append(rows)
         nfe = float(out["nfe"])
         print(f"batch {i}: {size} samples in {time.perf_counter() - start:.2f} s", flush=True)
-    found = np.concatenate(labels)[:count] if labelled else None
-    return np.concatenate(samples)[:count], found, nfe
+    labels = np.concatenate(given)[:count] if told and told["name"] == "labels" else None
+    return np.concatenate(samples)[:count], labels, nfe
 
 
 def difference(arrays: dict, path: str) -> float:
@@ -353,7 +354,7 @@ def main(arguments: list[str] | None = None) -> None:
             np.savez(args.out, samples=samples, **more)
     else:
         given = dict(np.load(args.data)) if args.data else {}
-        outputs = run_once(args.folder, args.state, {})(**given)
+        outputs = run_once(args.folder, args.state)(**given)
         print({name: value.shape for name, value in outputs.items()})
         if args.out:
             np.savez(args.out, **outputs)

@@ -1,5 +1,6 @@
 """Losses side by side: one seed, data, network and budget; quality, seconds, memory."""
 
+import functools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -455,18 +456,21 @@ class Evaluator:
         """
         draws: dict[str, list[float]] = {}
         pictures: dict[str, Any] = {}
-        for name in self._draws:
+        count = max((metric.num_samples for metric in self._comparison.all_metrics), default=0)
+        given = conditions_of(self._network, self._data, count) if self._draws else None
+        for name, draw in self._draws.items():
             for k in range(self._comparison.sample_repeats):
-                for key, value in self._one_draw(name, k, pictures).items():
+                drawing = functools.partial(draw, count, _SEED + k, given, progress=False)
+                for key, value in self._one_draw(name, k, drawing, pictures).items():
                     draws.setdefault(key, []).append(value)
         return {name: float(np.mean(values)) for name, values in draws.items()}, pictures
 
-    def _one_draw(self, name: str, k: int, pictures: dict[str, Any]) -> dict[str, float]:
+    def _one_draw(
+        self, name: str, k: int, drawing: Callable[[], Any], pictures: dict[str, Any]
+    ) -> dict[str, float]:
         metrics = self._comparison.all_metrics
         try:
-            count = max(metric.num_samples for metric in metrics)
-            given = conditions_of(self._network, self._data, count)
-            drawn = self._draws[name](count, _SEED + k, given, progress=False)
+            drawn = drawing()
         except NotFiniteError as error:  # young weights: the comparison goes on
             warn("%s: %s", name, error)
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}

@@ -26,8 +26,10 @@ from lcss_tf.commands._places import ConfigError, check_is_run, is_run
 from lcss_tf.data.rescaling import as_described
 from lcss_tf.errors import UsageError
 from lcss_tf.model import ScoreModel
+from lcss_tf.training import loop
 from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, read_meta, step_of
 from lcss_tf.training.names import CONFIG, RECORD
+from lcss_tf.training.workdir import as_begun, write_description
 
 _CONFIG, _OPERATIVE, _RUN = CONFIG, "operative_config.gin", RECORD
 _RECORD = {
@@ -136,6 +138,41 @@ def write_operative(workdir: str | Path) -> dict[str, bytes]:
     content = gin.operative_config_str().encode()
     files.write_bytes(Path(workdir) / _OPERATIVE, content)
     return {_OPERATIVE: content}
+
+
+def begin(run: loop.Run, workdir: str | Path | None = None, checkpoint: str = "newest") -> None:
+    """Brings a planned training to where a run stands, or to before its first step.
+
+    Args:
+      run: what is trained.
+      workdir: of the run; None: there is none yet.
+      checkpoint: of the run.
+
+    Raises:
+      UsageError: the run's data are not what they were when it began.
+      FileNotFoundError: the data are missing.
+    """
+    if workdir is None:
+        loop.measure(run)
+        return
+    checkpoints = Checkpoints(workdir)
+    checkpoints.load(run.state, checkpoints.chosen(checkpoint)[-1])
+    run.data = as_begun(run.data, workdir, False, run.state.distribution)
+
+
+def write_run(workdir: str | Path, model: ScoreModel, imports: Sequence[str] = ()) -> Path:
+    """Makes a model that was not trained here a run, at its step; returns its checkpoint's path.
+
+    Args:
+      workdir: the run's directory.
+      model: knows the data that it is of.
+      imports: users' modules, recorded with the run.
+    """
+    model.state.description = model.description()
+    write_records(workdir, records(imports))
+    write_description(workdir, model.state.description)
+    write_operative(workdir)
+    return Checkpoints(workdir).save(model.state)
 
 
 def parsed_config() -> str:

@@ -13,7 +13,7 @@ from lcss_tf.commands.train import build, planned
 from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.display import say
 from lcss_tf.training import loop
-from lcss_tf.training.checkpoints import Checkpoints
+from lcss_tf.training.state import TrainState
 
 _MOST_OF_ENDLESS = 2**16  # examples
 _ONE_DEVICE = "Distribution.strategy = 'one_device'"
@@ -22,50 +22,59 @@ _ONE_DEVICE = "Distribution.strategy = 'one_device'"
 def main(_: Sequence[str]) -> None:
     """The command."""
     imports = FLAGS["import"].value
-    files.check_writable(FLAGS.out, folder=True)
+    out = Path(FLAGS.out)
+    files.check_writable(out, folder=True)
     bindings = [_ONE_DEVICE, *FLAGS.gin_bindings]
     if FLAGS.batch_size:
-        bindings.append(f"fit.batch_size = {FLAGS.batch_size}")
+        bindings += [f"{key}.batch_size = {FLAGS.batch_size}" for key in ("fit", "sample")]
     if FLAGS.workdir:
         imports = _runs.load_configuration(FLAGS.workdir, bindings)
     else:
         _gin.load(FLAGS.gin_file, bindings, imports)
-    paths = write(Path(FLAGS.out), FLAGS.what, FLAGS.workdir)
+    if FLAGS.what == "train_step":
+        run = planned(*build())
+        _runs.begin(run, FLAGS.workdir, FLAGS.checkpoint)
+        paths = training_step(run).write(out, FLAGS.describe_state)
+        if FLAGS.with_data:
+            arrays = training_arrays(run.data, run.state.condition)
+            paths.append(files.write_arrays(out / "data.npz", arrays))
+    else:
+        state, found = function(FLAGS.what, FLAGS.workdir, FLAGS.checkpoint)
+        if FLAGS.format == "saved_model":
+            paths = export.save_model(out, state, found)
+        else:
+            paths = export.as_program(state, found).write(out, FLAGS.describe_state)
     say("\n  ".join(["Written:", *map(str, paths)]))
     if FLAGS.format != "saved_model":
-        _runs.write_records(FLAGS.out, _runs.records(imports))
-        say(f"Run it where JAX is:  python tools/run_program.py {FLAGS.out}")
+        _runs.write_records(out, _runs.records(imports))
+        say(f"Run it where JAX is:  python tools/run_program.py {out}")
 
 
-def write(folder: Path, what: str, workdir: str | None = None) -> list[Path]:
-    """Writes the program of what gin's configuration describes; returns the paths."""
-    model, arguments = build()
-    run = planned(model, arguments)
-    state = run.state
-    if workdir:
-        checkpoint = Checkpoints(workdir)
-        checkpoint.load(state, checkpoint.chosen(FLAGS.checkpoint)[-1])
+def training_step(run: loop.Run) -> export.Program:
+    """The program of one step of a training."""
+    step = _gin.TrainStep(run.state, run.loss, run.batch_size, run.seed, jit_compile=True)
+    return export.train_step(run.state, step, run.batch_size)
+
+
+def function(
+    what: str, workdir: str | None = None, checkpoint: str = "newest"
+) -> tuple[TrainState, export.Function]:
+    """(its state, the function): the score, or else the sampler, of a run or an untrained model.
+
+    A run's data need not be there.
+    """
+    if workdir is None:
+        model, arguments = build()
+        run = planned(model, arguments)
+        _runs.begin(run)
+        model.info = run.data.info()
     else:
-        loop.measure(run)
-    model.info = run.data.info()
-    if what == "train_step":
-        step = _gin.TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=True)
-        program = export.train_step(state, step, run.batch_size)
-    else:
-        if what == "sampler":
-            options = _gin.sample() | {"jit_compile": True}
-            options["batch_size"] = FLAGS.batch_size or options["batch_size"]
-            function = export.sampler(state, model.sampling(**options), model.info)
-        else:
-            function = export.score(state, FLAGS.batch_size or run.batch_size, model.info)
-        if FLAGS.format == "saved_model":
-            return export.save_model(folder, state, function)
-        program = export.as_program(state, function)
-    paths = program.write(folder, FLAGS.describe_state)
-    if FLAGS.with_data:
-        arrays = training_arrays(run.data, state.condition)
-        paths.append(files.write_arrays(folder / "data.npz", arrays))
-    return paths
+        model = _runs.load_model(workdir, checkpoint)
+    state = model.state
+    if what == "score":
+        return state, export.score(state, _gin.fit()["batch_size"], model.info)
+    sampling = model.sampling(**(_gin.sample() | {"jit_compile": True}))
+    return state, export.sampler(state, sampling, model.info)
 
 
 def training_arrays(data: Any, spec: ConditionSpec | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lcss_tf.display import say
 from lcss_tf.importers import score_sde, torch_file
 from lcss_tf.model import ScoreModel
 from lcss_tf.training.checkpoints import Checkpoints
-from lcss_tf.training.workdir import only_process, write_description
+from lcss_tf.training.workdir import only_process
 
 
 def main(_: Sequence[str]) -> None:
@@ -50,8 +50,7 @@ def import_checkpoint(
       UsageError: the file is refused, or does not fit the network; nothing is written then.
     """
     content = torch_file.read(source)
-    checkpoints = Checkpoints(workdir)
-    if checkpoints.paths():
+    if Checkpoints(workdir).paths():
         raise _gin.ConfigError(
             f"{workdir} holds checkpoints already. Choose another --workdir for the import."
         )
@@ -67,8 +66,4 @@ def import_checkpoint(
     score_sde.fill(found, state.network, state.average, state.optimizer)
     state.step = found.step
     model.info = arguments["data"].info()
-    state.description = model.description()
-    _runs.write_records(workdir, _runs.records(imports))
-    write_description(workdir, state.description)
-    _runs.write_operative(workdir)
-    return checkpoints.save(state), model
+    return _runs.write_run(workdir, model, imports), model

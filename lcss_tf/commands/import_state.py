@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,8 @@ from lcss_tf.display import say
 from lcss_tf.errors import UsageError
 from lcss_tf.export.program import read_manifest
 from lcss_tf.model import ScoreModel
-from lcss_tf.training import loop
 from lcss_tf.training.checkpoints import Checkpoints
-from lcss_tf.training.workdir import only_process, write_description
+from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
 
@@ -60,38 +58,27 @@ def import_state(
     model, arguments = build()
     run = planned(model, arguments)
     state = run.state
-    step, found = _read(arrays, _shapes(state))
+    variables = state.variables_by_name()
+    step, found = _read(arrays, {name: tuple(v.shape) for name, v in variables.items()})
     checkpoints = Checkpoints(workdir)
     if any(path.name >= checkpoints.at(step).name for path in checkpoints.paths()):
         raise UsageError(
             f"{workdir} holds a checkpoint of step {step:,} or later. Choose another --workdir."
         )
-    loop.measure(run)
     averaged = not any(name.startswith("network/") for name in found)
     if averaged:
         found |= {f"network/{name[4:]}": a for name, a in found.items() if name.startswith("ema/")}
-    for group, variables in state.variables().items():
-        for path, variable in variables.items():
-            if f"{group}/{path}" in found:
-                variable.assign(found[f"{group}/{path}"])
+        found |= {n: v.numpy() for n, v in variables.items() if n.startswith("optimizer/")}
+    # The moments, and the scaling of the data, are those that the run began with.
+    _runs.begin(run, workdir if checkpoints.paths() else None)
+    for name, value in found.items():
+        variables[name].assign(value)
     if averaged:
         state.optimizer.iterations.assign(step)
         say("The file holds the average alone: the network is it, and the optimiser begins anew.")
     state.step = step
     model.info = run.data.info()
-    state.description = model.description()
-    _runs.write_records(workdir, _runs.records(imports))
-    write_description(workdir, state.description)
-    _runs.write_operative(workdir)
-    return checkpoints.save(state), model
-
-
-def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{group}/{path}": tuple(variable.shape)
-        for group, variables in state.variables().items()
-        for path, variable in variables.items()
-    }
+    return _runs.write_run(workdir, model, imports), model
 
 
 def _read(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> tuple[int, dict[str, Array]]:

@@ -220,10 +220,10 @@ class _Measure:
         distances: list[float] = []
         real: list[float] = []
         nfe: list[float] = []
+        count = self._metric.num_samples
+        given = conditions_of(self._state.average, self._data, count)
         for k in range(self._repeats):
             try:
-                count = self._metric.num_samples
-                given = conditions_of(self._state.average, self._data, count)
                 drawn = draw(count, _SEED + k, given, progress=False)
             except NotFiniteError as error:
                 warn("%s", error)

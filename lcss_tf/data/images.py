@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data import hashing
+from lcss_tf.data.around import Around
 from lcss_tf.data.base import Dataset, check_policy, gather_on_host
 from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, decode_checked
 from lcss_tf.data.files import MISSING, NOT_PERMITTED
@@ -384,7 +385,7 @@ def _reading_problem(error: Exception) -> str:
 
 
 @DATASETS.register
-class Dequantised(Dataset):
+class Dequantised(Around):
     """Another dataset's images with continuous levels: in training, uniform on each level's width.
 
     A model of raw images learns that pixels lie on few values, and gives almost no density to
@@ -405,38 +406,12 @@ class Dequantised(Dataset):
             raise UsageError(
                 f"Dequantised expects images with levels; {data.name} does not say how many it has."
             )
-        self.data = data
-        self.name, self.shape, self.kind = data.name, data.shape, data.kind
-        self.raw_shape, self.condition = data.raw_shape, data.condition
+        super().__init__(data)
         self.scaling = data.scaling.on_centres()
-
-    def size(self, split: str = "train") -> int | None:
-        """See `Dataset.size`."""
-        return self.data.size(split)
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The images at `indices`, each level at the middle of its width."""
         return self.scaling.dequantise(self.data.examples(indices, split, seed), 0.5)
-
-    def fingerprint(self) -> dict[str, Any] | None:
-        """See `Dataset.fingerprint`."""
-        return self.data.fingerprint()
-
-    def labels(self, split: str = "train") -> Array | None:
-        """See `Dataset.labels`."""
-        return self.data.labels(split)
-
-    def class_names(self) -> list[str]:
-        """See `Dataset.class_names`."""
-        return self.data.class_names()
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`."""
-        self.data.require(split)
-
-    def check_examples(self, indices: Tensor, split: str = "train") -> None:
-        """See `Dataset.check_examples`."""
-        self.data.check_examples(indices, split)
 
     def augmented(
         self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0

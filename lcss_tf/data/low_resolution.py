@@ -5,19 +5,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.base import Dataset
+from lcss_tf.conditioning import ConditionSpec
+from lcss_tf.data.around import Around
 from lcss_tf.data.conditions import standardising
 from lcss_tf.data.moments import RunningMoments
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
-from lcss_tf.typing import Array, Tensor
+from lcss_tf.typing import Tensor
 
 _MEASURED = 1_024  # images whose low-resolution versions are measured
 
 
 @DATASETS.register
-class LowResolution(Dataset):
+class LowResolution(Around):
     """Another dataset's examples, each with its means over blocks of `factor` pixels as condition.
 
     The condition has the sides of the example: each mean fills its block. It is in the units of the
@@ -39,63 +40,37 @@ class LowResolution(Dataset):
                 f"LowResolution.factor must be at least 2 and divide the sides {sides} of the "
                 f"examples of {data.name}; got {factor}."
             )
-        self.data, self.factor = data, factor
-        self.name, self.shape, self.kind = data.name, data.shape, data.kind
-        self.raw_shape, self.columns = data.raw_shape, data.columns
-        self.condition = _BlockMeans(data, factor)
+        super().__init__(data)
+        self.factor = factor
+        self.condition = self._means = _BlockMeans(data, factor)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "data":  # not there yet: a copy that is being made
-            raise AttributeError(name)
-        return getattr(self.data, name)
+    def pipeline(
+        self,
+        batches: tf.data.Dataset,
+        split: str = "train",
+        seed: int = 0,
+        condition: ConditionSpec | None = None,
+    ) -> tf.data.Dataset:
+        """See `Dataset.pipeline`. The examples are read once, and averaged as they are seen."""
+        if condition is None or condition.is_class:
+            return super().pipeline(batches, split, seed, condition)
+        self.check_condition(condition, split)
+        examples = super().pipeline(batches, split, seed)
 
-    @property
-    def scaling(self) -> Scaling:  # type: ignore[override]  # of some data known once they are read
-        """See `Dataset`."""
-        return self.data.scaling
+        @tf.autograph.experimental.do_not_convert  # plain Python: data may be opened in here
+        def with_condition(x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, self._means.of_examples(x)
 
-    def size(self, split: str = "train") -> int | None:
-        """See `Dataset.size`."""
-        return self.data.size(split)
-
-    def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
-        """See `Dataset.examples`."""
-        return self.data.examples(indices, split, seed)
-
-    def augmented(
-        self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
-    ) -> Tensor:
-        """See `Dataset.augmented`."""
-        return self.data.augmented(indices, positions, split, seed)
-
-    def fingerprint(self) -> dict[str, Any] | None:
-        """See `Dataset.fingerprint`."""
-        return self.data.fingerprint()
-
-    def labels(self, split: str = "train") -> Array | None:
-        """See `Dataset.labels`."""
-        return self.data.labels(split)
-
-    def class_names(self) -> list[str]:
-        """See `Dataset.class_names`."""
-        return self.data.class_names()
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`."""
-        self.data.require(split)
-
-    def check_examples(self, indices: Tensor, split: str = "train") -> None:
-        """See `Dataset.check_examples`."""
-        self.data.check_examples(indices, split)
+        return examples.map(with_condition, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-class _BlockMeans(Dataset):
+class _BlockMeans(Around):
     """The block means of a dataset's examples, in its units, each channel standardised."""
 
     def __init__(self, data: Any, factor: int) -> None:
-        self.data, self._factor = data, factor
+        super().__init__(data)
         self.name = f"{data.name} at 1/{factor} of its sides"
-        self.shape, self.kind, self.raw_shape = data.shape, data.kind, data.raw_shape
+        self.columns, self.condition, self._factor = (), None, factor
         self._measured: Scaling | None = None
 
     @property
@@ -119,25 +94,18 @@ class _BlockMeans(Dataset):
         times = [1, *[1, factor] * len(sides), 1]
         return tf.reshape(tf.tile(means, times), [-1, *self.shape])
 
-    def size(self, split: str = "train") -> int | None:
-        """See `Dataset.size`."""
-        return self.data.size(split)
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`."""
-        self.data.require(split)
-
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """See `Dataset.examples`."""
-        return self._scaled(self.data.examples(indices, split, seed))
+        return self.of_examples(self.data.examples(indices, split, seed))
 
     def augmented(
         self, indices: Tensor, positions: Tensor, split: str = "train", seed: int = 0
     ) -> Tensor:
         """See `Dataset.augmented`: of the examples as they are augmented."""
-        return self._scaled(self.data.augmented(indices, positions, split, seed))
+        return self.of_examples(self.data.augmented(indices, positions, split, seed))
 
-    def _scaled(self, examples: Tensor) -> Tensor:
+    def of_examples(self, examples: Tensor) -> Tensor:
+        """The conditions of scaled examples [B, ...]."""
         return tf.ensure_shape(self.scaling.scale(self._raw(examples)), examples.shape)
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import tensorflow as tf
 
 from lcss_tf.conditioning import ConditionSpec
-from lcss_tf.data.base import DataInfo, Dataset
+from lcss_tf.data.around import Around
+from lcss_tf.data.base import DataInfo
 from lcss_tf.data.pipeline import Shards
 from lcss_tf.data.scaling import Scaling
-from lcss_tf.typing import Array, Tensor
+from lcss_tf.typing import Tensor
 
 
 def rescaled(data: Any, scaling: Scaling, condition: Scaling | None = None) -> Any:
@@ -32,7 +33,7 @@ def as_described(data: Any, info: DataInfo) -> Any:
     return rescaled(data, info.scaling, None if known is None else known.scaling)
 
 
-class Rescaled(Dataset):
+class Rescaled(Around):
     """Another dataset's examples as another scaling has them.
 
     So a network that was trained on data of one mean and standard deviation sees later data in the
@@ -46,47 +47,14 @@ class Rescaled(Dataset):
     """
 
     def __init__(self, data: Any, scaling: Scaling, condition: Scaling | None = None) -> None:
-        info = data.info()
-        self.data = data
-        self.name, self.shape, self.kind = info.name, info.shape, info.kind
-        self.columns, self.raw_shape = info.columns, info.raw_shape
-        self.scaling = scaling
-        self._own = info.scaling
+        super().__init__(data)
+        self.scaling, self._own = scaling, data.scaling
         beside = getattr(data, "condition", None)
         known = None if beside is None else condition
         self.condition = beside if known is None else rescaled(beside, known)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "data":  # not there yet: a copy that is being made
-            raise AttributeError(name)
-        return getattr(self.data, name)
-
     def _again(self, examples: Tensor) -> Tensor:
         return tf.ensure_shape(self.scaling.scale(self._own.invert(examples)), examples.shape)
-
-    def size(self, split: str = "train") -> int | None:
-        """See `Dataset.size`."""
-        return self.data.size(split)
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`."""
-        self.data.require(split)
-
-    def labels(self, split: str = "train") -> Array | None:
-        """See `Dataset.labels`."""
-        return self.data.labels(split)
-
-    def fingerprint(self) -> dict[str, Any] | None:
-        """See `Dataset.fingerprint`."""
-        return self.data.fingerprint()
-
-    def check_examples(self, indices: Tensor, split: str = "train") -> None:
-        """See `Dataset.check_examples`."""
-        self.data.check_examples(indices, split)
-
-    def spread_indices(self, count: int, split: str = "train") -> Array:
-        """See `Dataset.spread_indices`."""
-        return self.data.spread_indices(count, split)
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """See `Dataset.examples`."""

@@ -47,7 +47,7 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
         "train_step",
         lambda x, step, stop, **told: take(x, step, stop, told),
         arguments,
-        variables_by_name(state),
+        state.variables_by_name(),
         {"step": state.step, "parameters": state.num_parameters()},
     )
 
@@ -130,7 +130,7 @@ def as_program(state: TrainState, function: Function) -> Program:
       UsageError: XLA cannot compile it.
     """
     what, call, arguments, notes = function
-    return capture(what, call, arguments, variables_by_name(state), notes)
+    return capture(what, call, arguments, state.variables_by_name(), notes)
 
 
 def save_model(path: str | Path, state: TrainState, function: Function) -> list[Path]:
@@ -157,7 +157,7 @@ def save_model(path: str | Path, state: TrainState, function: Function) -> list[
         tf.TensorSpec(value.shape, value.dtype, name) for name, value in function.arguments.items()
     ]
     module = tf.Module(name=function.what)
-    module.state = [getattr(v, "value", v) for v in variables_by_name(state).values()]
+    module.state = [getattr(v, "value", v) for v in state.variables_by_name().values()]
     module.call = tf.function(call, input_signature=signature, autograph=False)
     tf.saved_model.save(module, str(path), signatures=module.call)
     return [path]
@@ -194,15 +194,6 @@ def _scaled_condition(told: dict[str, Tensor], info: DataInfo | None) -> Tensor 
     for name, value in told.items():
         return value if name == "labels" or known is None else known.scaling.scale(value)
     return None
-
-
-def variables_by_name(state: TrainState) -> dict[str, Any]:
-    """All that training changes, under the names of a checkpoint."""
-    return {
-        f"{group}/{path}": variable
-        for group, variables in state.variables().items()
-        for path, variable in variables.items()
-    }
 
 
 __all__ = ["Function", "as_program", "sampler", "save_model", "score", "train_step"]

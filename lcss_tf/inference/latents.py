@@ -13,7 +13,7 @@ import tensorflow as tf
 from scipy import special
 
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.inference.runner import Runner, score_given
+from lcss_tf.inference.runner import Runner, inputs_given, score_given
 from lcss_tf.samplers.ode import DormandPrinceSolver, probability_flow
 from lcss_tf.typing import Array, Numbers, ScoreFn, Tensor
 
@@ -226,7 +226,7 @@ class Latents:
         shape = shape if way is encode else tuple(self._state.sde.state_shape(shape))
         if x.shape[1:] != shape:
             raise UsageError(f"Expected examples or latents of shape {shape}; got {x.shape[1:]}.")
-        told = runner.told(condition, len(x))
+        told = inputs_given(condition, len(x))
         for part in runner.parts(len(x)):
             carried, failures = runner({"x": x[part]} | told(part), 0, part.start)
             bad = int((~np.isfinite(carried.reshape(len(carried), -1))).any(axis=1).sum())

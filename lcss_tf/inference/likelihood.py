@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.inference.runner import Runner, score_given
+from lcss_tf.inference.runner import Runner, inputs_given, score_given
 from lcss_tf.losses.classical import score_and_products, trace
 from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
@@ -230,7 +230,7 @@ class LikelihoodRunner:
         """
         seed, parts = random.seed_for(seed, "likelihood"), []
         x = np.asarray(x, np.float32)
-        told = self._runner.told(condition, len(x))
+        told = inputs_given(condition, len(x))
         for part in self._runner.parts(len(x)):
             start = first + part.start
             log_prob, error, nfe, failures = self._runner({"x": x[part]} | told(part), seed, start)

@@ -70,13 +70,6 @@ class Runner:
         for first in range(0, count, self.batch_size):
             yield slice(first, min(first + self.batch_size, count))
 
-    def told(self, condition: Any, count: int) -> Callable[[slice], dict[str, Any]]:
-        """part -> the inputs by which `count` rows are told conditions [1, ...] or [count, ...]."""
-        if condition is None:
-            return lambda part: {}
-        rows = np.broadcast_to(condition, (count, *np.shape(condition)[1:]))
-        return lambda part: {"condition": rows[part]}
-
     def _filled(self, value: Any) -> Any:
         rows = len(value)
         if rows == self.batch_size:
@@ -100,6 +93,14 @@ class Runner:
             return self._function(inputs, seed)
 
 
+def inputs_given(condition: Any, count: int) -> Callable[[slice], dict[str, Any]]:
+    """part -> the inputs by which `count` rows are told conditions [1, ...] or [count, ...]."""
+    if condition is None:
+        return lambda part: {}
+    rows = np.broadcast_to(condition, (count, *np.shape(condition)[1:]))
+    return lambda part: {"condition": rows[part]}
+
+
 def score_given(state: Any, inputs: Mapping[str, Any]) -> ScoreFn:
     """The score of the average's weights, given the ``condition`` of a runner's inputs, if any."""
     condition = inputs.get("condition")
@@ -109,4 +110,4 @@ def score_given(state: Any, inputs: Mapping[str, Any]) -> ScoreFn:
     return state.score.score_fn(state.average, batch=rows, condition=condition)
 
 
-__all__ = ["Runner", "score_given"]
+__all__ = ["Runner", "inputs_given", "score_given"]

@@ -271,8 +271,7 @@ def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
         "model": state.description,
     }
     arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    for group, variables in state.variables().items():
-        arrays |= {f"{group}/{path}": np.asarray(v.numpy()) for path, v in variables.items()}
+    arrays |= {name: np.asarray(v.numpy()) for name, v in state.variables_by_name().items()}
     for name, value in (state.score.preconditioning.measured or {}).items():
         arrays[f"measured/{name}"] = value
     for name, value in state.sde.measured.items():

@@ -112,7 +112,7 @@ class TrainState:
 
     def num_bytes(self) -> int:
         """Bytes of all variables: what a checkpoint takes."""
-        variables = (v for group in self.variables().values() for v in group.values())
+        variables = self.variables_by_name().values()
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
 
     def variables(self) -> dict[str, dict[str, Any]]:
@@ -129,6 +129,14 @@ class TrainState:
             groups["optimizer"] = optimizer_variables(self.optimizer, trained)
         return groups
 
+    def variables_by_name(self) -> dict[str, Any]:
+        """{"<group>/<path>": variable} of `variables`: the names of a checkpoint's arrays."""
+        return {
+            f"{group}/{path}": variable
+            for group, variables in self.variables().items()
+            for path, variable in variables.items()
+        }
+
     def share(self, distribution: Distribution) -> None:
         """Every worker takes over what the chief has: variables, moments and counts.
 
@@ -136,7 +144,7 @@ class TrainState:
         """
         if distribution.num_workers == 1:
             return
-        variables = [v for group in self.variables().values() for v in group.values()]
+        variables = list(self.variables_by_name().values())
         owners = [self.score.preconditioning, self.sde]
         keys = [(owner, k) for owner in owners for k in sorted(owner.measured or {})]
         counts = np.array([self.step, self.nonfinite_steps], np.int64)

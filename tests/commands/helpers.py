@@ -23,6 +23,25 @@ DIGITS = [
     "EulerMaruyama.num_steps = 5",
 ]
 
+# Of a .csv file with the columns a and b, unless a test says otherwise after it.
+TABLE = """
+fit.data = @datasets.Table()
+Table.path = "{}"
+Table.columns = ("a", "b")
+ScoreModel.network = @networks.MLP()
+MLP.width = 8
+MLP.depth = 1
+fit.steps = 2
+fit.batch_size = 8
+TrainStep.jit_compile = False
+Pictures.every = 0
+check_prior.num_examples = 4
+sample.sampler = @samplers.ProbabilityFlowODE()
+sample.jit_compile = False
+sample.batch_size = 8
+ProbabilityFlowODE.num_steps = 2
+"""
+
 
 def lcss(*words, bindings=()):
     """The exit status of ``lcss <words>``, run in this process."""

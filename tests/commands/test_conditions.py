@@ -10,7 +10,7 @@ from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.data.base import DataInfo
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
-from tests.commands.helpers import ONE, lcss, trained
+from tests.commands.helpers import ONE, TABLE, lcss, trained
 
 SPEC = ConditionSpec("condition_size", 2)
 COLUMNS = DataInfo("c", (2,), "table", Scaling.standardising([0, 0], [1, 1]), ("age", "bmi, kg"))
@@ -18,24 +18,12 @@ INFO = DataInfo("x", (1,), "table", Scaling.identity(), condition=COLUMNS)
 PICTURES = DataInfo("c", (4, 4, 1), "image", Scaling.standardising([0], [1]))
 IMAGES = DataInfo("x", (4, 4, 3), "image", Scaling.for_images(), condition=PICTURES)
 
-TABLE = """
-fit.data = @datasets.Table()
-Table.path = "{}"
+GIVEN = """
 Table.columns = ("weight",)
 Table.condition = ("age", "height")
-ScoreModel.network = @networks.MLP()
-MLP.width = 8
-MLP.depth = 1
 MLP.condition_size = 2
 fit.steps = 4
-fit.batch_size = 8
-TrainStep.jit_compile = False
 Pictures.every = 4
-check_prior.num_examples = 4
-sample.sampler = @samplers.ProbabilityFlowODE()
-sample.jit_compile = False
-sample.batch_size = 8
-ProbabilityFlowODE.num_steps = 2
 """
 
 
@@ -86,7 +74,7 @@ def test_a_table_given_some_of_its_columns(tmp_path, capsys):
     rows = random.normal(size=(40, 3)) + [50, 170, 70]
     text = "\n".join(",".join(map(str, row)) for row in rows)
     (tmp_path / "rows.csv").write_text("age,height,weight\n" + text)
-    (tmp_path / "run.gin").write_text(TABLE.format(tmp_path / "rows.csv"))
+    (tmp_path / "run.gin").write_text(TABLE.format(tmp_path / "rows.csv") + GIVEN)
     run = trained(tmp_path / "run", gin_file=tmp_path / "run.gin")
     assert list((run / "samples").glob("*.png"))
     sample = ["sample", f"--workdir={run}", f"--out={tmp_path / 's'}", f"--gin_bindings={ONE}"]

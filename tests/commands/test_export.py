@@ -9,7 +9,7 @@ import pytest
 import lcss_tf
 from lcss_tf.commands.export import training_arrays
 from lcss_tf.training.checkpoints import Checkpoints
-from tests.commands.helpers import SMALL, lcss
+from tests.commands.helpers import SMALL, TABLE, lcss, trained
 from tests.export.test_programs import RUNNER
 
 STEPS = 6
@@ -80,8 +80,50 @@ def test_a_run_is_exported_with_its_weights(plane_run, tmp_path):
     model = lcss_tf.ScoreModel.load(plane_run)
     x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     t = np.linspace(0.1, 0.9, 5).astype(np.float32)
-    there = RUNNER.run_once(tmp_path / "score", None, {})(x=x, t=t)["score"]
+    there = RUNNER.run_once(tmp_path / "score")(x=x, t=t)["score"]
     np.testing.assert_allclose(there, model.score_fn(x, t), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_is_exported_in_the_scaling_that_it_began_with(tmp_path, capsys):
+    """The score and the sampler without its data; a training step from data as they were."""
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    source = tmp_path / "rows.csv"
+    write = lambda values: np.savetxt(source, values, "%.9g", ",", header="a,b", comments="")
+    write(rows)
+    (tmp_path / "run.gin").write_text(TABLE.format(source))
+    run = trained(tmp_path / "run", gin_file=tmp_path / "run.gin")
+    began = lcss_tf.ScoreModel.load(run)
+
+    def exported_as(what):
+        gin.clear_config()
+        out = tmp_path / f"{what} {len(list(tmp_path.iterdir()))}"
+        words = [f"--workdir={run}", f"--what={what}", "--batch_size=4", f"--out={out}"]
+        return out, lcss("export", *words)
+
+    step, status = exported_as("train_step")
+    assert status == 0
+    write(1_000 * rows + 5)
+    out, status = exported_as("sampler")
+    assert status == 0
+    drawn = RUNNER.run_once(out)(seed=np.array([1, 2], np.int32))
+    np.testing.assert_allclose(drawn["samples"], began.info.unscale(drawn["x"]), rtol=1e-5)
+    assert exported_as("train_step")[1] == 1
+    assert "What changed" in capsys.readouterr().err
+    source.unlink()
+    assert exported_as("score")[1] == 0
+    # What is imported into the run keeps its moments and its scaling.
+    write(rows)
+    trainer = RUNNER.Trainer(step, block=2)
+    assert list(trainer.train(6))
+    RUNNER.save_state(tmp_path / "after.npz", trainer.arrays(), trainer.step)
+    gin.clear_config()
+    words = [f"--program={step}", f"--arrays={tmp_path / 'after.npz'}", f"--workdir={run}"]
+    assert lcss("import-state", *words, bindings=["fit.batch_size = 8"]) == 0
+    later = lcss_tf.ScoreModel.load(run)
+    assert (later.step, later.info) == (6, began.info)
+    measured = began.state.score.preconditioning.measured
+    for name, value in later.state.score.preconditioning.measured.items():
+        np.testing.assert_array_equal(value, measured[name])
 
 
 def test_images_travel_as_bytes_and_endless_data_as_many():

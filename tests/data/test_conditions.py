@@ -243,7 +243,7 @@ def test_a_bad_image_of_a_pair_is_replaced_as_a_pair(tmp_path):
     check_pairs(data, image(3), lambda x: 255.0 - x, splits=("train",))
 
 
-def test_low_resolution_is_the_mean_of_blocks_also_where_examples_are_mirrored(tmp_path):
+def test_low_resolution_is_the_mean_of_blocks_of_mirrored_examples_too(tmp_path, monkeypatch):
     def low(x):
         means = x.astype(float).reshape(-1, 2, 2, 2, 2, 3).mean((2, 4))
         return means.repeat(2, 1).repeat(2, 2)
@@ -252,6 +252,10 @@ def test_low_resolution_is_the_mean_of_blocks_also_where_examples_are_mirrored(t
     data = LowResolution(ImageFolder(str(tmp_path / "x"), 4, test_every=3, flip=True))
     check_pairs(data, image(3), low)
     check_moments(data, image(3))
+    calls, augmented = [], data.data.augmented
+    monkeypatch.setattr(data.data, "augmented", lambda *a: calls.append(a) or augmented(*a))
+    next(iter(data.training_pipeline(4, seed=3, condition=image(3))))
+    assert len(calls) == 1, "in the traced pipeline: an example and its condition are read once"
     signals = LowResolution(from_user(RANDOM.normal(size=(20, 8, 2))), factor=4)
     expect = lambda x: x.reshape(-1, 2, 4, 2).mean(2).repeat(4, 1)
     check_pairs(signals, image(2), expect, splits=("train",))

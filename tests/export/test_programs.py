@@ -92,7 +92,7 @@ def test_a_score_with_classes_is_the_models(trained_images, tmp_path):
     export.as_program(model.state, export.score(model.state, 4)).write(tmp_path)
     x = np.random.default_rng(1).normal(size=(4, 4, 4, 1)).astype(np.float32)
     t, labels = np.float32([0.1, 0.4, 0.7, 1.0]), np.int32([0, 1, 2, 3])
-    there = RUNNER.run_once(tmp_path, None, {})(x=x, t=t, labels=labels)["score"]
+    there = RUNNER.run_once(tmp_path)(x=x, t=t, labels=labels)["score"]
     here = model.score_fn(x, t, tf.constant(labels))
     assert relative(there, here) < 1e-4
 
@@ -155,7 +155,7 @@ def test_a_saved_sampler_draws_the_samples_of_the_program(trained_images, tmp_pa
     model.export(tmp_path / "program", "sampler", **options)
     given = {"seed": np.int32([5, 6]), "labels": np.int32([0, 1, 2, 0])}
     saved = elsewhere(tmp_path / "saved", given, tmp_path)
-    there = RUNNER.run_once(tmp_path / "program", None, {})(**given)
+    there = RUNNER.run_once(tmp_path / "program")(**given)
     assert saved["samples"].dtype == np.uint8
     assert relative(saved["x"], there["x"]) < 1e-4
 
@@ -166,9 +166,7 @@ def test_a_sampler_gives_images_of_bytes_that_are_the_samplers(trained_images, t
     sampling = Sampling(model.state, lcss.samplers.EulerMaruyama(num_steps=5), 6, jit_compile=True)
     function = export.sampler(model.state, sampling, model.info)
     export.as_program(model.state, function).write(tmp_path)
-    out = RUNNER.run_once(tmp_path, None, {})(
-        seed=np.int32([1, 2]), labels=np.arange(6, dtype=np.int32) % 3
-    )
+    out = RUNNER.run_once(tmp_path)(seed=np.int32([1, 2]), labels=np.arange(6, dtype=np.int32) % 3)
     assert out["samples"].dtype == np.uint8
     assert out["samples"].shape == (6, *model.state.shape)
     assert float(out["nfe"]) == 5
@@ -259,7 +257,7 @@ def test_programs_are_told_a_condition(tmp_path):
     )  # fmt: skip
     model.export(tmp_path / "score", batch_size=4)
     x, t = random.normal(size=(4, 2)).astype(np.float32), np.full(4, 0.4, np.float32)
-    run = RUNNER.run_once(tmp_path / "score", None, {})
+    run = RUNNER.run_once(tmp_path / "score")
     there = run(x=x, t=t, condition=y[:4])["score"]
     np.testing.assert_allclose(there, model.score_fn(x, t, y[:4]), rtol=1e-4, atol=1e-4)
     null = run(x=x, t=t, condition=np.full((4, 2), np.nan))["score"]
