@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import json
+import signal
 from pathlib import Path
 
 import gin
@@ -17,6 +18,16 @@ from tests.processes import kill_what_was_started
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+# Under nohup, or in a script's background, the tests would inherit signals that are ignored, and
+# what they start would ignore them too.
+for _number, _handler in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
