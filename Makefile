@@ -3,7 +3,8 @@
 # make pictures  remakes the documentation's pictures, in some two hours; trains what is not trained
 # make test      the fast tests
 # make test-all  all tests
-# make lint      ruff and its formatter, mypy
+# make lint      ruff and its formatter, mypy, the documentation's prose
+# make docs      the documentation's site, in site/
 # make format    what the formatter would change
 #
 # Each makes the environment .venv first, once.
@@ -17,7 +18,7 @@ FASHION := runs/lcss_fashion_small
 # Processes of the tests; each takes up to 3 GiB.
 JOBS ?= 2
 
-.PHONY: demo demo-fashion pictures test test-all lint format setup clean
+.PHONY: demo demo-fashion pictures test test-all lint docs format setup clean
 
 setup: $(READY)
 
@@ -49,9 +50,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/prose.py
+
+# No warning is let through. The first line of the theme's own advertisement is one.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

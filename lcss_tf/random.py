@@ -10,7 +10,7 @@ share.
 
 The hash is Threefry (Salmon et al. 2011), elementwise, so that XLA fuses it with
 what the numbers are for. Its own Philox runs in one thread on CPUs, at some 200 ns a
-number against 1 to 6 ns here (docs/performance.md).
+number against 1 to 6 ns here (docs/results/performance.md).
 
 Use `plain` to hand a seed to ``tf.random.stateless_*`` directly.
 """

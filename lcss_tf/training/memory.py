@@ -4,7 +4,7 @@ The traced loss and gradients are walked in the order in which they were made, w
 the order in which they run: a tensor lives from the operation that makes it to the last that
 reads it. The largest sum on the way, and all that is there throughout (weights, their average,
 the optimiser's state, the gradients), is the estimate. On CPUs the program itself is added, by a
-rule that fits what was measured (docs/performance.md).
+rule that fits what was measured (docs/results/performance.md).
 """
 
 import collections

@@ -1,0 +1,156 @@
+"""What the documentation says to type: commands parse, gin keys exist, Python runs.
+
+A code block is Python if it says so, gin if its lines bind keys, and commands otherwise. A comment
+``<!-- not run: why -->`` before a block leaves it out. A comment ``<!-- setup`` … ``-->`` before a
+Python block is code that runs first, for names that the text takes for granted.
+"""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from lcss_tf.commands import _gin
+from lcss_tf.commands._places import find_config
+from lcss_tf.commands.main import _MODULES, COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(
+    r"(?P<before>(?:<!--(?:(?!-->).)*-->\s*)*)^```(?P<kind>\w*)\n(?P<code>.*?)^```", re.S | re.M
+)
+_COMMAND = re.compile(r"(?:^|&& )(?:[A-Z_]+=\S+ )*(?:lcss|(?:\S*python\S* )bin/(\w+)\.py) .*")
+_BINDING = re.compile(r"^[\w/]+(?:\.\w+)+ = .+", re.M)
+
+
+def blocks(page):
+    """(kind, code, comments before it) of a page."""
+    for match in _BLOCK.finditer(page.read_text()):
+        yield match["kind"], match["code"], match["before"]
+
+
+def named(page):
+    return str(page.relative_to(ROOT))
+
+
+def commands():
+    """(page, command line) of every command in a block, or indented by four."""
+    for page in PAGES:
+        text = page.read_text()
+        plain = "".join(
+            code for kind, code, note in blocks(page) if not kind and "not run" not in note
+        )
+        outside = _BLOCK.sub("", text)
+        plain += "".join(line[4:] + "\n" for line in outside.splitlines() if line[:4] == "    ")
+        for line in plain.replace("\\\n", " ").splitlines():
+            if _COMMAND.match(line.strip()):
+                yield page, line.strip()
+
+
+@pytest.mark.parametrize(("page", "line"), commands(), ids=lambda v: getattr(v, "name", None))
+def test_commands_take_the_flags_that_the_documentation_gives_them(page, line):
+    line = re.sub(r"\s#.*", "", line).replace("…", "").replace("...", "")
+    words = shlex.split(re.sub(r"\$\w+", "", line))
+    words = [w for w in words if not re.match(r"[A-Z_]+=", w)]
+    if words[0] == "lcss":
+        name, words = words[1], words[2:]
+        if name.startswith("--") or name == "COMMAND":
+            return
+        assert name in COMMANDS, f"{page.name}: {line}"
+        name = _MODULES.get(name, name)
+    else:
+        name = Path(words[1]).stem.replace("prepare_data", "prepare")
+        words = words[2:]
+    if name == "launch":
+        return  # its flags stand before another command's
+    module = importlib.import_module(f"lcss_tf.commands.flags.{name}")
+    values = module.FLAGS
+    try:
+        for flag in values:
+            values[flag].unparse()
+        getattr(module, "parse", lambda rest: values([name, *rest]))(words)
+        if "gin_file" in values and values["gin_file"].value and values.gin_file[0] != "/":
+            find_config(values.gin_file)
+    except flags.Error as error:
+        pytest.fail(f"{page.name}: {line}\n{error}")
+    finally:
+        for flag in values:
+            values[flag].unparse()
+
+
+def gin_blocks():
+    for page in PAGES:
+        for kind, code, note in blocks(page):
+            bindings = _BINDING.findall(code)
+            if not kind and bindings and "not run" not in note:
+                yield pytest.param(page, code, id=f"{named(page)}: {bindings[0][:40]}")
+
+
+@pytest.mark.parametrize(("page", "code"), gin_blocks())
+def test_gin_keys_of_the_documentation_exist(page, code):
+    """Each line by itself, for a block may show alternatives."""
+    for line in re.split(r"\n|\s{4,}(?=\S+ = )", code):
+        line = re.sub(r"\s#.*|, \.\.\.|, …", "", line).strip()
+        if _BINDING.match(line):
+            _gin.load(None, [line])
+
+
+def python_pages():
+    for page in PAGES:
+        if any(kind == "python" and "not run" not in note for kind, _, note in blocks(page)):
+            yield page
+
+
+def python_of(page):
+    """The page's Python, with what is long made short."""
+    parts = []
+    for kind, code, note in blocks(page):
+        parts += re.findall(r"<!-- setup\n(.*?)-->", note, re.S)
+        if kind == "python" and "not run" not in note:
+            parts.append(code)
+    return shortened("\n".join(parts))
+
+
+def shortened(code):
+    """The same code with few steps and samples."""
+    for pattern, few in (
+        (r"\b(steps=)[\d_]+", r"\g<1>4"),
+        (r"\b(num_steps=)[\d_]+", r"\g<1>4"),
+        (r"\b(sample\()[\d_]{3,}", r"\g<1>64"),
+        (r"\b(batch_size=)[\d_]{3,}", r"\g<1>64"),
+        (r"\b(num_draws=)[\d_]+", r"\g<1>2"),
+    ):
+        code = re.sub(pattern, few, code)
+    return code
+
+
+def run(code, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=900,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stderr[-3000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", python_pages(), ids=named)
+def test_python_of_the_documentation_runs(page, tmp_path):
+    run(python_of(page), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples" / "notebooks").glob("*.py")), ids=lambda p: p.stem
+)
+def test_notebooks_run(path, tmp_path):
+    """Every cell, with few steps; each starts with a title and says how long it takes."""
+    text = path.read_text()
+    assert re.search(r"^# # \w+", text, re.M)
+    assert re.search(r"(One|Two|Three|Four|Five) minutes? on two CPU cores", text)
+    run(shortened(text), tmp_path)
