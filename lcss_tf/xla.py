@@ -3,7 +3,8 @@
 Accelerators run a whole training step fastest as one program. On CPUs, TensorFlow's own
 convolutions are half as fast again as XLA's, and XLA fuses what surrounds them into loops that
 compute the same values many times over. So there a network with convolutions runs as a graph with
-partial compilation: each part that should be fused is a cluster (docs/results/performance.md has timings).
+partial compilation: each part that should be fused is a cluster (timings are in
+docs/results/performance.md).
 
     @xla.piece                              xla.call(sde.sample_xt, x0, t, seed)
     def normalise(x, gamma): ...

@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -353,7 +354,7 @@ class Evaluation:
 class _Shards:
     """Draws samples shard by shard, each from a seed of its own, and reads them back.
 
-    Memory holds one shard at a time. A file that is missing or damaged is made again, to the same
+    Memory holds two shards at a time. A file that is missing or damaged is made again, to the same
     bits; features of extractors that are costly are kept in it too.
     """
 
@@ -372,25 +373,35 @@ class _Shards:
           NotFiniteError: samples are not finite.
         """
         count = suite.num_samples
-        with Bar(count, "evaluating", "samples") as bar:
+        with Bar(count, "evaluating", "samples") as bar, ThreadPoolExecutor(1) as beside:
+            pending = None
             for start in range(0, count, self.size):
-                size = min(self.size, count - start)
-                arrays = self._shard(start // self.size, size)
-                found: dict[str, Features] = {}
-                new: dict[str, np.ndarray] = {}
-                for identity, extractor in suite.extractors.items():
-                    features = _stored(arrays, identity, size)
-                    if features is None:
-                        features = extractor(arrays["samples"])
-                        new |= _arrays(features, identity) if extractor.costly else {}
-                    found[identity] = features
-                if new and self._writes:
-                    files.write_arrays(self._path(start // self.size), arrays | new)
-                yield arrays["samples"], found
-                bar.update(size)
+                index, size = start // self.size, min(self.size, count - start)
+                arrays = self._shard(index, size, bar)
+                if pending is not None:
+                    yield pending.result()
+                # The next shard is drawn while this one's features are taken.
+                pending = beside.submit(self._with_features, suite, index, arrays)
+            if pending is not None:
+                yield pending.result()
 
-    def _shard(self, index: int, size: int) -> dict[str, np.ndarray]:
-        """The arrays of a shard with at least `size` samples, cut to these."""
+    def _with_features(
+        self, suite: MetricSuite, index: int, arrays: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, Features]]:
+        samples, found = arrays["samples"], {}
+        new: dict[str, np.ndarray] = {}
+        for identity, extractor in suite.extractors.items():
+            features = _stored(arrays, identity, len(samples))
+            if features is None:
+                features = extractor(samples)
+                new |= _arrays(features, identity) if extractor.costly else {}
+            found[identity] = features
+        if new and self._writes:
+            files.write_arrays(self._path(index), arrays | new)
+        return samples, found
+
+    def _shard(self, index: int, size: int, bar: Bar) -> dict[str, np.ndarray]:
+        """The arrays of a shard with at least `size` samples, cut to these; counted on the bar."""
         arrays = files.read_arrays(self._path(index))
         if arrays is None or len(arrays.get("samples", ())) < size:
             # Shard 0 has the samples that `ScoreModel.sample` gives for the seed itself.
@@ -398,10 +409,12 @@ class _Shards:
             given = self._conditions
             if given is not None:
                 given = given[(index * self.size + np.arange(size)) % len(given)]
-            drawn = self._draw(size, seed, given, progress=False)
+            drawn = self._draw(size, seed, given, progress=bar)
             arrays = {"samples": self._model.info.unscale(drawn.x)}
             if self._writes:
                 files.write_arrays(self._path(index), arrays)
+        else:
+            bar.update(size)
         return {key: value[:size] for key, value in arrays.items()}
 
     def _path(self, index: int) -> Path:

@@ -1,5 +1,6 @@
 """Samples from the average of the weights: on all replicas, in batches, from one seed."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ class Sampling:
         seed: Seed = 0,
         condition: Array | int | None = None,
         trajectory_steps: int = 0,
-        progress: bool = True,
+        progress: bool | Bar = True,
         given: dict[str, Array] | None = None,
     ) -> Drawn:
         """Draws `num_samples` samples.
@@ -91,7 +92,7 @@ class Sampling:
             drawn given row i mod M; or a class, that of all. None: of classes each in turn; with
             guidance 0 none is needed.
           trajectory_steps: steps of the trajectory to keep beside the samples; 0: none.
-          progress: whether to show a bar.
+          progress: whether to show a bar; or the bar of a longer work, which counts samples.
           given: what sample i is drawn given, arrays of N rows by name, for `control`.
 
         Raises:
@@ -106,7 +107,11 @@ class Sampling:
         runner = self._runner(trajectory_steps)
         conditions = self._conditions(condition, given)
         parts, trajectories, nfe = [], [], []
-        with Bar(num_samples, "sampling", "samples", shown=progress) as bar:
+        with (
+            Bar(num_samples, "sampling", "samples", shown=progress)
+            if isinstance(progress, bool)
+            else contextlib.nullcontext(progress)
+        ) as bar:
             for i, part in enumerate(runner.parts(num_samples)):
                 count, seeds = part.stop - part.start, random.seed_for(seed, "sample", i)
                 inputs = {"x_T": self._prior(random.fold_in(seeds, "prior"))}

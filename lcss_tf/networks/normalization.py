@@ -3,7 +3,8 @@
 With the group's mean m and r = (variance + ε)^{−1/2}:  x̂ = (x − m) r,  u = γ x̂ + β,  y = silu(u).
 
 Under partial compilation (see `lcss_tf.xla`) the gradient of the norm and its activation is
-written out as one cluster. It keeps x alone and makes a few passes over it (docs/results/performance.md).
+written out as one cluster. It keeps x alone and makes a few passes over it
+(docs/results/performance.md).
 """
 
 from collections.abc import Callable

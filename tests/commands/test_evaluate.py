@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -90,6 +91,33 @@ def test_every_checkpoint_is_measured_once(evaluated):
     assert {k: v[0] for k, v in results(workdir).items()} == {k: v[0] for k, v in before.items()}
     assert evaluation(workdir, "Evaluation.seed = 5").run("20") != figures
     assert not list(workdir.glob("evaluation/*/shards_*"))
+
+
+def test_the_bar_moves_with_every_batch_and_features_are_taken_beside_the_next_shard(
+    run, monkeypatch
+):
+    """32 samples a batch, shards of 64: the bar hears of each batch, and of all samples once."""
+    heard, threads = [], []
+
+    class Heard(evaluate.Bar):
+        def update(self, count=1):
+            heard.append(count)
+            super().update(count)
+
+    monkeypatch.setattr(evaluate, "Bar", Heard)
+    monkeypatch.setattr(evaluate, "_SHARD", 64)
+    measured = evaluation(run, "sample.batch_size = 32", "Evaluation.seed = 7")
+    extract = Pixels.__call__
+
+    def watched(self, batch):
+        threads.append((threading.current_thread() is threading.main_thread(), len(batch)))
+        return extract(self, batch)
+
+    measured.suite.real_values  # noqa: B018  what is read of real examples does not count here
+    monkeypatch.setattr(Pixels, "__call__", watched)
+    measured.run("20")
+    assert heard == [32, 32, 32]
+    assert threads == [(False, 64), (False, 32)]
 
 
 def test_csv_and_tensorboard_have_the_checkpoints_steps(evaluated):
