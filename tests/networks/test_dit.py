@@ -199,6 +199,7 @@ def gradients(network, **options):
     return flat, peak_bytes(function.get_concrete_function(x).graph)
 
 
+@pytest.mark.slow
 def test_rematerialised_it_takes_less_memory_for_the_same_gradients():
     kept, again = (
         made((8, 8, 2), dropout=0.2, rematerialise=rematerialise) for rematerialise in (False, True)
@@ -239,6 +240,14 @@ def test_its_arithmetic_is_that_on_paper():
     embedding = 256 * D + D * D + D * (2 * D)
     expected = 2 * N * (depth * block + 2 * T * P * D + embedding)
     assert count_flops(network, *inputs((N, 8, 12, C))) == expected
+
+
+def test_the_default_is_as_large_as_the_paper_s():
+    """DiT-S/2 on latents of 32×32×4: 33 M parameters, 6.06 G multiplications and additions."""
+    network = DiT(num_classes=1000)
+    network.build((None, 32, 32, 4))
+    assert network.count_params() == pytest.approx(33e6, rel=0.02)
+    assert count_flops(network, *inputs((1, 32, 32, 4))) / 2 == pytest.approx(6.06e9, rel=0.005)
 
 
 @pytest.mark.parametrize(
