@@ -85,6 +85,25 @@ def spec_of(network: Network) -> ConditionSpec | None:
     return None
 
 
+def augmentation_size_of(network: Network) -> int | None:
+    """How many numbers tell a network how an example was augmented; None: it is not told."""
+    return getattr(network, "augmentation_size", None)
+
+
+def check_augmentation(network: Network, data: Any) -> None:
+    """Raises UsageError if examples come with augmentation labels that a network does not take.
+
+    The other way round is no error: of examples as they are, a network is told the label 0.
+    """
+    given, size = getattr(data, "augmentation_size", None), augmentation_size_of(network)
+    if given is not None and given != size:
+        raise UsageError(
+            f"{data.name} is augmented, with labels of {given} numbers, and the network has "
+            f"augmentation_size = {size}: not told how its examples were changed, it would draw "
+            f"changed samples. Make it with augmentation_size = {given}."
+        )
+
+
 def check_options(**options: Any) -> None:
     """Raises UsageError if several of a network's condition arguments are given, or one below 1."""
     given = {name: size for name, size in options.items() if size is not None}
@@ -100,4 +119,10 @@ def check_options(**options: Any) -> None:
             raise UsageError(f"{name} must be at least 1, or None; got {size}.")
 
 
-__all__ = ["ConditionSpec", "check_options", "spec_of"]
+__all__ = [
+    "ConditionSpec",
+    "augmentation_size_of",
+    "check_augmentation",
+    "check_options",
+    "spec_of",
+]

@@ -196,13 +196,13 @@ class ScoreModel:
         """Chooses the network if none was given; returns whether it did."""
         if self.network is not None:
             return False
-        labels = data.labels("train") if hasattr(data, "labels") else None
         beside = getattr(data, "condition", None)
         options: dict[str, Any] = {"embedding": self.sde.label_embedding}
+        options["augmentation_size"] = getattr(data, "augmentation_size", None)
         if beside is not None:
             size = "condition_size" if len(beside.shape) == 1 else "condition_channels"
             options[size] = beside.shape[-1]
-        elif labels is not None:
+        elif hasattr(data, "labels") and (labels := data.labels("train")) is not None:
             options["num_classes"] = int(np.max(labels)) + 1
         self.network = networks.default_network(self.sde.state_shape(data.shape), **options)
         return True

@@ -183,6 +183,7 @@ class Score:
         seed: Seed | None = None,
         batch: int | None = None,
         condition: Tensor | None = None,
+        augmentation: Tensor | None = None,
     ) -> ScoreFn:
         """score_fn(x, t) of `network`.
 
@@ -197,6 +198,8 @@ class Score:
             same function.
           condition: [batch, ...] as the network takes it, for a conditional one; None: of any
             condition. Copies of the batch share it.
+          augmentation: [batch, K]: how the examples were augmented, for a network that is told;
+            None: they were not. Copies of the batch share it.
         """
         stochastic = seed is not None and getattr(network, "stochastic", False)
         takes_copies = stochastic or getattr(network, "takes_copies", False)
@@ -206,10 +209,11 @@ class Score:
             options = {"seed": seed} if stochastic else {}
             if takes_copies and batch is not None:
                 options["copies"] = x.shape[0] // batch
-            if condition is not None:
-                # A network that takes no copies is told the condition of each.
-                again = 1 if takes_copies or batch is None else x.shape[0] // batch
-                options["condition"] = tf.concat([condition] * again, 0)
+            # A network that takes no copies is told of each.
+            again = 1 if takes_copies or batch is None else x.shape[0] // batch
+            for name, told in (("condition", condition), ("augmentation", augmentation)):
+                if told is not None:
+                    options[name] = tf.concat([told] * again, 0)
 
             def call(inputs: Tensor, cond: Tensor) -> Tensor:
                 return tf.cast(network(inputs, cond, **options), tf.float32)

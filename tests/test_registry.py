@@ -80,7 +80,7 @@ def test_near_names_are_suggested():
 def test_public_names():
     assert {"VPSDE", "SubVPSDE", "VESDE"} <= set(lcss_tf.SDES)
     assert {"LCSSLoss", "DSMLoss"} <= set(lcss_tf.LOSSES)
-    assert {"NCSNpp", "MLP"} <= set(lcss_tf.NETWORKS)
+    assert {"NCSNpp", "DiT", "MLP"} <= set(lcss_tf.NETWORKS)
     assert {"EulerMaruyama", "PredictorCorrector", "ProbabilityFlowODE"} <= set(lcss_tf.SAMPLERS)
     assert {"moments", "noise", "none"} <= set(lcss_tf.PRECONDITIONINGS)
     assert lcss_tf.SDES["VPSDE"](beta_min=0.1, beta_max=20.0).beta_max == 20.0

@@ -211,7 +211,10 @@ def training_case(
     """A training step; where a call takes several, they are timed together."""
     state, distribution = run.state, run.state.distribution
     step = _gin.TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=mode)
-    batches = training_batches(run.data, distribution, run.batch_size, run.seed, 0, state.condition)
+    batches = training_batches(
+        run.data, distribution, run.batch_size, run.seed, 0, state.condition,
+        state.augmentation_size,
+    )  # fmt: skip
     counted = TrainStep(state, run.loss, run.batch_size, run.seed, jit_compile=False)
     batch = distribution.first(next(batches))
     flops = count_flops(counted.loss_and_gradients, batch, random.as_seed(0))

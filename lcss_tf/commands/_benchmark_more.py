@@ -17,7 +17,7 @@ import tensorflow as tf
 from lcss_tf import files, plots
 from lcss_tf.commands import _gin
 from lcss_tf.commands.train import train
-from lcss_tf.conditioning import spec_of
+from lcss_tf.conditioning import augmentation_size_of, spec_of
 from lcss_tf.data import ImageFolder
 from lcss_tf.data.pipeline import MAX_FETCH, index_batches, training_batches
 from lcss_tf.display import say
@@ -131,10 +131,11 @@ def own_input(seconds: float = _SECONDS, rounds: int = _ROUNDS) -> dict[str, Any
     """
     distribution, arguments = _gin.Distribution(), _gin.fit()
     batch_size = arguments["batch_size"]
-    condition = spec_of(_gin.ScoreModel(distribution=distribution).network)
+    network = _gin.ScoreModel(distribution=distribution).network
     batches = training_batches(
-        arguments["data"], distribution, batch_size, arguments["seed"], 0, condition
-    )
+        arguments["data"], distribution, batch_size, arguments["seed"], 0, spec_of(network),
+        augmentation_size_of(network),
+    )  # fmt: skip
     for _ in range(
         _READ_AHEAD * MAX_FETCH
     ):  # what was read ahead while nobody waited must not count

@@ -74,6 +74,8 @@ class Comparison:
       seconds: training seconds of the equal wall clock; compilation, evaluation and
         checkpoints do not count.
       sdes: SDEs by name of a loss, where it is not `ScoreModel.sde`.
+      networks: networks by name of a loss, where it is not `ScoreModel.network`.
+      optimizers: Keras optimisers by name of a loss, where it is not `fit.optimizer`.
       times: at which the score is compared, fractions of T.
       metric: an object of `METRICS`, measured on samples at both budgets; None: none.
       samplers: objects of `SAMPLERS` by name; by default the one bound to `sample`.
@@ -94,18 +96,22 @@ class Comparison:
     curve_points: int = 8
     metrics: tuple = ()
     seeds: tuple = ()
+    networks: Any = None
+    optimizers: Any = None
 
     def __post_init__(self) -> None:
-        self.sdes = self.sdes or {}
+        by_name = {k: getattr(self, k) or {} for k in ("sdes", "networks", "optimizers")}
+        self.sdes, self.networks, self.optimizers = by_name.values()
         self.samplers = self.samplers or {"samples": None}
         for seed in self.seeds:
             random.check_seed(seed, "Each of Comparison.seeds")
-        strangers = sorted(set(self.sdes) - set(self.losses))
-        if strangers or not self.losses:
-            raise UsageError(
-                f"Comparison.sdes has keys {strangers} that Comparison.losses has not; the "
-                f"losses are {sorted(self.losses)}."
-            )
+        for option, given in by_name.items():
+            strangers = sorted(set(given) - set(self.losses))
+            if strangers or not self.losses:
+                raise UsageError(
+                    f"Comparison.{option} has keys {strangers} that Comparison.losses has not; "
+                    f"the losses are {sorted(self.losses)}."
+                )
         if self.seconds < 0 or not all(0 < t <= 1 for t in self.times):
             raise UsageError(
                 "Comparison expects seconds >= 0 and times in (0, 1]; got "
@@ -141,8 +147,12 @@ class Comparison:
             raise UnknownNameError(f"No run named {name!r} in Comparison: {sorted(self.entries)}.")
         loss, seed = self.entries[name]
         given = {"sde": self.sdes[loss]} if loss in self.sdes else {}
+        if loss in self.networks:  # which is trained in place: each run has its own
+            network = self.networks[loss]
+            given["network"] = type(network).from_config(network.get_config())
         model = _gin.ScoreModel(distribution=_gin.Distribution(), **given)
         arguments = _gin.fit() | {"loss": self.losses[loss]}
+        arguments["optimizer"] = self.optimizers.get(loss, arguments["optimizer"])
         return model, arguments | ({} if seed is None else {"seed": seed})
 
     def check(self) -> None:
@@ -536,15 +546,16 @@ def _held_out(data: Any, sde: Any, times: Sequence[float], seed: int) -> Callabl
 def diagnose_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     """Measures one loss's gradient at the average's weights of the comparison's first run.
 
-    The same weights, examples and times for every loss on that run's SDE; a loss on another SDE
-    is measured at its own weights, whose network answers to that SDE. Writes ``diagnosis.json``.
+    The same weights, examples and times for every loss on that run's SDE; a loss on another SDE,
+    or with another network, is measured at its own weights. Writes ``diagnosis.json``.
 
     Raises:
       CheckpointError: the comparison has not run.
     """
     model, arguments = comparison.build(name)
     loss = comparison.entries[name][0]
-    weights_of = name if loss in comparison.sdes else next(iter(comparison.entries))
+    own = loss in comparison.sdes or loss in comparison.networks
+    weights_of = name if own else next(iter(comparison.entries))
     trained = ScoreModel.load(entry_workdir(workdir, weights_of), distribution=model.distribution)
     state, data, seed = trained.state, arguments["data"], arguments["seed"]
     diagnostics = _gin.GradientDiagnostics(state.score, arguments["loss"])

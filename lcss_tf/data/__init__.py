@@ -3,6 +3,7 @@
 from lcss_tf.data.adapters import FromTFData, InMemory, from_user
 from lcss_tf.data.arrays import Arrays
 from lcss_tf.data.audio import Audio
+from lcss_tf.data.augmentation import Augmented
 from lcss_tf.data.base import DataInfo, Dataset
 from lcss_tf.data.bundled import Digits, MovingDigits, NoiseImages, Photos
 from lcss_tf.data.idx import FashionMNIST, Idx
@@ -29,6 +30,7 @@ __all__ = [
     "TFDS",
     "Arrays",
     "Audio",
+    "Augmented",
     "Checkerboard",
     "DataInfo",
     "Dataset",

@@ -20,6 +20,7 @@ class Around(Dataset):
         self.name, self.shape, self.kind = data.name, data.shape, data.kind
         self.columns, self.raw_shape = data.columns, data.raw_shape
         self.condition = data.condition
+        self.augmentation_size = getattr(data, "augmentation_size", None)
 
     def __getattr__(self, name: str) -> Any:
         if name == "data":  # not there yet: a copy that is being made

@@ -233,6 +233,8 @@ class Dataset:
       raw_shape: see `DataInfo`.
       condition: a `Dataset` of the numbers or images that stand beside the examples, by the same
         indices, as their conditions; None: there are none. Classes are `labels`.
+      augmentation_size: numbers of the labels that say how examples are `augmented`, which
+        ``augmentations(positions, seed)`` gives; None: there are none (see `Augmented`).
     """
 
     name: str
@@ -242,6 +244,7 @@ class Dataset:
     columns: tuple[str, ...] = ()
     raw_shape: tuple[int, ...] | None = None
     condition: "Dataset | None" = None
+    augmentation_size: int | None = None
 
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None for endless data.

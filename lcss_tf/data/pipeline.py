@@ -142,6 +142,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     condition: ConditionSpec | None = None,
+    augmentation_size: int | None = None,
 ) -> Iterator[Any]:
     """Per-replica batches for training, from `start_step` on.
 
@@ -153,6 +154,8 @@ def training_batches(
       seed: of the order and of augmentation.
       start_step: the first step delivered.
       condition: what a network takes; the batches are then pairs with the conditions.
+      augmentation_size: of the labels that a network takes of augmented examples: those of the
+        data, or zeros; the batches, pairs or not, are then pairs with these.
 
     Raises (on iteration):
       UsageError: an example that cannot be used: its name, and the remedy.
@@ -161,7 +164,17 @@ def training_batches(
 
     def make_dataset(shards: Shards) -> tf.data.Dataset:
         batches = data.training_pipeline(batch_size, seed, start_step, shards, condition)
+        if augmentation_size is not None:
+            # The labels depend on the positions alone: they need not pass through the examples.
+            positions = index_batches(size, batch_size, seed, start_step, shards)
+            batches = tf.data.Dataset.zip((batches, positions.map(labels_at)))
         return batches.prefetch(_BATCHES_AHEAD)
+
+    @tf.autograph.experimental.do_not_convert
+    def labels_at(_: Tensor, positions: Tensor) -> Tensor:
+        if getattr(data, "augmentation_size", None) is None:
+            return tf.zeros([tf.shape(positions)[0], augmentation_size])
+        return data.augmentations(positions, seed)
 
     def indices_of(step: int) -> np.ndarray:
         first = (start_step + step) * batch_size

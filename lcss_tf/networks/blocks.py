@@ -22,7 +22,7 @@ from lcss_tf.networks.normalization import GroupNorm
 from lcss_tf.networks.resample import downsample, upsample
 from lcss_tf.typing import OpenShape, Seed, Tensor
 
-_RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
+RESAMPLE = {"none": lambda x, _: x, "up": upsample, "down": downsample}
 
 
 @register
@@ -47,6 +47,11 @@ class ResidualBlock(Block):
 
     shortcut_scale = 1.0
 
+    @staticmethod
+    def join(parts: Sequence[Tensor]) -> Tensor:
+        """What the block is given, of several parts [N, ..., C_i]."""
+        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+
     def __init__(
         self,
         features: int | None = None,
@@ -61,7 +66,7 @@ class ResidualBlock(Block):
         super().__init__(**kwargs)
         self.keep(
             features=features,
-            resample=one_of("resample", resample, tuple(_RESAMPLE)),
+            resample=one_of("resample", resample, tuple(RESAMPLE)),
             dropout=dropout,
             fir_kernel=fir_kernel and tuple(fir_kernel),
             skip_rescale=skip_rescale,
@@ -91,7 +96,7 @@ class ResidualBlock(Block):
         seed: Seed | None = None,
         copies: int = 1,
     ) -> Tensor:
-        resample = _RESAMPLE[self.resample]
+        resample = RESAMPLE[self.resample]
         h = resample(self.norm_0(x), self.fir_kernel)
         h = self.conv_0(h)
         if self.noise is not None:
@@ -118,6 +123,16 @@ class DDPMResidualBlock(ResidualBlock):
                 f"A DDPM block does not resample; got resample={self.resample!r}: put an "
                 "UpsampleConv or DownsampleConv behind it, or use a ResidualBlock."
             )
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(Q Kᵀ/√d) V over places (Vaswani et al. 2017); the softmax in float32.
+
+    Q, K and V are [..., T, d], with any axes before, such as examples and heads; the result too.
+    """
+    logits = tf.matmul(query, key, transpose_b=True)
+    weights = tf.nn.softmax(tf.cast(logits, tf.float32) * query.shape[-1] ** -0.5)
+    return tf.matmul(tf.cast(weights, value.dtype), value)
 
 
 @register
@@ -149,9 +164,7 @@ class AttentionBlock(Block):
     def call(self, x: Tensor) -> Tensor:
         channels = x.shape[-1]
         h = tf.reshape(self.norm(x), [-1, x.shape[1:-1].num_elements(), channels])
-        logits = tf.matmul(self.query(h), self.key(h), transpose_b=True)
-        weights = tf.nn.softmax(tf.cast(logits, tf.float32) * channels**-0.5)
-        h = self.out(tf.matmul(tf.cast(weights, h.dtype), self.value(h)))
+        h = self.out(attention(self.query(h), self.key(h), self.value(h)))
         return residual_sum(x, tf.reshape(h, [-1, *x.shape[1:]]), self.skip_rescale)
 
 
@@ -205,8 +218,8 @@ def run_block(
     rematerialise: bool,
     **options: Any,
 ) -> Tensor:
-    """A residual block on the parts joined along the channels, rematerialised or not."""
-    join = lambda parts: parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+    """A block on the parts that it joins along the channels, rematerialised or not."""
+    join: Callable[[Sequence], Tensor] = getattr(block, "join", lambda parts: parts[0])
     if not rematerialise:
         return block(join(parts), embedding, **options)
     if embedding is None:
@@ -276,6 +289,7 @@ __all__ = [
     "DDPMResidualBlock",
     "OutputHead",
     "ResidualBlock",
+    "attention",
     "rematerialised",
     "run_block",
 ]

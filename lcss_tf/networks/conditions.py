@@ -1,5 +1,7 @@
 """How a condition enters a network: classes and vectors by its embedding, images by its input.
 
+Labels of augmented examples enter beside it, by the embedding too.
+
 All weights here start at zero: an untrained condition of a class or a vector changes nothing, so a
 trained network keeps its function when such a condition is added to it.
 """
@@ -15,12 +17,8 @@ from lcss_tf.networks.layers import register
 from lcss_tf.typing import OpenShape, Tensor
 
 
-class ConditionLayer(keras.layers.Layer):
-    """Base of the layers that take a condition. They compute in float32.
-
-    Classifier-free guidance needs a network that was also trained on the null condition (Ho and
-    Salimans 2022), for which each layer has weights of its own.
-    """
+class ToldLayer(keras.layers.Layer):
+    """Base of the layers that take what a network is told beside x and t; float32."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **{**kwargs, "dtype": "float32"})
@@ -28,6 +26,14 @@ class ConditionLayer(keras.layers.Layer):
     def zeros(self, name: str, *shape: int) -> Any:
         """A weight that starts at zero."""
         return self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False)
+
+
+class ConditionLayer(ToldLayer):
+    """Base of the layers that take a condition.
+
+    Classifier-free guidance needs a network that was also trained on the null condition (Ho and
+    Salimans 2022), for which each layer has weights of its own.
+    """
 
     def null_weights(self) -> Any:
         """What stands for the null condition; all zeros until it is trained."""
@@ -181,6 +187,75 @@ class ImageCondition(ConditionLayer):
         return {**super().get_config(), "channels": self.channels}
 
 
+@register
+class AugmentationEmbedding(ToldLayer):
+    """a W of labels a [N, size] that say how examples were augmented: [N, units], in float32.
+
+    Examples as they are have the label 0 and add 0 (Karras et al. 2022).
+
+    Args:
+      size: numbers of a label, at least 1.
+      units: width of the result.
+
+    Raises:
+      UsageError: size < 1.
+    """
+
+    def __init__(self, size: int, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if size < 1:
+            raise UsageError(f"augmentation_size must be at least 1, or None; got {size}.")
+        self.size, self.units = size, units
+
+    def build(self, labels_shape: OpenShape) -> None:
+        self.kernel = self.zeros("kernel", self.size, self.units)
+
+    def call(self, labels: Tensor) -> Tensor:
+        return tf.matmul(tf.cast(labels, tf.float32), tf.convert_to_tensor(self.kernel))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "size": self.size, "units": self.units}
+
+
+def make_augmentation(size: int | None, units: int) -> AugmentationEmbedding | None:
+    """The built layer of a network that is told how examples were augmented; None: it is not."""
+    if size is None:
+        return None
+    layer = AugmentationEmbedding(size, units, name="augmentation_embedding")
+    layer.build((None, size))
+    return layer
+
+
+def with_augmentation(
+    added: Tensor | None, layer: AugmentationEmbedding | None, labels: Tensor | None
+) -> Tensor | None:
+    """What is added to the noise embedding: of the condition, and of the augmentation.
+
+    Args:
+      added: of the condition, [N, units], or None.
+      layer: of the network, or None.
+      labels: [N, size]; None means examples as they are.
+
+    Raises:
+      UsageError: labels for a network that takes none, or of another shape.
+    """
+    if labels is None:
+        return added
+    if layer is None:
+        raise UsageError(
+            "This network is not told how examples were augmented, and got labels. Make it with "
+            "augmentation_size, or leave the labels out."
+        )
+    labels = tf.convert_to_tensor(labels)
+    if len(labels.shape) != 2 or labels.shape[1] != layer.size:
+        raise UsageError(
+            f"This network takes labels of augmented examples [N, {layer.size}] "
+            f"(augmentation_size = {layer.size}); got the shape {tuple(labels.shape)}."
+        )
+    told = layer(labels)
+    return told if added is None else added + told
+
+
 def _split_null(condition: Tensor) -> tuple[Tensor, Tensor]:
     """(where an example's condition is null, [N, 1, ...]; the conditions with 0 in its place)."""
     condition = tf.cast(condition, tf.float32)
@@ -234,10 +309,13 @@ def checked_condition(
 
 
 __all__ = [
+    "AugmentationEmbedding",
     "ClassEmbedding",
     "ConditionLayer",
     "ImageCondition",
     "VectorEmbedding",
     "checked_condition",
+    "make_augmentation",
     "make_embedding",
+    "with_augmentation",
 ]

@@ -21,6 +21,7 @@ def default_network(
     embedding: str = "positional",
     condition_size: int | None = None,
     condition_channels: int | None = None,
+    augmentation_size: int | None = None,
 ) -> keras.Model:
     """An MLP for vectors; a DDPM++ of modest width for signals, images and volumes.
 
@@ -38,6 +39,7 @@ def default_network(
         labels like σ, as VE's.
       condition_size: of a network that is told so many numbers; None: it is not.
       condition_channels: of a network that is told an image of so many channels; None: it is not.
+      augmentation_size: of a network that is told how images were augmented; None: it is not.
 
     Returns:
       The network, not yet built.
@@ -82,6 +84,7 @@ def default_network(
         ],
         dropout=0.0,
         condition_channels=condition_channels,
+        augmentation_size=augmentation_size,
         **options,
     )
 

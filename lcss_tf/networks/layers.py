@@ -226,15 +226,17 @@ class GaussianFourier(keras.layers.Layer):
         }
 
 
-def positional(u: Tensor, features: int) -> Tensor:
-    """[sin(ω_i u), cos(ω_i u)], ω_i = 10000^{−i/(features/2 − 1)} (Vaswani et al. 2017).
+def positional(u: Tensor, features: int, endpoint: bool = True) -> Tensor:
+    """[sin(ω_i u), cos(ω_i u)], ω_i = 10000^{−i/n}, i = 0 .. features/2 − 1 (Vaswani et al. 2017).
 
     Args:
       u: [N], of a range like [0, 1000].
       features: width of the result [N, features]; an odd width ends in a zero.
+      endpoint: whether the last frequency is 1/10000, so that n = features/2 − 1, as in NCSN++;
+        else n = features/2, as in Vaswani et al.
     """
     half = features // 2
-    exponent = tf.range(half, dtype=tf.float32) / max(half - 1, 1)
+    exponent = tf.range(half, dtype=tf.float32) / max(half - endpoint, 1)
     angle = u[:, None] * tf.exp(-math.log(10_000.0) * exponent)
     return tf.concat([tf.sin(angle), tf.cos(angle), tf.zeros_like(u[:, None])], -1)[:, :features]
 
@@ -284,17 +286,23 @@ class NoiseEmbedding(Block):
                 scale=self.fourier_scale,
                 name="fourier",
             )
+        self.build_dense(width)
+
+    def build_dense(self, width: int) -> None:
+        """Makes what follows the embedding [N, width]."""
         self.dense_0 = self.add(Dense, [(None, width)], self.units, name="dense_0")
         self.dense_1 = self.add(Dense, [(None, self.units)], self.units, name="dense_1")
 
     def call(self, cond: Tensor, added: Tensor | None = None) -> Tensor:
+        h = self.dense_1(tf.nn.silu(self.dense_0(self.embedded(cond))))
+        return tf.nn.silu(h if added is None else h + added)
+
+    def embedded(self, cond: Tensor) -> Tensor:
+        """e(cond): [N] -> [N, width], sines and cosines."""
         cond = tf.cast(cond, tf.float32)
         if self.fourier is None:
-            h = positional(cond, self.features)
-        else:
-            h = self.fourier(tf.math.log(cond))
-        h = self.dense_1(tf.nn.silu(self.dense_0(h)))
-        return tf.nn.silu(h if added is None else h + added)
+            return positional(cond, self.features)
+        return self.fourier(tf.math.log(cond))
 
 
 # Stacked copies of a batch: losses ask for the score at several points of the same times. What

@@ -6,7 +6,7 @@ resolution (progressive input), on the way up the output at ever higher resoluti
 output).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,307 +15,27 @@ import tensorflow as tf
 from lcss_tf import random
 from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
-from lcss_tf.networks.blocks import (
-    AttentionBlock,
-    Combine,
-    DDPMResidualBlock,
-    OutputHead,
-    ResidualBlock,
-    run_block,
-)
+from lcss_tf.networks.blocks import run_block
 from lcss_tf.networks.conditions import (
+    AugmentationEmbedding,
     ConditionLayer,
     ImageCondition,
     checked_condition,
+    make_augmentation,
     make_embedding,
+    with_augmentation,
 )
 from lcss_tf.networks.layers import (
-    Block,
-    Conv,
     NoiseEmbedding,
     feature_shape,
     first_copy,
     one_of,
     register,
     repeat_copies,
-    residual_sum,
 )
-from lcss_tf.networks.resample import DownsampleConv, UpsampleConv, downsample, upsample
+from lcss_tf.networks.levels import FAMILIES, DownLevel, UpLevel, seed_of
 from lcss_tf.registry import NETWORKS
 from lcss_tf.typing import OpenShape, Seed, Tensor
-
-_RESIDUAL_BLOCKS = {"biggan": ResidualBlock, "ddpm": DDPMResidualBlock}
-_CONVOLUTIONS = {"down": DownsampleConv, "up": UpsampleConv}
-_RESAMPLINGS = {"down": downsample, "up": upsample}
-
-
-def _seed_of(seed: Seed | None, index: int) -> Seed | None:
-    """The seed of part `index`; None stays None."""
-    return None if seed is None else random.fold_in(seed, index)
-
-
-class _Level(Block):
-    """One resolution and the step to the next: what the way down and the way up share.
-
-    Args:
-      features: channels at this resolution.
-      num_blocks: residual blocks.
-      attention: whether this level has attention.
-      resample: whether a step to the next resolution follows.
-      pyramid: ``"none"`` or the kind of pyramid.
-      block: shared options: resblock, dropout, fir_kernel, skip_rescale, init_scale,
-        resample_with_conv and rematerialise.
-    """
-
-    direction: str  # "down" or "up"
-    pyramids: tuple[str, ...]  # the kinds there are
-
-    def __init__(
-        self,
-        features: int,
-        num_blocks: int,
-        *,
-        attention: bool,
-        resample: bool,
-        pyramid: str,
-        block: Mapping[str, Any],
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.keep(
-            features=features,
-            num_blocks=num_blocks,
-            attention=attention,
-            resample=resample,
-            pyramid=one_of("pyramid", pyramid, self.pyramids),
-            block=dict(block),
-        )
-
-    def _residual(self, channels, features, embedding_shape, **kwargs):
-        options = {k: self.block[k] for k in ("dropout", "skip_rescale", "init_scale")}
-        make = _RESIDUAL_BLOCKS[self.block["resblock"]]
-        shapes = [feature_shape(self.like, channels), embedding_shape]
-        kernel = self.block["fir_kernel"]
-        return self.add(make, shapes, features, fir_kernel=kernel, **options, **kwargs)
-
-    def _attention(self, channels, **kwargs):
-        options = {k: self.block[k] for k in ("skip_rescale", "init_scale")}
-        return self.add(AttentionBlock, [feature_shape(self.like, channels)], **options, **kwargs)
-
-    def _resampling_conv(self, channels, features, **kwargs):
-        return self.add(
-            _CONVOLUTIONS[self.direction],
-            [feature_shape(self.like, channels)],
-            features,
-            fir_kernel=self.block["fir_kernel"],
-            **kwargs,
-        )
-
-    def _build_transition(self, channels, embedding_shape):
-        """The step to the next resolution: a resampling block, or DDPM's convolution."""
-        self.transition = None
-        if self.resample and self.block["resblock"] == "biggan":
-            self.transition = self._residual(
-                channels, channels, embedding_shape, resample=self.direction, name="transition"
-            )
-        elif self.resample and self.block["resample_with_conv"]:
-            self.transition = self._resampling_conv(channels, channels, name="transition")
-
-    def _run(self, residual, parts, embedding, seed, copies):
-        """A residual block on the parts [N, ..., C_i] joined along the channels."""
-        return run_block(
-            residual, parts, embedding, self.block["rematerialise"], seed=seed, copies=copies
-        )
-
-    def _transit(self, x, embedding, seed, copies):
-        if self.block["resblock"] == "biggan":
-            return self._run(
-                self.transition, [x], embedding, _seed_of(seed, self.num_blocks), copies
-            )
-        if self.block["resample_with_conv"]:
-            return self.transition(x)
-        return self._resampled(x)
-
-    def _resampled(self, x):
-        return _RESAMPLINGS[self.direction](x, self.block["fir_kernel"])
-
-
-@register
-class DownLevel(_Level):
-    """`num_blocks` residual blocks, each with or without attention, and a step down.
-
-    The pyramid (the input) enters after the step down. ``"input_skip"`` resamples the image and
-    combines it with the features. ``"residual"`` convolves it to the features' width and adds it
-    to them; the sum is the next level's features and its pyramid.
-
-    Args:
-      combine: ``"sum"`` or ``"cat"``, of ``"input_skip"``.
-    """
-
-    direction = "down"
-    pyramids = ("none", "input_skip", "residual")
-
-    def __init__(
-        self, features: int, num_blocks: int, *, combine: str = "sum", **kwargs: Any
-    ) -> None:
-        super().__init__(features, num_blocks, **kwargs)
-        self.keep(**self._hyperparameters, combine=one_of("combine", combine, ("sum", "cat")))
-
-    def build(
-        self,
-        x_shape: OpenShape,
-        embedding_shape: OpenShape | None = None,
-        pyramid_shape: OpenShape | None = None,
-    ) -> None:
-        self.like, channels = x_shape, x_shape[-1]
-        self.residuals: list[ResidualBlock] = []
-        self.attentions: list[AttentionBlock] = []
-        self.skip_channels: list[int] = []
-        for i in range(self.num_blocks):
-            self.residuals.append(
-                self._residual(channels, self.features, embedding_shape, name=f"residual_{i}")
-            )
-            channels = self.features
-            if self.attention:
-                self.attentions.append(self._attention(channels, name=f"attention_{i}"))
-            self.skip_channels.append(channels)
-        self._build_transition(channels, embedding_shape)
-        self.pyramid_channels = pyramid_shape and pyramid_shape[-1]
-        if self.resample:
-            channels = self._build_pyramid(channels)
-            self.skip_channels.append(channels)
-        self.out_channels = channels
-
-    def _build_pyramid(self, channels):
-        """Returns the channels after the pyramid has entered."""
-        if self.pyramid == "input_skip":
-            shapes = [
-                feature_shape(self.like, self.pyramid_channels),
-                feature_shape(self.like, channels),
-            ]
-            self.combination = self.add(Combine, shapes, self.combine, name="combination")
-            return channels * (2 if self.combine == "cat" else 1)
-        if self.pyramid == "residual":
-            self.pyramid_conv = self._resampling_conv(
-                self.pyramid_channels, channels, name="pyramid_conv"
-            )
-            self.pyramid_channels = channels
-        return channels
-
-    def call(
-        self,
-        x: Tensor,
-        embedding: Tensor | None = None,
-        pyramid: Tensor | None = None,
-        seed: Seed | None = None,
-        copies: int = 1,
-    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        """Returns the next level's features and pyramid, and the skip connections."""
-        skips = []
-        for i, residual in enumerate(self.residuals):
-            x = self._run(residual, [x], embedding, _seed_of(seed, i), copies)
-            if self.attention:
-                x = self.attentions[i](x)
-            skips.append(x)
-        if not self.resample:
-            return x, pyramid, skips
-        x = self._transit(x, embedding, seed, copies)
-        if self.pyramid == "input_skip":
-            pyramid = self._resampled(pyramid)
-            x = self.combination(pyramid, x)
-        elif self.pyramid == "residual":
-            x = residual_sum(self.pyramid_conv(pyramid), x, self.block["skip_rescale"])
-            pyramid = x
-        return x, pyramid, [*skips, x]
-
-
-@register
-class UpLevel(_Level):
-    """`num_blocks` residual blocks, each taking a skip connection; attention; a step up.
-
-    The pyramid (the output) starts at the lowest level. ``"output_skip"``: every level adds an
-    image, in float32, to the upsampled sum of those below. ``"residual"``: a convolution brings
-    the pyramid to the next resolution and the features' width; its sum with the features is the
-    next level's features and its pyramid.
-
-    Args:
-      out_channels: channels of the image.
-    """
-
-    direction = "up"
-    pyramids = ("none", "output_skip", "residual")
-
-    def __init__(self, features: int, num_blocks: int, *, out_channels: int, **kwargs: Any) -> None:
-        super().__init__(features, num_blocks, **kwargs)
-        self.keep(**self._hyperparameters, out_channels=out_channels)
-
-    def build(
-        self,
-        x_shape: OpenShape,
-        skips_shape: Sequence[OpenShape],
-        embedding_shape: OpenShape | None = None,
-        pyramid_shape: OpenShape | None = None,
-    ) -> None:
-        self.like, channels = x_shape, x_shape[-1]
-        self.residuals: list[ResidualBlock] = []
-        for i, skip_shape in enumerate(reversed(skips_shape)):
-            joined = channels + skip_shape[-1]
-            self.residuals.append(
-                self._residual(joined, self.features, embedding_shape, name=f"residual_{i}")
-            )
-            channels = self.features
-        self.attentions = [self._attention(channels, name="attention")] if self.attention else []
-        self.head = self.pyramid_conv = None
-        self.pyramid_channels = pyramid_shape and pyramid_shape[-1]
-        self._build_pyramid(channels)
-        self._build_transition(channels, embedding_shape)
-
-    def _build_pyramid(self, channels):
-        shapes = [feature_shape(self.like, channels)]
-        if self.pyramid == "output_skip":
-            scale = self.block["init_scale"]
-            self.head = self.add(
-                OutputHead, shapes, self.out_channels, scale=scale, name="head", dtype="float32"
-            )
-            self.pyramid_channels = self.out_channels
-        elif self.pyramid == "residual" and self.pyramid_channels is None:
-            self.head = self.add(OutputHead, shapes, channels, name="head")
-            self.pyramid_channels = channels
-        elif self.pyramid == "residual":
-            self.pyramid_conv = self._resampling_conv(
-                self.pyramid_channels, channels, name="pyramid_conv"
-            )
-            self.pyramid_channels = channels
-
-    def call(
-        self,
-        x: Tensor,
-        skips: Sequence[Tensor],
-        embedding: Tensor | None = None,
-        pyramid: Tensor | None = None,
-        seed: Seed | None = None,
-        copies: int = 1,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns the next level's features and pyramid."""
-        skips = list(skips)
-        for i, residual in enumerate(self.residuals):
-            x = self._run(residual, [x, skips.pop()], embedding, _seed_of(seed, i), copies)
-        for attention in self.attentions:
-            x = attention(x)
-        x, pyramid = self._advance_pyramid(x, pyramid)
-        if self.resample:
-            x = self._transit(x, embedding, seed, copies)
-        return x, pyramid
-
-    def _advance_pyramid(self, x, pyramid):
-        if self.pyramid == "none":
-            return x, None
-        if pyramid is None:
-            return x, self.head(x)
-        if self.pyramid == "output_skip":
-            return x, self._resampled(pyramid) + self.head(x)
-        x = residual_sum(self.pyramid_conv(pyramid), x, self.block["skip_rescale"])
-        return x, x
 
 
 @NETWORKS.register
@@ -327,11 +47,11 @@ class NCSNpp(keras.Model):
     pyramids). NCSN++ is ``embedding="fourier", fir=True, progressive_input="residual",
     scale_by_sigma=True, centered=False``.
 
-    ``network(x, cond, seed=None, copies=1, condition=None)``: x [N, ..., C] with 1, 2 or 3 spatial
-    axes and cond [N] give [N, ..., C] in float32. The network is a pure function of its arguments:
-    dropout acts only with a `seed`, and its masks are a function of it. The first call, or
-    ``build((None, ..., C))``, fixes the number of axes and channels, and the levels that have
-    attention.
+    ``network(x, cond, seed=None, copies=1, condition=None, augmentation=None)``: x [N, ..., C] with
+    1, 2 or 3 spatial axes and cond [N] give [N, ..., C] in float32. The network is a pure function
+    of its arguments: dropout acts only with a `seed`, and its masks are a function of it. The first
+    call, or ``build((None, ..., C))``, fixes the number of axes and channels, and the levels that
+    have attention.
 
     Args:
       num_features: nf, the channels at full resolution before multiplication.
@@ -349,7 +69,8 @@ class NCSNpp(keras.Model):
       progressive_output: ``"none"``, ``"output_skip"`` or ``"residual"``.
       progressive_input: ``"none"``, ``"input_skip"`` or ``"residual"``.
       combine: ``"sum"`` or ``"cat"``: how ``"input_skip"`` joins the features.
-      resblock: ``"biggan"`` or ``"ddpm"``.
+      resblock: ``"biggan"``, ``"ddpm"``, or ``"magnitude_preserving"`` of EDM2 (see `magnitude`),
+        which goes without pyramids, and for which `init_scale` is the output's gain at first.
       skip_rescale: divide residual sums by √2.
       scale_by_sigma: divide the output by cond (Fourier embedding only).
       resample_with_conv: ddpm blocks: follow the resampling between levels by a convolution.
@@ -361,6 +82,8 @@ class NCSNpp(keras.Model):
       condition_size: in place of it K, of a network that is told K numbers; None: it is not.
       condition_channels: or C', of a network that is told an image [..., C'] of the spatial shape
         of x, which joins x along the channels; None: it is not.
+      augmentation_size: beside any of them, the numbers of a label that says how an example was
+        augmented (`lcss_tf.data.Augmented`); None: it is not told.
 
     Raises:
       UsageError: an option is none of those above; x does not fit the levels.
@@ -392,6 +115,7 @@ class NCSNpp(keras.Model):
         num_classes: int | None = None,
         condition_size: int | None = None,
         condition_channels: int | None = None,
+        augmentation_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -403,11 +127,18 @@ class NCSNpp(keras.Model):
         check_options(**conditions)
         if not 0.0 <= dropout < 1.0:
             raise UsageError(f"dropout is a rate in [0, 1); got {dropout}.")
-        for name, value in (("num_classes", num_classes), ("condition_size", condition_size)):
+        by_embedding = {k: v for k, v in conditions.items() if k != "condition_channels"}
+        for name, value in (by_embedding | {"augmentation_size": augmentation_size}).items():
             if value is not None and not conditional:
                 raise UsageError(
                     f"{name} needs conditional=True: it enters where the noise label does."
                 )
+        pyramids = progressive_input, progressive_output
+        if resblock == "magnitude_preserving" and pyramids != ("none", "none"):
+            raise UsageError(
+                "resblock='magnitude_preserving' goes without pyramids; got progressive_input="
+                f"{pyramids[0]!r} and progressive_output={pyramids[1]!r}. Set both to 'none'."
+            )
         if scale_by_sigma and embedding != "fourier":
             raise UsageError(
                 "scale_by_sigma=True divides by cond, which is σ only under "
@@ -429,7 +160,7 @@ class NCSNpp(keras.Model):
             ),
             "progressive_input": one_of("progressive_input", progressive_input, DownLevel.pyramids),
             "combine": one_of("combine", combine, ("sum", "cat")),
-            "resblock": one_of("resblock", resblock, tuple(_RESIDUAL_BLOCKS)),
+            "resblock": one_of("resblock", resblock, tuple(FAMILIES)),
             "skip_rescale": skip_rescale,
             "scale_by_sigma": scale_by_sigma,
             "resample_with_conv": resample_with_conv,
@@ -437,6 +168,7 @@ class NCSNpp(keras.Model):
             "centered": centered,
             "rematerialise": rematerialise,
             **conditions,
+            "augmentation_size": augmentation_size,
         }
         for name, value in self._hyperparameters.items():
             setattr(self, name, value)
@@ -465,13 +197,14 @@ class NCSNpp(keras.Model):
             return
         self._like = (None, *x_shape[1:])
         channels = x_shape[-1]
-        options = {"dtype": self.dtype_policy}
+        options, family = {"dtype": self.dtype_policy}, FAMILIES[self.resblock]
 
         self.noise_embedding: NoiseEmbedding | None = None
         self.condition_layer: ConditionLayer | None = None
+        self.augmentation_layer: AugmentationEmbedding | None = None
         embedding = None
         if self.conditional:
-            self.noise_embedding = NoiseEmbedding(
+            self.noise_embedding = family.embedding(
                 self.num_features,
                 kind=self.embedding,
                 fourier_scale=self.fourier_scale,
@@ -480,21 +213,22 @@ class NCSNpp(keras.Model):
             self.noise_embedding.build((None,))
             units = self.noise_embedding.units
             self.condition_layer = make_embedding(self.num_classes, self.condition_size, units)
+            self.augmentation_layer = make_augmentation(self.augmentation_size, units)
             embedding = (None, units)
         if self.condition_channels is not None:
             self.condition_layer = ImageCondition(self.condition_channels, name="image_condition")
             self.condition_layer.build((None,))
         self._inputs = (*self._like[:-1], channels + (self.condition_channels or 0))
 
-        self.input_conv = Conv(self.num_features, name="input_conv", **options)
+        self.input_conv = family.input(self.num_features, name="input_conv", **options)
         self.input_conv.build(feature_shape(x_shape, self._inputs[-1]))
         skips = self._build_down(embedding)
         inner = feature_shape(x_shape, self.down_levels[-1].out_channels)
         block = self._block_options()
         shared = {k: block[k] for k in ("skip_rescale", "init_scale")}
-        make = _RESIDUAL_BLOCKS[self.resblock]
+        make = family.up
         self.middle_0 = make(dropout=self.dropout, name="middle_0", **shared, **options)
-        self.middle_attention = AttentionBlock(name="middle_attention", **shared, **options)
+        self.middle_attention = family.attention(name="middle_attention", **shared, **options)
         self.middle_1 = make(dropout=self.dropout, name="middle_1", **shared, **options)
         self.middle_0.build(inner, embedding)
         self.middle_attention.build(inner)
@@ -503,7 +237,7 @@ class NCSNpp(keras.Model):
 
         self.head = None
         if self.progressive_output != "output_skip":
-            self.head = OutputHead(channels, scale=self.init_scale, name="head", dtype="float32")
+            self.head = family.head(channels, scale=self.init_scale, name="head", dtype="float32")
             self.head.build(feature_shape(x_shape, self.up_levels[-1].features))
 
     def _block_options(self) -> dict[str, Any]:
@@ -575,6 +309,7 @@ class NCSNpp(keras.Model):
         seed: Seed | None = None,
         copies: int = 1,
         condition: Tensor | None = None,
+        augmentation: Tensor | None = None,
     ) -> Tensor:
         """The network's output.
 
@@ -587,6 +322,8 @@ class NCSNpp(keras.Model):
           condition: of the N/copies examples: classes, int [N/copies], where `num_classes` is the
             null class; or standardised numbers [N/copies, K], or images [N/copies, ..., C'], where
             NaN is the null condition. None: the null condition for all.
+          augmentation: how the N/copies examples were augmented, [N/copies, `augmentation_size`];
+            None: they were not.
 
         Returns:
           [N, ..., C] in float32.
@@ -604,6 +341,7 @@ class NCSNpp(keras.Model):
             x = tf.concat([x, image], axis=-1)
         elif layer is not None:
             added = layer(condition)
+        added = with_augmentation(added, self.augmentation_layer, augmentation)
         if self.noise_embedding is not None:
             embedding = self.noise_embedding(first, added)
         part = {"embedding": embedding, "copies": copies}
@@ -612,16 +350,16 @@ class NCSNpp(keras.Model):
         h = self.input_conv(x)
         skips, streams = [h], iter(range(2 * len(self.channel_multipliers) + 2))
         for level in self.down_levels:
-            h, pyramid, more = level(h, pyramid=pyramid, seed=_seed_of(seed, next(streams)), **part)
+            h, pyramid, more = level(h, pyramid=pyramid, seed=seed_of(seed, next(streams)), **part)
             skips.extend(more)
-        h = self._middle(self.middle_0, h, _seed_of(seed, next(streams)), **part)
+        h = self._middle(self.middle_0, h, seed_of(seed, next(streams)), **part)
         h = self.middle_attention(h)
-        h = self._middle(self.middle_1, h, _seed_of(seed, next(streams)), **part)
+        h = self._middle(self.middle_1, h, seed_of(seed, next(streams)), **part)
         pyramid = None
         for level in self.up_levels:
             taken = level.num_blocks
             skips, own = skips[:-taken], skips[-taken:]
-            h, pyramid = level(h, own, pyramid=pyramid, seed=_seed_of(seed, next(streams)), **part)
+            h, pyramid = level(h, own, pyramid=pyramid, seed=seed_of(seed, next(streams)), **part)
 
         y: Tensor = self.head(h) if self.head is not None else pyramid
         if self.scale_by_sigma:

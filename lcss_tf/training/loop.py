@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import files
+from lcss_tf.conditioning import check_augmentation
 from lcss_tf.data.pipeline import training_batches
 from lcss_tf.display import Tolerance, warn, write_line
 from lcss_tf.errors import UsageError
@@ -207,8 +208,9 @@ class Trainer:
         for line in show("The look at the learning rate", look) or ():
             warn("%s", line)
         batches = training_batches(
-            run.data, state.distribution, run.batch_size, run.seed, state.step, state.condition
-        )
+            run.data, state.distribution, run.batch_size, run.seed, state.step, state.condition,
+            state.augmentation_size,
+        )  # fmt: skip
         loop = _Loop(self, run, step, within(batches, self.data_timeout_s))
         try:
             return loop.run(callbacks, model)
@@ -249,6 +251,7 @@ def check(run: Run) -> None:
         raise UsageError(f"fit.steps must be a whole number, at least 1; got {run.steps!r}.")
     run.loss.check(state.sde)
     run.data.require("train")
+    check_augmentation(state.network, run.data)
     if run.validates:
         run.data.require("test")
     for split in ("train", "test") if run.validates else ("train",):

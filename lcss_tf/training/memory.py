@@ -105,6 +105,8 @@ def step_footprint(run: Any, make_step: Callable, state: TrainState | None = Non
     spec = state.condition
     if spec is not None:
         batch = batch, tf.TensorSpec([rows, *spec.shape(run.data.shape)], spec.dtype)
+    if state.augmentation_size is not None:
+        batch = batch, tf.TensorSpec([rows, state.augmentation_size], tf.float32)
     return footprint(state, step, batch)
 
 

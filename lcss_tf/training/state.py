@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.conditioning import ConditionSpec, spec_of
+from lcss_tf.conditioning import ConditionSpec, augmentation_size_of, spec_of
 from lcss_tf.errors import UsageError
 from lcss_tf.score import Score
 from lcss_tf.training.distribution import Distribution
@@ -81,6 +81,11 @@ class TrainState:
     def condition(self) -> ConditionSpec | None:
         """What condition the network takes; None where it takes none."""
         return spec_of(self.network)
+
+    @property
+    def augmentation_size(self) -> int | None:
+        """How many numbers tell the network how an example was augmented; None: it is not told."""
+        return augmentation_size_of(self.network)
 
     def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Trains with such an optimiser from now on.

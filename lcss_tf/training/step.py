@@ -55,7 +55,8 @@ class TrainStep:
         differentiates the score (the second derivative of the pieces is slow); else True.
       clip_norm: the global norm of the summed gradients is clipped to it; None: never.
       condition_dropout: share of the conditions that become the null one, for a network that takes
-        conditions; batches are then pairs (examples, conditions).
+        conditions; batches are then pairs (examples, conditions). For a network that takes labels
+        of augmented examples, batches, pairs or not, are pairs with these.
       accumulation_steps: parts of each replica's batch that go through the network one after
         another: less memory, and the same step up to rounding, since noise and times belong to
         the rows of the global batch.
@@ -234,6 +235,9 @@ class TrainStep:
 
     def _sums_and_gradients(self, batch, seed):
         state, share = self._state, 1.0 / self._batch_size
+        augmentation = None
+        if state.augmentation_size is not None:
+            batch, augmentation = batch
         x0, condition = self._examples_and_conditions(batch, seed)
         with tf.GradientTape() as tape:
             score_fn = state.score.score_fn(
@@ -241,6 +245,7 @@ class TrainStep:
                 random.fold_in(seed, "dropout"),
                 batch=self.part_rows,
                 condition=condition,
+                augmentation=augmentation,
             )
             values = self._loss(score_fn, state.sde, x0, seed, self._batch_size)
             loss = share * tf.reduce_sum(values.per_example)

@@ -300,6 +300,9 @@ def test_impossible_comparisons_are_refused():
     loss = lcss_tf.LOSSES["DSMLoss"]()
     with pytest.raises(UsageError, match=r"'B'.*Comparison.losses has not"):
         Comparison({"A": loss}, 1.0, sdes={"B": None})
+    for option in ("networks", "optimizers"):
+        with pytest.raises(UsageError, match=rf"{option}.*'B'.*Comparison.losses has not"):
+            Comparison({"A": loss}, 1.0, **{option: {"B": None}})
     with pytest.raises(UsageError, match="differ in letters"):
         Comparison({"A b": loss, "a-b": loss}, 1.0)
     with pytest.raises(UsageError, match="times in"):
@@ -318,6 +321,20 @@ def test_shipped_comparisons_build(path):
         _, arguments = comparison.build(name)
         assert arguments["steps"] > 0
         assert arguments["loss"] is comparison.losses[comparison.entries[name][0]]
+
+
+def test_networks_side_by_side_are_each_run_s_own():
+    load(
+        "Comparison.seeds = (3, 4)", "Comparison.networks = {'DSM': @networks.DiT()}",
+        "Comparison.optimizers = {'DSM': @own/Adam()}", "own/Adam.learning_rate = 0.02",
+    )  # fmt: skip
+    comparison = Comparison()
+    optimizers = [comparison.build(name)[1]["optimizer"] for name in comparison.entries]
+    assert [o and round(float(o.learning_rate), 6) for o in optimizers] == [0.02, None] * 2
+    made = [comparison.build(name)[0].network for name in comparison.entries]
+    assert [type(network).__name__ for network in made] == ["DiT", "MLP"] * 2
+    assert made[0] is not made[2]
+    assert made[0].get_config()["width"] == made[2].get_config()["width"]
 
 
 def test_seeds_train_each_loss_with_each():

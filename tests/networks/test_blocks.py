@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf.networks import blocks, layers, normalization, resample
+from lcss_tf.networks import blocks, dit, layers, magnitude, normalization, resample
 
 X = tf.random.stateless_normal([2, 4, 6, 8], [0, 1])
 E = tf.random.stateless_normal([2, 5], [0, 2])
@@ -22,6 +22,14 @@ LAYERS = [
     (layers.Conv(4, kernel_size=1, strides=2, padding="valid", scale=0.1), (X,)),
     (normalization.GroupNorm(epsilon=1e-5), (X,)),
     (layers.GaussianFourier(4, scale=3.0), (E[:, 0],)),
+    (dit.TransformerBlock(2, mlp_ratio=1.5, dropout=0.1), (X[:, 0], E)),
+    (magnitude.MagnitudeBlock(12, resample="up", dropout=0.2), (X, E)),
+    (magnitude.MagnitudeEncoderBlock(resample="down", fir_kernel=(1, 3, 3, 1)), (X, E)),
+    (magnitude.MagnitudeAttention(), (X,)),
+    (magnitude.MagnitudeConv(5, kernel_size=1), (X,)),
+    (magnitude.MagnitudeInput(5), (X,)),
+    (magnitude.MagnitudeHead(3, scale=0.5), (X,)),
+    (magnitude.MagnitudeEmbedding(4, units=7, kind="fourier", fourier_scale=2.0), (tf.ones([2]),)),
     (layers.NoiseEmbedding(4, units=7, kind="fourier", fourier_scale=2.0), (tf.ones([2]),)),
 ]
 

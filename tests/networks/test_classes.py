@@ -12,6 +12,7 @@ NETWORKS = {
         (4, 4, 1),
     ),
     "MLP": ({"width": 8, "depth": 1}, (3,)),
+    "DiT": ({"width": 8, "depth": 1, "num_heads": 2}, (4, 4, 1)),
 }
 
 

@@ -11,6 +11,7 @@ from lcss_tf.networks import default_network
 from lcss_tf.networks.conditions import ImageCondition
 
 NCSNPP = {"num_features": 4, "channel_multipliers": (1, 1), "num_res_blocks": 1, "init_scale": 1.0}
+DIT = {"width": 8, "depth": 1, "num_heads": 2}
 CASES = {
     "MLP, a vector": ("MLP", {"width": 8, "depth": 1, "condition_size": 2}, (3,)),
     "NCSNpp, a vector": ("NCSNpp", NCSNPP | {"condition_size": 2}, (4, 1)),
@@ -25,6 +26,8 @@ CASES = {
         NCSNPP | {"condition_channels": 1, "conditional": False, "progressive_input": "input_skip"},
         (4, 4, 1),
     ),
+    "DiT, a vector": ("DiT", DIT | {"condition_size": 2}, (4, 1)),
+    "DiT, an image": ("DiT", DIT | {"condition_channels": 3}, (4, 6, 2)),
     "3 axes": ("NCSNpp", NCSNPP | {"condition_channels": 1}, (2, 4, 4, 1)),
 }
 
@@ -89,7 +92,7 @@ def test_an_untrained_vector_changes_nothing():
     np.testing.assert_array_equal(network(x, cond, condition=condition), network(x, cond))
 
 
-@pytest.mark.parametrize("case", ["MLP, a vector", "3 axes"])
+@pytest.mark.parametrize("case", ["MLP, a vector", "DiT, an image", "3 axes"])
 def test_the_configuration_keeps_the_condition(case):
     network, x, cond, condition = made(case)
     again = type(network).from_config(network.get_config())

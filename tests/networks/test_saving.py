@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf.networks import MLP, NCSNpp, deserialize, serialize
+from lcss_tf.networks import MLP, DiT, NCSNpp, deserialize, serialize
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -57,6 +57,7 @@ NETWORKS = {
         (2, 4, 4, 2, 1),
     ),
     "mlp": (MLP(width=16, depth=2, name="mlp"), (2, 5)),
+    "dit": (DiT(width=16, depth=2, num_heads=2, patch_size=(2, 1), name="dit"), (2, 8, 4, 3)),
 }
 
 
@@ -80,7 +81,7 @@ def test_reload_in_another_process(tmp_path):
     assert result.stdout.strip() == "equal", result.stderr[-3000:]
 
 
-@pytest.mark.parametrize("name", ["ncsnpp", "mlp"])
+@pytest.mark.parametrize("name", ["ncsnpp", "mlp", "dit"])
 def test_weights_file_needs_a_build_only(tmp_path, name):
     network, shape = NETWORKS[name]
     x, cond = tf.ones(shape), tf.ones(shape[:1])
@@ -114,6 +115,7 @@ ALL_OPTIONS = {
     "centered": False,
     "rematerialise": True,
     "num_classes": 3,
+    "augmentation_size": 9,
 }
 
 
@@ -170,9 +172,25 @@ def through_json(network):
             ),
             (None, 5),
         ),
+        (
+            DiT(
+                patch_size=(2, 1),
+                width=12,
+                depth=2,
+                num_heads=3,
+                mlp_ratio=2.5,
+                dropout=0.1,
+                embedding="fourier",
+                fourier_scale=2.0,
+                rematerialise=True,
+                condition_size=2,
+                dtype="mixed_bfloat16",
+            ),
+            (None, 8, 4, 3),
+        ),
         (Own(width=7), (None, 5)),
     ],
-    ids=["NCSNpp", "NCSNpp-bfloat16", "MLP", "own"],
+    ids=["NCSNpp", "NCSNpp-bfloat16", "MLP", "DiT", "own"],
 )
 def test_a_network_comes_back_from_json(network, shape):
     unbuilt = through_json(network)
@@ -215,7 +233,7 @@ def test_descriptions_that_would_make_another_network_are_refused():
         deserialize({**serialize(Own()), "registered_name": "tests>Gone", "class_name": "Gone"})
 
 
-@pytest.mark.parametrize("name", ["ncsnpp", "mlp"])
+@pytest.mark.parametrize("name", ["ncsnpp", "mlp", "dit"])
 def test_a_network_is_built_in_place_under_a_strategy(name):
     """Its variables are then mirrored, and the values those of a network built without."""
     config, shape = NETWORKS[name][0].get_config(), NETWORKS[name][1]
@@ -233,7 +251,7 @@ def test_a_network_is_built_in_place_under_a_strategy(name):
         np.testing.assert_allclose(part, made[0](x, cond), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ncsnpp", "mlp"])
+@pytest.mark.parametrize("name", ["ncsnpp", "mlp", "dit"])
 def test_building_again_changes_nothing_and_another_shape_is_refused(name):
     network = type(NETWORKS[name][0]).from_config(NETWORKS[name][0].get_config())
     shape = (None, *NETWORKS[name][1][1:])
