@@ -233,6 +233,7 @@ class Dataset:
       raw_shape: see `DataInfo`.
       condition: a `Dataset` of the numbers or images that stand beside the examples, by the same
         indices, as their conditions; None: there are none. Classes are `labels`.
+      random_access: whether training reads the examples by index, in the order of `index_batches`.
     """
 
     name: str
@@ -242,6 +243,12 @@ class Dataset:
     columns: tuple[str, ...] = ()
     raw_shape: tuple[int, ...] | None = None
     condition: "Dataset | None" = None
+    random_access: bool = True
+
+    @property
+    def owner(self) -> str:
+        """The class whose arguments messages name."""
+        return type(self).__name__
 
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None for endless data.
