@@ -23,6 +23,8 @@ from lcss_tf.data.toys import (
     TwoMoons,
     Vibrations,
 )
+from lcss_tf.data.web_arrays import WebArrays
+from lcss_tf.data.webdataset import WebDataset
 
 __all__ = [
     "FFHQ",
@@ -55,6 +57,8 @@ __all__ = [
     "Toy",
     "TwoMoons",
     "Vibrations",
+    "WebArrays",
+    "WebDataset",
     "evaluation_batches",
     "from_user",
     "index_batches",
