@@ -5,10 +5,12 @@ from lcss_tf.data.arrays import Arrays
 from lcss_tf.data.audio import Audio
 from lcss_tf.data.base import DataInfo, Dataset
 from lcss_tf.data.bundled import Digits, MovingDigits, NoiseImages, Photos
+from lcss_tf.data.hugging_face import HuggingFace
 from lcss_tf.data.idx import FashionMNIST, Idx
 from lcss_tf.data.image_folder import ImageFolder
 from lcss_tf.data.images import Dequantised, EncodedImages, ImageDataset, MemoryImages
 from lcss_tf.data.low_resolution import LowResolution
+from lcss_tf.data.parquet import Parquet
 from lcss_tf.data.pipeline import evaluation_batches, index_batches, training_batches
 from lcss_tf.data.records import FFHQ, TFDS
 from lcss_tf.data.scaling import Scaling
@@ -40,6 +42,7 @@ __all__ = [
     "FashionMNIST",
     "FromTFData",
     "GaussianMixture",
+    "HuggingFace",
     "Idx",
     "ImageDataset",
     "ImageFolder",
@@ -49,6 +52,7 @@ __all__ = [
     "Mixture",
     "MovingDigits",
     "NoiseImages",
+    "Parquet",
     "Photos",
     "Scaling",
     "Spiral",
