@@ -14,6 +14,7 @@ from lcss_tf.data.parquet import Parquet
 from lcss_tf.data.pipeline import evaluation_batches, index_batches, training_batches
 from lcss_tf.data.records import FFHQ, TFDS
 from lcss_tf.data.scaling import Scaling
+from lcss_tf.data.service import DataService
 from lcss_tf.data.table import Table
 from lcss_tf.data.toys import (
     Checkerboard,
@@ -35,6 +36,7 @@ __all__ = [
     "Audio",
     "Checkerboard",
     "DataInfo",
+    "DataService",
     "Dataset",
     "Dequantised",
     "Digits",
