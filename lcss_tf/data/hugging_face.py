@@ -131,7 +131,11 @@ class _Hub:
         """Errors of the package inside the block say what to put where."""
         try:
             yield
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (
+            Exception
+        ) as error:  # of damaged JSON, Arrow files, and the package's own: many kinds
+            if isinstance(error, ImportError):
+                raise
             reason = f"{type(error).__name__}: {str(error)[:300]}"
             if os.path.isdir(self._folder):
                 raise UsageError(

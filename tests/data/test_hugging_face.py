@@ -144,6 +144,23 @@ def test_without_a_network_it_fails_at_once_and_says_what_to_put_where(datasets,
         HuggingFace(tmp_path / "d", resolution=8).require()
 
 
+@pytest.mark.parametrize("name", ["state.json", "dataset_info.json", "a.parquet"])
+def test_damaged_files_are_named(datasets, tmp_path, name):
+    if name == "a.parquet":
+        (tmp_path / "d").mkdir()
+        sources.hugging_face(PICTURES).to_parquet(tmp_path / "d" / name)
+        (tmp_path / "d" / name).write_bytes((tmp_path / "d" / name).read_bytes()[:900])
+        contents = [None]
+    else:
+        sources.hugging_face(PICTURES).save_to_disk(tmp_path / "d")
+        contents = ["[]", "{}" if name == "state.json" else "7", '{"features": {"image": 7}}']
+    for content in contents:
+        if content is not None:
+            (tmp_path / "d" / name).write_text(content)
+        with pytest.raises(UsageError, match="d cannot be read by Hugging Face's datasets"):
+            HuggingFace(tmp_path / "d", resolution=8).require()
+
+
 def test_images_by_path_alone_are_bad(datasets, tmp_path):
     folder = sources.write_folder(tmp_path / "a", PICTURES)
     images = [str(path) for path in sorted(folder.rglob("*.*"))]

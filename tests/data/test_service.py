@@ -1,5 +1,8 @@
 """tf.data service: the batches of the pipeline, bit for bit; other orders are noticed."""
 
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -100,3 +103,30 @@ def test_what_cannot_be_served_is_refused(folder):
     stream = FromTFData(tf.data.Dataset.from_tensor_slices(np.eye(6, dtype=np.float32)))
     with pytest.raises(UsageError, match="is a tf.data.Dataset, whose order is its own"):
         DataService(stream, "grpc://localhost:1")
+
+
+OTHER_PROCESS = """
+import sys, tensorflow as tf
+service = tf.data.experimental.service
+dispatcher = service.DispatchServer(service.DispatcherConfig(port=0))
+address = dispatcher.target.partition("://")[2]
+worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))
+assert "lcss_tf" not in sys.modules
+print(dispatcher.target, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_in_another_process_knows_nothing_of_this_library(folder):
+    environment = {**os.environ, "PYTHONPATH": ""}
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        try:
+            target = other.stdout.readline().strip()
+            images = ImageFolder(folder, (8, 12), flip=True, fit="pad", cache_mib=0)
+            assert_same(first(DataService(images, target), 6), first(images, 6))
+        finally:
+            other.kill()
