@@ -381,7 +381,7 @@ class ArrayArchive:
     def _read_claim(self, name: str) -> Claim:
         member = self.member(name)
         try:
-            shape, fortran, dtype, length = _npy_header(self.head(name))
+            shape, fortran, dtype, length = npy_header(self.head(name))
         except Exception as error:  # NumPy parses it as a literal of Python: many kinds of error
             raise ArchiveError(
                 f"the array {name!r} has a truncated or damaged header ({error})"
@@ -558,8 +558,12 @@ def mapped(path: str | os.PathLike) -> np.ndarray:
     return array
 
 
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """(shape, whether in Fortran's order, dtype, length of the header in bytes)."""
+def npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """(shape, whether in Fortran's order, dtype, length of the header in bytes) of a .npy file.
+
+    Raises:
+      Exception: of many kinds, where it is damaged: NumPy parses it as a literal of Python.
+    """
     file = io.BytesIO(head)
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0}
@@ -591,6 +595,7 @@ __all__ = [
     "check_unpacked",
     "mapped",
     "members",
+    "npy_header",
     "stream",
     "tar_member",
     "tidy",

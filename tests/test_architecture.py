@@ -114,6 +114,7 @@ def test_no_circle():
 
 # Slow to import, and neither TensorFlow nor Keras imports them.
 FEW_NEED = {"tensorflow_datasets", "jinja2", "torch", "apache_beam", "jax", "IPython", "pandas"}
+FEW_NEED |= {"pyarrow", "datasets", "huggingface_hub"}
 
 
 def test_what_few_need_is_imported_when_it_is_used():

@@ -60,6 +60,8 @@ SAFE = {  # the first versions without the hole that is named
     "jinja2": ("3.1.6", "a way out of the sandbox"),
     "tqdm": ("4.66.3", "arguments of the command line were run"),
     "torch": ("2.10", "weights_only=True ran code"),
+    "pyarrow": ("14.0.1", "a file's extension types ran pickles"),
+    "datasets": ("4", "scripts of data sets were run"),
     "tensorflow": ("2.20", "not of safety: the first that decodes WebP"),
 }
 

@@ -151,6 +151,7 @@ RENAMED = {
     "benchmark": "Benchmark",
     "input_benchmark": "InputBenchmark",
     "quality": "NFESweep",
+    "Idx.classes": "Idx.class_names",
     "KernelDistance": "KID",
     "ClassScore": "InceptionScore",
     "Values": "IdentityFeatures",

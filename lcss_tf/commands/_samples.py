@@ -13,7 +13,7 @@ from lcss_tf.commands._gin import ConfigError
 from lcss_tf.commands._inputs import read_array
 from lcss_tf.commands._report import write_samples_report
 from lcss_tf.commands._results import csv_of, flat_figures, rows
-from lcss_tf.data import DataInfo, Idx, ImageFolder, InMemory
+from lcss_tf.data import DataInfo, Idx, InMemory
 from lcss_tf.data.idx import idx_paths
 from lcss_tf.data.numpy_files import is_archive, member_names, read_member
 from lcss_tf.errors import UsageError
@@ -148,13 +148,14 @@ def reference_data(
     example = tuple(shape[1:]) if len(shape) == 4 else (*shape[1:], 1)
     if path.is_dir() and idx_paths(reference) is not None:
         return Idx(reference, example), 0
-    if len(example) != 3 or example[0] != example[1]:
+    if len(example) != 3:
         raise UsageError(
             f"{reference} holds images, and the samples have the shape {tuple(shape)}; expected "
-            "[N, side, side, channels]."
+            "[N, height, width, channels]."
         )
-    side, channels = example[0], example[2]
-    return ImageFolder(reference, resolution=side, channels=channels, test_every=2), 0
+    # As gin binds it: ImageFolder.fit says what becomes of images of another aspect.
+    folder = gin.get_configurable(f"{DATASETS.module}.ImageFolder")
+    return folder(reference, resolution=example[:2], channels=example[2], test_every=2), 0
 
 
 def _halves(path: Path) -> InMemory:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lcss_tf.commands.flags.prepare import FLAGS
+from lcss_tf.commands.flags.prepare import FLAGS, resolution
 from lcss_tf.display import say
 from lcss_tf.preparation import Source, prepare
 from lcss_tf.training.workdir import only_process
@@ -10,7 +10,8 @@ from lcss_tf.training.workdir import only_process
 
 def main(_: Sequence[str]) -> None:
     """The command."""
-    source = Source(FLAGS.source, FLAGS.resolution, int(FLAGS.channels), FLAGS.test_every)
+    channels = int(FLAGS.channels)
+    source = Source(FLAGS.source, resolution(), channels, FLAGS.test_every, FLAGS.fit)
     alone = lambda out, name: only_process(out, f"{name}.preparation")
     result, text, folder = prepare(
         source, FLAGS.out, FLAGS.name, FLAGS.beam, FLAGS.on_bad_example, alone

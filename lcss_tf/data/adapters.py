@@ -17,6 +17,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.class_names import check_named
 from lcss_tf.data.conditions import Conditions, Held, Opened, condition_layout
 from lcss_tf.data.fingerprint import array_hash
 from lcss_tf.data.moments import RunningMoments, root_mean_square, unresolved
@@ -151,6 +152,7 @@ class InMemory(Dataset):
       name: for titles and messages.
       condition: what a network is told of each example: numbers [N] or [N, K], or images of the
         sides of the examples, [N, ..., C'] or [N, ...]. See `Conditions`.
+      class_names: the names of the classes, the k-th being that of label k.
 
     Raises:
       UsageError: x is no array of numbers, is empty, constant, or holds NaN, infinity or values
@@ -167,6 +169,7 @@ class InMemory(Dataset):
         validation: Any = None,
         name: str = "array",
         condition: Any = None,
+        class_names: Sequence[str] = (),
     ) -> None:
         if test_every is not None and validation is not None:
             raise UsageError(
@@ -199,6 +202,10 @@ class InMemory(Dataset):
                 self._labels["test"] = _as_labels(second, count, "the labels of validation")
             else:
                 beside["test"] = self._held_out_condition(second, len(splits["test"]), told)
+        self._class_names = list(class_names)
+        for part in self._labels.values():
+            if part is not None and class_names:
+                check_named(part, self._class_names, name)
         if told is not None:
             self.condition = self._conditions(beside)
         self.scaling = _measured(splits["train"], self.kind)
@@ -289,6 +296,10 @@ class InMemory(Dataset):
         Dataset.require(self, split)
         return self._labels[split]
 
+    def class_names(self) -> list[str]:
+        """See `Dataset.class_names`."""
+        return list(self._class_names)
+
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The examples at `indices`; see `Dataset.examples`. The seed changes nothing."""
         del seed
@@ -324,6 +335,8 @@ class FromTFData(InMemory):
     Raises:
       UsageError: other elements, fewer than two examples; see also `InMemory`.
     """
+
+    random_access = False
 
     def __init__(
         self,

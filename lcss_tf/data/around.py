@@ -19,7 +19,7 @@ class Around(Dataset):
         self.data = data
         self.name, self.shape, self.kind = data.name, data.shape, data.kind
         self.columns, self.raw_shape = data.columns, data.raw_shape
-        self.condition = data.condition
+        self.condition, self.random_access = data.condition, data.random_access
         self.augmentation_size = getattr(data, "augmentation_size", None)
 
     def __getattr__(self, name: str) -> Any:

@@ -22,6 +22,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.class_names import check_named
 from lcss_tf.data.conditions import Conditions, Opened, condition_layout
 from lcss_tf.data.files import absolute, read_range, why_unreadable
 from lcss_tf.data.fingerprint import array_hash, bytes_hash, spread
@@ -204,6 +205,7 @@ class StoredArrays(OpenedDataset):
         and the standard deviation of all numbers; bytes have the range (0, 255).
       test_every: the first of every so many examples is held out.
       on_bad_example: "error", or "skip": leave out examples that are not finite, and log how many.
+      class_names: of the classes, the k-th being that of label k.
 
     Attributes:
       last_is_test: whether the last segment holds the held-out examples, and only these; otherwise
@@ -220,10 +222,10 @@ class StoredArrays(OpenedDataset):
         stored_range: tuple[float, float] | None,
         test_every: int,
         on_bad_example: str,
+        class_names: Sequence[str] = (),
     ) -> None:
-        owner = type(self).__name__
-        check_test_every(test_every, owner)
-        check_policy(on_bad_example, owner)
+        check_test_every(test_every, self.owner)
+        check_policy(on_bad_example, self.owner)
         self.name = name
         self.shape = tuple(int(size) for size in shape)
         self.kind = kind
@@ -231,6 +233,7 @@ class StoredArrays(OpenedDataset):
         self._test_every = test_every
         self._range = stored_range
         self._stores: dict[str, Store] | None = None
+        self._class_names = list(class_names)
 
     def segments(self) -> list[Segment]:
         """The `Segment`s of all files, in their fixed order.
@@ -254,6 +257,10 @@ class StoredArrays(OpenedDataset):
         del segments
         return None
 
+    def class_names(self) -> list[str]:
+        """See `Dataset.class_names`."""
+        return list(self._class_names)
+
     def _open(self) -> dict[str, Store]:
         if self._stores is not None:
             return self._stores
@@ -275,6 +282,8 @@ class StoredArrays(OpenedDataset):
             [moments.mean], [moments.std], returned_dtype(dtype)
         )
         labels = self.all_labels(segments)
+        if labels is not None and self._class_names:
+            check_named(labels, self._class_names, self.name)
         widen = dtype == np.float32 and moments.std < _TINY
         stores = {name: Store(segments, k, widen) for name, k in splits.items()}
         self._check_resolved(stores["train"], scaling, moments)
@@ -295,7 +304,7 @@ class StoredArrays(OpenedDataset):
         first = int(np.argmin(good))
         k = int(np.searchsorted(ends, first, side="right"))
         place = first - (ends[k - 1] if k else 0)
-        owner, bad = type(self).__name__, int((~good).sum())
+        owner, bad = self.owner, int((~good).sum())
         example = np.asarray(segments[k].array[place], np.float64)
         finite = np.isfinite(example)
         value = example[~finite][0] if not finite.all() else example.flat[np.abs(example).argmax()]
@@ -410,6 +419,7 @@ class Arrays(StoredArrays):
         an array in the same archive, in both if there are two; or the path of a .npy file, or of a
         .npz archive that holds one array.
       test_condition: with `test_path`, that of the held-out examples, unless it is in the archive.
+      class_names: the names of the classes, the k-th being that of label k.
 
     Raises:
       UsageError: an argument out of its range.
@@ -427,6 +437,7 @@ class Arrays(StoredArrays):
         test_path: str | None = None,
         condition: Any = None,
         test_condition: Any = None,
+        class_names: Sequence[str] = (),
     ) -> None:
         if kind is None and len(shape) not in KIND_OF_RANK:
             raise UsageError(
@@ -438,7 +449,7 @@ class Arrays(StoredArrays):
         self.last_is_test = test_path is not None
         name = os.path.splitext(os.path.basename(self.path))[0]
         kind = kind or KIND_OF_RANK[len(shape)]
-        super().__init__(name, shape, kind, stored_range, test_every, on_bad_example)
+        super().__init__(name, shape, kind, stored_range, test_every, on_bad_example, class_names)
         self.key = key
         self._told_from = (condition, test_condition)
         if condition is not None:

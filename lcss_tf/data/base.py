@@ -235,6 +235,7 @@ class Dataset:
         indices, as their conditions; None: there are none. Classes are `labels`.
       augmentation_size: numbers of the labels that say how examples are `augmented`, which
         ``augmentations(positions, seed)`` gives; None: there are none (see `Augmented`).
+      random_access: whether training reads the examples by index, in the order of `index_batches`.
     """
 
     name: str
@@ -245,6 +246,12 @@ class Dataset:
     raw_shape: tuple[int, ...] | None = None
     condition: "Dataset | None" = None
     augmentation_size: int | None = None
+    random_access: bool = True
+
+    @property
+    def owner(self) -> str:
+        """The class whose arguments messages name."""
+        return type(self).__name__
 
     def size(self, split: str = "train") -> int | None:
         """The number of examples of a split; None for endless data.

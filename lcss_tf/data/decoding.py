@@ -21,18 +21,19 @@ from lcss_tf.files import permission
 from lcss_tf.texts import visible
 from lcss_tf.typing import Array, Shape, Tensor
 
+FITS = ("crop", "pad", "stretch")  # how an image of another aspect comes to the shape
+
 _TOO_LARGE = headers.OTHER + 1
 _LUMA, _LUMA_BITS = (19_595, 38_470, 7_471), 16  # .299, .587, .114 in fixed point
 
 
-def decode_bytes(content: Tensor, shape: Shape) -> Tensor:
-    """An encoded image, its centre cropped and resized.
-
-    As `decode_pixels` reads it.
+def decode_bytes(content: Tensor, shape: Shape, fit: str = "crop") -> Tensor:
+    """An encoded image as `decode_pixels` reads it, brought to a shape as `fitted` does.
 
     Args:
       content: the bytes, a string tensor [].
       shape: (height, width, channels), channels 1, 3 or 4.
+      fit: one of `FITS`.
 
     Returns:
       uint8 tensor of `shape`.
@@ -40,7 +41,7 @@ def decode_bytes(content: Tensor, shape: Shape) -> Tensor:
     Raises:
       tf.errors.InvalidArgumentError, tf.errors.UnknownError: as `decode_pixels`.
     """
-    return fit(decode_pixels(content, shape[2]), shape)
+    return fitted(decode_pixels(content, shape[2]), shape, fit)
 
 
 def decode_pixels(content: Tensor, channels: int) -> Tensor:
@@ -127,32 +128,53 @@ def _orientation(header: headers.Header, content: Tensor) -> Tensor:
     )
 
 
-def fit(image: Tensor, shape: Shape) -> Tensor:
-    """The centre of an image, resized to `shape` with antialiasing.
+def fitted(image: Tensor, shape: Shape, fit: str = "crop") -> Tensor:
+    """An image of any size, resized to `shape` with antialiasing (Lanczos, three lobes).
 
-    The crop is the largest with the proportions of `shape`; an image of the right size is left as
-    it is, bit for bit.
+    An image of the right size is left as it is, bit for bit. Of others `fit` says what becomes of
+    an aspect that is not that of `shape`:
+
+    | fit | what is resized | the aspect |
+    |---|---|---|
+    | ``"crop"`` | the largest part in the centre with the proportions of `shape` | kept |
+    | ``"pad"`` | the whole, as large as `shape` allows; zeros around it, black or clear | kept |
+    | ``"stretch"`` | the whole, each side by its own factor | changed |
 
     Args:
       image: uint8 [h, w, C].
       shape: (height, width, channels), the channels being C.
+      fit: one of `FITS`.
 
     Returns:
       uint8 tensor of `shape`.
     """
     height, width, channels = shape
-    size = tf.shape(image)[:2]
+    size, sides = tf.shape(image)[:2], tf.constant([height, width])
+    ratios = tf.cast(size, tf.float64) / tf.cast(sides, tf.float64)
 
-    def resized() -> Tensor:
-        zoom = tf.reduce_min(tf.cast(size, tf.float64) / tf.constant([height, width], tf.float64))
-        part = tf.cast(tf.round(tf.constant([height, width], tf.float64) * zoom), tf.int32)
+    def crop() -> Tensor:
+        zoom = tf.reduce_min(ratios)
+        part = tf.cast(tf.round(tf.cast(sides, tf.float64) * zoom), tf.int32)
         top, left = tf.unstack((size - part) // 2)
-        crop = image[top : top + part[0], left : left + part[1]]
-        smooth = tf.image.resize(crop, (height, width), method="lanczos3", antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(smooth, 0.0, 255.0)), tf.uint8)
+        return _resized(image[top : top + part[0], left : left + part[1]], sides)
 
-    fitted = tf.cond(tf.reduce_all(size == [height, width]), lambda: image, resized)
-    return tf.ensure_shape(fitted, [height, width, channels])
+    def pad() -> Tensor:
+        zoom = tf.reduce_max(ratios)
+        part = tf.cast(tf.round(tf.cast(size, tf.float64) / zoom), tf.int32)
+        part = tf.clip_by_value(part, 1, sides)
+        whole = tf.cond(tf.reduce_all(size == part), lambda: image, lambda: _resized(image, part))
+        before = (sides - part) // 2
+        margins = tf.stack([before, sides - part - before], axis=1)
+        return tf.pad(whole, tf.concat([margins, [[0, 0]]], axis=0))
+
+    ways = {"crop": crop, "pad": pad, "stretch": lambda: _resized(image, sides)}
+    found = tf.cond(tf.reduce_all(size == sides), lambda: image, ways[fit])
+    return tf.ensure_shape(found, [height, width, channels])
+
+
+def _resized(image: Tensor, sides: Tensor) -> Tensor:
+    smooth = tf.image.resize(image, sides, method="lanczos3", antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(smooth, 0.0, 255.0)), tf.uint8)
 
 
 # Colours and transparency.
@@ -186,13 +208,15 @@ def _opaque(image: Tensor) -> Tensor:
 # What is wrong with an image, in plain words.
 
 
-def decode_checked(content: Any, shape: Shape) -> tuple[ImageHeader, Array]:
+def decode_checked(content: Any, shape: Shape, fit: str = "crop") -> tuple[ImageHeader, Array]:
     """The header and the uint8 example of `shape` of encoded bytes; not in graphs.
+
+    As `decode_bytes` gives it.
 
     Raises:
       BadImageError: as `read_header`, or pixels that cannot be decoded.
     """
-    return _checked(content, tuple(shape))
+    return _checked(content, tuple(shape), fit)
 
 
 def read_image(content: bytes, channels: int) -> Array:
@@ -227,10 +251,10 @@ def read_picture(
         raise UsageError(f"The picture {visible(path)} cannot be used: {error}.") from error
 
 
-def _checked(content: Any, shape: tuple) -> tuple[ImageHeader, Array]:
+def _checked(content: Any, shape: tuple, fit: str = "crop") -> tuple[ImageHeader, Array]:
     found = read_header(content)
     try:
-        return found, _decoder(shape)(tf.constant(content)).numpy()
+        return found, _decoder(shape, fit)(tf.constant(content)).numpy()
     except (tf.errors.OpError, OSError, ValueError, SyntaxError) as error:  # Pillow's, too
         raise BadImageError(
             f"a {found.format} of {found.size[0]}×{found.size[1]} pixels whose data cannot be "
@@ -239,22 +263,23 @@ def _checked(content: Any, shape: tuple) -> tuple[ImageHeader, Array]:
 
 
 @functools.lru_cache(maxsize=8)
-def _decoder(shape):
+def _decoder(shape, fit):
     # As a graph: its many small operations one by one take 10 ms, and hold Python's lock.
-    decode = functools.partial(decode_bytes, shape=shape)
+    decode = functools.partial(decode_bytes, shape=shape, fit=fit)
     if None in shape:
         decode = functools.partial(decode_pixels, channels=shape[2])
     return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 __all__ = [
+    "FITS",
     "MAX_PIXELS",
     "BadImageError",
     "ImageHeader",
     "decode_bytes",
     "decode_checked",
     "decode_pixels",
-    "fit",
+    "fitted",
     "read_header",
     "read_image",
     "read_picture",

@@ -1,5 +1,7 @@
 """Files under a folder, in one order on every machine, and parts of files read inside a graph."""
 
+import glob
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -50,6 +52,70 @@ def walk(root: str, option: str) -> Listing:
     found = list(_below(root, (os.path.realpath(root),)))
     paths = sorted(path for path in found if path is not None)
     return Listing(paths, len(found) - len(paths))
+
+
+def expand(pattern: str | os.PathLike, option: str, ending: str) -> list[str]:
+    """The files that a pattern names, absolute, in its order.
+
+    ``{0000..0007}`` stands for eight numbers of four digits, ``{a,b}`` for either word; ``*``,
+    ``?`` and ``[…]`` match as in a shell, in natural order. A folder stands for the files in it
+    with the ending.
+
+    Args:
+      pattern: of paths; "~" is expanded.
+      option: the argument that sets it, for messages.
+      ending: of the files, as ``".tar"``.
+
+    Raises:
+      FileNotFoundError: a file that is named is not there, or nothing matches.
+      UsageError: more than a million names.
+    """
+    found: list[str] = []
+    for name in _braces(absolute(pattern), option):
+        if os.path.isdir(name):
+            name = os.path.join(glob.escape(name), f"*{ending}")
+        if os.path.isfile(name):
+            found.append(name)
+        elif glob.has_magic(name):
+            found += sorted(filter(os.path.isfile, glob.glob(name)), key=natural_key)
+        else:
+            raise FileNotFoundError(
+                f"There is no file {visible(name)}. Set {option} to files that are there: a path, "
+                f"a folder of *{ending}, or a pattern, as train-{{0000..0007}}{ending}."
+            )
+    if not found:
+        raise FileNotFoundError(f"No file matches {visible(pattern)}. Set {option} to the data.")
+    return found
+
+
+_MOST_NAMES = 1_000_000  # that a pattern may stand for
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+
+
+def _braces(pattern: str, option: str) -> list[str]:
+    """The names that a pattern with braces stands for."""
+    parts: list[list[str]] = []
+    place, count = 0, 1
+    for match in _BRACES.finditer(pattern):
+        if match[1] is None:
+            words = match[3].split(",")
+            size = len(words)
+        else:
+            first, last = int(match[1]), int(match[2])
+            size = abs(last - first) + 1
+        count *= size
+        if count > _MOST_NAMES:
+            raise UsageError(
+                f"{option} = {visible(pattern)} stands for more than {_MOST_NAMES:,} files. Name "
+                "a folder, or use an asterisk."
+            )
+        if match[1] is not None:
+            step = 1 if last >= first else -1
+            width = len(match[1]) if match[1].startswith("0") or match[2].startswith("0") else 0
+            words = [f"{k:0{width}}" for k in range(first, last + step, step)]
+        parts += [[pattern[place : match.start()]], words]
+        place = match.end()
+    return ["".join(chosen) for chosen in itertools.product(*parts, [pattern[place:]])]
 
 
 def is_hidden(name: str) -> bool:
@@ -229,6 +295,7 @@ __all__ = [
     "Listing",
     "absolute",
     "describe",
+    "expand",
     "is_hidden",
     "is_pickle",
     "natural_key",

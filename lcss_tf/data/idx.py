@@ -89,7 +89,7 @@ class Idx(StoredArrays):
       labels_path: the classes of the training images, one integer each; None: none.
       test_path, test_labels_path: the held-out images and their classes. Without them the first of
         every `test_every` training images is held out.
-      classes: the names of the classes, the k-th being that of label k.
+      class_names: the names of the classes, the k-th being that of label k.
       kind: how to show an example, if not as its rank says.
       stored_range: (low, high) of the numbers, mapped to [−1, 1].
       centered: whether images of bytes are scaled to [−1, 1]; otherwise to [0, 1].
@@ -107,7 +107,7 @@ class Idx(StoredArrays):
         labels_path: str | None = None,
         test_path: str | None = None,
         test_labels_path: str | None = None,
-        classes: Sequence[str] = (),
+        class_names: Sequence[str] = (),
         kind: str | None = None,
         stored_range: tuple[float, float] | None = None,
         centered: bool = True,
@@ -116,7 +116,7 @@ class Idx(StoredArrays):
     ) -> None:
         if kind is None and len(shape) not in KIND_OF_RANK:
             raise UsageError(
-                f"{type(self).__name__}.shape has 1 to 4 axes (the last are channels), or a kind "
+                f"{self.owner}.shape has 1 to 4 axes (the last are channels), or a kind "
                 f"is given; got {tuple(shape)}."
             )
         if test_labels_path is not None and test_path is None:
@@ -125,10 +125,10 @@ class Idx(StoredArrays):
             )
         name = os.path.basename(absolute(path)).removesuffix(".gz")
         kind = kind or KIND_OF_RANK[len(shape)]
-        super().__init__(name, shape, kind, stored_range, test_every, on_bad_example)
+        super().__init__(name, shape, kind, stored_range, test_every, on_bad_example, class_names)
         given = (path, labels_path, test_path, test_labels_path)
         self._given = IdxPaths(*(None if p is None else absolute(p) for p in given))  # type: ignore[arg-type]  # the first is given
-        self._classes, self._centered = list(classes), centered
+        self._centered = centered
 
     def paths(self) -> IdxPaths:
         """The files that are read.
@@ -150,7 +150,7 @@ class Idx(StoredArrays):
         for option, path in found._asdict().items():
             if path is not None and not os.path.isfile(path):
                 raise FileNotFoundError(
-                    f"There is no file {visible(path)}. Set {type(self).__name__}.{option} to an "
+                    f"There is no file {visible(path)}. Set {self.owner}.{option} to an "
                     "IDX file, plain or compressed by gzip."
                 )
         return found
@@ -160,9 +160,8 @@ class Idx(StoredArrays):
         found = self.paths()
         self.last_is_test = found.test_path is not None
         images = [found.path] if found.test_path is None else [found.path, found.test_path]
-        owner = type(self).__name__
         return segments_of(
-            images, lambda path: read_idx(path, MEMORY_BYTES), self.shape, f"{owner}.shape"
+            images, lambda path: read_idx(path, MEMORY_BYTES), self.shape, f"{self.owner}.shape"
         )
 
     def all_labels(self, segments: Sequence[Segment]) -> Array | None:
@@ -172,17 +171,7 @@ class Idx(StoredArrays):
         images = [found.path, found.test_path][: len(segments)]
         read = [None if p is None else read_idx(p, MEMORY_BYTES).array for p in paths]
         places = [str(p or image) for p, image in zip(paths, images, strict=True)]
-        labels = joined_labels(places, read, segments)
-        if labels is not None and self._classes and labels.max() >= len(self._classes):
-            raise UsageError(
-                f"The labels of {self.name} run to {labels.max()}, and {len(self._classes)} "
-                "classes have names. Name them all, or none."
-            )
-        return labels
-
-    def class_names(self) -> list[str]:
-        """See `Dataset.class_names`."""
-        return list(self._classes)
+        return joined_labels(places, read, segments)
 
     def _ranged(self, dtype: np.dtype) -> Scaling | None:
         if dtype == np.uint8 and self.kind == "image" and self._range is None:
@@ -233,7 +222,7 @@ class FashionMNIST(Idx):
     def __init__(
         self, data_dir: str | None = None, download: bool = False, centered: bool = True
     ) -> None:
-        super().__init__("fashion_mnist", classes=FASHION_CLASSES, centered=centered)
+        super().__init__("fashion_mnist", class_names=FASHION_CLASSES, centered=centered)
         self.data_dir = None if data_dir is None else absolute(data_dir)
         self._download = download
 

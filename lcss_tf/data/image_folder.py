@@ -16,7 +16,7 @@ from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
 from lcss_tf.data.conditions import Conditions, Opened
 from lcss_tf.data.files import is_hidden, natural_key, walk
 from lcss_tf.data.fingerprint import bytes_hash
-from lcss_tf.data.images import CACHE_MIB, EncodedImages
+from lcss_tf.data.images import CACHE_MIB, EncodedImages, sides_of
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
@@ -35,7 +35,7 @@ _HIDDEN = "hidden, or a system's own"  # why a file is left out
 
 @DATASETS.register
 class ImageFolder(EncodedImages):
-    """The image files under a folder or in a ZIP archive; centre crop, antialiased resize.
+    """The image files under a folder or in a ZIP archive, brought to one size by antialiasing.
 
     Files are decoded lazily, unless all of a split fit into `cache_mib`. Of the files sorted by
     path, the first of every `test_every` is held out for testing.
@@ -51,7 +51,7 @@ class ImageFolder(EncodedImages):
 
     Args:
       root: the folder, or the archive; it need not exist yet.
-      resolution: height and width of the examples, in pixels.
+      resolution: of the examples, in pixels: (height, width), or one number for both.
       channels: 1 (grey), 3 (RGB) or 4 (RGBA).
       pattern: take only files whose path below `root` matches, e.g. ``"thumbs/*.png"``
         (``*`` matches slashes too).
@@ -63,6 +63,9 @@ class ImageFolder(EncodedImages):
         it; another ending will do. A network is told these images (see `Conditions`), which are
         cropped and resized like those under `root`, and mirrored with them. None: no condition.
       condition_channels: of these; None: as `channels`.
+      fit: how an image of another aspect comes to this size: ``"crop"``, the centre of it;
+        ``"pad"``, all of it, with black around (clear, of four channels); ``"stretch"``, all of it,
+        distorted. See `decoding.fitted`.
 
     Raises:
       UsageError: a number out of its range.
@@ -71,7 +74,7 @@ class ImageFolder(EncodedImages):
     def __init__(
         self,
         root: str,
-        resolution: int,
+        resolution: int | Sequence[int],
         channels: int = 3,
         pattern: str = "*",
         test_every: int = 50,
@@ -81,19 +84,18 @@ class ImageFolder(EncodedImages):
         cache_mib: int = CACHE_MIB,
         condition_root: str | None = None,
         condition_channels: int | None = None,
+        fit: str = "crop",
     ) -> None:
         known = (1, 3, 4)
-        wrong = channels not in known or (condition_channels or channels) not in known
-        if resolution < 1 or wrong or test_every < 2:
+        if channels not in known or (condition_channels or channels) not in known or test_every < 2:
             raise UsageError(
-                "ImageFolder needs resolution >= 1, channels of 1, 3 or 4, and test_every >= 2; "
-                f"got {resolution}, {channels}, {test_every} and condition_channels = "
-                f"{condition_channels}."
+                "ImageFolder needs channels of 1, 3 or 4, and test_every >= 2; got "
+                f"{channels}, {test_every} and condition_channels = {condition_channels}."
             )
         self.root = os.path.abspath(os.path.expanduser(root))
-        shape = (resolution, resolution, channels)
+        shape = (*sides_of(resolution, "ImageFolder"), channels)
         name = visible(os.path.basename(self.root))
-        super().__init__(name, shape, flip, centered, on_bad_example, cache_mib)
+        super().__init__(name, shape, flip, centered, on_bad_example, cache_mib, fit)
         self.pattern = pattern
         self.test_every = test_every
         self._splits: dict[str, list[Any]] = {}  # paths, or `Member`s of an archive
@@ -101,7 +103,7 @@ class ImageFolder(EncodedImages):
         if condition_root is not None:
             beside = _Counterparts(
                 self, condition_root, resolution, condition_channels or channels, "*", test_every,
-                False, centered, on_bad_example, cache_mib,
+                False, centered, on_bad_example, cache_mib, fit=fit,
             )  # fmt: skip
             self.paired_with, beside.paired_with = beside, self
             opened = lambda: Opened(
@@ -270,12 +272,17 @@ class _Counterparts(ImageFolder):
 
     Args:
       others: the `ImageFolder`.
-      arguments: of an `ImageFolder`.
+      arguments, options: of an `ImageFolder`.
     """
 
-    def __init__(self, others: ImageFolder, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, others: ImageFolder, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._others = others
+
+    @property
+    def owner(self) -> str:
+        """See `Dataset.owner`."""
+        return self._others.owner
 
     def _divided(self, files: Sequence[Any]) -> dict[str, list[Any]]:
         name_of = (lambda m: m.name) if self._zipped else self._below

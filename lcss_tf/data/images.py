@@ -4,6 +4,7 @@ Images are uint8 in storage, scaled on reading, and mirrored in training if aske
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 from lcss_tf.data import hashing
 from lcss_tf.data.around import Around
 from lcss_tf.data.base import Dataset, check_policy, gather_on_host
-from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, decode_checked
+from lcss_tf.data.decoding import FITS, BadImageError, ImageHeader, decode_bytes, decode_checked
 from lcss_tf.data.files import MISSING, NOT_PERMITTED
 from lcss_tf.data.fingerprint import array_hash, read_hash
 from lcss_tf.data.pipeline import progress_bar
@@ -77,6 +78,22 @@ class ImageDataset(Dataset):
         if not self.flip:
             return self.examples(indices, split, seed)
         return self.scaling.scale(self.flipped(indices, split, seed, flips_at(positions, seed)))
+
+
+def sides_of(resolution: int | Sequence[int], owner: str) -> tuple[int, int]:
+    """(height, width) in pixels of a resolution: both, or one number for a square.
+
+    Raises:
+      UsageError: anything else; `owner` is the class that was asked.
+    """
+    given = tuple(resolution) if isinstance(resolution, Sequence) else (resolution, resolution)
+    whole = [side for side in given if not isinstance(side, str) and int(side) == side >= 1]
+    if len(given) != 2 or len(whole) != 2:
+        raise UsageError(
+            f"{owner} needs resolution >= 1, in pixels: one number for both sides, or (height, "
+            f"width); got {resolution!r}."
+        )
+    return int(given[0]), int(given[1])
 
 
 def flips_at(positions: Tensor, seed: int) -> Tensor:
@@ -159,6 +176,8 @@ class EncodedImages(ImageDataset):
       name, shape, flip, centered: see `ImageDataset`.
       on_bad_example: ``"error"`` or ``"skip"``.
       cache_mib: cache a split's decoded images if they take at most so many MiB; 0: never.
+      fit: how an image of another aspect comes to `shape`: ``"crop"``, ``"pad"`` or ``"stretch"``;
+        see `decoding.fitted`.
     """
 
     def __init__(
@@ -169,9 +188,13 @@ class EncodedImages(ImageDataset):
         centered: bool,
         on_bad_example: str,
         cache_mib: int,
+        fit: str = "crop",
     ) -> None:
         super().__init__(name, shape, flip, centered)
-        check_policy(on_bad_example, type(self).__name__)
+        check_policy(on_bad_example, self.owner)
+        if fit not in FITS:
+            raise UsageError(f"{self.owner}.fit must be one of {FITS}; got {fit!r}.")
+        self.fit = fit
         self.on_bad_example = on_bad_example
         self.skipped: dict[tuple[str, int], str] = {}  # (split, index) -> why
         # Images that belong to these by the same indices: both of a pair are read, or replaced.
@@ -206,7 +229,7 @@ class EncodedImages(ImageDataset):
 
     def pixels(self, index: Tensor, split: str) -> Tensor:
         """The example at `index` (int64 []), uint8 of `shape`; works in graphs."""
-        return decode_bytes(self.content(index, split), self.shape)
+        return decode_bytes(self.content(index, split), self.shape, self.fit)
 
     def file_of(self, index: int, split: str) -> str | None:
         """The path of the file that holds the example at an index, as it is; None: not known."""
@@ -227,7 +250,7 @@ class EncodedImages(ImageDataset):
         Raises:
           BadImageError: it cannot be decoded; says why.
         """
-        return decode_checked(content, self.shape)
+        return decode_checked(content, self.shape, self.fit)
 
     def why_bad(self, index: int, split: str) -> str | None:
         """What is wrong with the example at an index, or None; not in graphs."""
@@ -291,11 +314,10 @@ class EncodedImages(ImageDataset):
         for index in np.asarray(indices):
             why = self.why_bad(int(index), split)
             if why:
-                owner = type(self).__name__
                 raise UsageError(
                     f"{self.location(int(index), split)} cannot be used: {why}. Repair it or "
-                    f'remove it, or set {owner}.on_bad_example = "skip" to replace bad examples '
-                    "by others."
+                    f'remove it, or set {self.owner}.on_bad_example = "skip" to replace bad '
+                    "examples by others."
                 )
 
     def _one(self, index: Tensor, split: str) -> Tensor:
@@ -431,4 +453,5 @@ __all__ = [
     "MemoryImages",
     "flips_at",
     "mirrored",
+    "sides_of",
 ]

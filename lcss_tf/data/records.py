@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.data.base import SPLITS, held_out
-from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, fit
+from lcss_tf.data.decoding import BadImageError, ImageHeader, decode_bytes, fitted
 from lcss_tf.data.files import absolute, read_range
 from lcss_tf.data.idx import Idx, local_idx, tfds_folder
 from lcss_tf.data.images import CACHE_MIB, EncodedImages
@@ -295,7 +295,7 @@ def _ffhq_image(record: Tensor, shape: Shape) -> Tensor:
     image = tf.transpose(image, [1, 2, 0])
     channels = tf.shape(image)[2]
     tf.debugging.Assert(channels == shape[2], ["channels:", channels])
-    return fit(image, shape)
+    return fitted(image, shape)
 
 
 _TFDS_IMAGE = {"image": tf.io.FixedLenFeature([], tf.string)}
@@ -379,15 +379,14 @@ class TFDS(EncodedImages):
     Args:
       name: as TFDS knows it, with a configuration or a version if wanted: ``"cifar10"``,
         ``"cifar10:3.0.2"``, ``"celeb_a_hq/256"``. Without a version the newest is taken.
-      shape: (height, width, channels) of the examples; stored images of another size are cropped
-        to the centre and resized.
+      shape: (height, width, channels) of the examples; stored images of another size are resized.
       data_dir: where TFDS keeps its datasets; by default ``$TFDS_DATA_DIR``, else
         ``~/tensorflow_datasets``.
       train_split, test_split: what TFDS calls them; slices such as ``"train[:90%]"`` work.
       flip: mirror half of the training images left to right.
       centered: scale to [−1, 1]; otherwise to [0, 1].
       download: let TFDS download and prepare what is missing.
-      on_bad_example, cache_mib: see `EncodedImages`.
+      on_bad_example, cache_mib, fit: see `EncodedImages`.
     """
 
     def __init__(
@@ -402,8 +401,9 @@ class TFDS(EncodedImages):
         download: bool = False,
         on_bad_example: str = "error",
         cache_mib: int = CACHE_MIB,
+        fit: str = "crop",
     ) -> None:
-        super().__init__(name, shape, flip, centered, on_bad_example, cache_mib)
+        super().__init__(name, shape, flip, centered, on_bad_example, cache_mib, fit)
         self.data_dir = data_dir
         self._split_names = dict(zip(SPLITS, (train_split, test_split), strict=True))
         self._download = download
@@ -428,12 +428,14 @@ class TFDS(EncodedImages):
             tfds.builder(self.name, data_dir=data_dir).download_and_prepare()
             found = self._versions(place, version)
         if not found:
+            height, width, _ = self.shape
             raise FileNotFoundError(
                 f"The dataset {self.name!r} is not prepared: there is no "
                 f"{os.path.join(place, version or '<version>', 'dataset_info.json')}. Prepare it "
                 f"once, with the network, by:\n  tfds build {self.name} --data_dir={data_dir}\n"
                 "or, from images that you have (FFHQ's too), by:\n  lcss prepare "
-                f"--source=… --resolution={self.shape[0]} --out={data_dir} --name={name}\n"
+                f"--source=… --resolution={height}{'' if height == width else f'x{width}'} "
+                f"--out={data_dir} --name={name}\n"
                 "or set TFDS.download = True, or TFDS.data_dir to where it is."
             )
         return os.path.join(place, found[-1])
@@ -517,7 +519,7 @@ class TFDS(EncodedImages):
         if self.on_bad_example == "skip":
             return super().in_order(split)
         decode = tf.autograph.experimental.do_not_convert(
-            lambda content: decode_bytes(content, self.shape)
+            lambda content: decode_bytes(content, self.shape, self.fit)
         )
         return self._open(split).in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 

@@ -15,6 +15,7 @@ from lcss_tf.data.base import (
     gather_on_host,
     held_out,
 )
+from lcss_tf.data.class_names import numbered
 from lcss_tf.data.conditions import Conditions, Held, Opened
 from lcss_tf.data.csv_files import Sheet, hints, number, places_of, read_csv, shown
 from lcss_tf.data.fingerprint import array_hash
@@ -25,7 +26,7 @@ from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.typing import Array, Tensor
 
-_BUNDLED = "sklearn:"
+_BUNDLED, _TARGET = "sklearn:", "target"
 _MAX_NAMED = 5  # bad rows named in a message
 _RAGGED = "give each line as many fields as there are names, and quote what holds the separator"
 _LARGEST_LABEL = 2**53  # up to which float64 holds every integer
@@ -42,7 +43,8 @@ class Table(OpenedDataset):
       path: of the file; it need not exist yet. ``"sklearn:wine"`` is a table that scikit-learn
         ships (iris, wine, breast_cancer, diabetes).
       columns: names of the columns to model, in this order.
-      label: name of a column of classes (integers), which is not modelled; None: none.
+      label: name of a column of classes, which is not modelled: integers, or words, which are
+        numbered in natural order; None: none.
       test_every: the first of every so many rows is held out.
       delimiter: between columns, one character: a comma, a semicolon, a tab.
       on_bad_example: ``"error"``, or ``"skip"`` rows that hold anything but finite numbers.
@@ -67,10 +69,10 @@ class Table(OpenedDataset):
         decimal: str = ".",
         condition: Sequence[str] = (),
     ) -> None:
-        check_test_every(test_every, "Table")
-        check_policy(on_bad_example, "Table")
-        _check_names("columns", columns)
-        _check_names("condition", condition, may_be_empty=True)
+        check_test_every(test_every, self.owner)
+        check_policy(on_bad_example, self.owner)
+        _check_names(f"{self.owner}.columns", columns)
+        _check_names(f"{self.owner}.condition", condition, may_be_empty=True)
         for name in condition:
             if name in columns or name == label:
                 raise UsageError(
@@ -92,18 +94,15 @@ class Table(OpenedDataset):
         self._on_bad = on_bad_example
         self._opened: dict[str, Tensor] | None = None
         self._kept: list[int] = []  # the numbers of the rows that are good
+        self._class_names: list[str] = []
 
     def _open(self) -> dict[str, Tensor]:
         if self._opened is None:
-            if self.path.startswith(_BUNDLED):
-                sheet = _bundled(self.path.removeprefix(_BUNDLED))
-            else:
-                sheet = read_csv(self.path, self._delimiter)
-            values, told, labels = self._numbers(sheet)
-            splits = held_out(len(values), self._test_every)
+            values, told, labels = self.rows()
+            splits = self.divided(len(values))
             check_both_splits(splits, f"The rows of {self.path}")
             scaling = self._measured(values[splits["train"]])
-            scaled = scaling.scale_finite(values, f"The rows of {self.path}", self._row_name)
+            scaled = scaling.scale_finite(values, f"The rows of {self.path}", self.row_name)
             self._labels = {n: labels[k] if self._label else None for n, k in splits.items()}
             with tf.init_scope(), tf.device("CPU:0"):
                 opened = {name: tf.constant(scaled[k]) for name, k in splits.items()}
@@ -112,6 +111,48 @@ class Table(OpenedDataset):
             self._hash = array_hash(values[train], labels[train] if self._label else None)
             self._scaling, self._opened = scaling, opened
         return self._opened
+
+    def class_names(self) -> list[str]:
+        """See `Dataset.class_names`."""
+        self._open()
+        return list(self._class_names)
+
+    def rows(self) -> tuple[Array, Array, Array]:
+        """The good rows: values and conditions, float64 [N, columns], and labels, int64 [N]."""
+        if self.path.startswith(_BUNDLED):
+            sheet, names = _bundled(self.path.removeprefix(_BUNDLED))
+            self._class_names = names if self._label == _TARGET else []
+            return self._numbers(sheet)
+        return self._numbers(read_csv(self.path, self._delimiter))
+
+    def divided(self, count: int) -> dict[str, Array]:
+        """{"train": indices, "test": indices} of so many good rows."""
+        return held_out(count, self._test_every)
+
+    def row_name(self, index: int) -> str:
+        """A good row by its place, for messages."""
+        return f"line {self._kept[index]:,}"
+
+    def report_bad(self, bad: Sequence[str], count: int, remedies: Sequence[str]) -> None:
+        """Raises a UsageError that names bad rows, or warns of them, as `on_bad_example` says.
+
+        Args:
+          bad: what is wrong with each, in words.
+          count: of all rows.
+          remedies: in words.
+        """
+        if not bad:
+            return
+        message = (
+            f"{len(bad):,} of {count:,} rows of {self.path} hold something other than "
+            f"finite numbers: {'; '.join(bad[:_MAX_NAMED])}{'; …' if len(bad) > _MAX_NAMED else ''}"
+        )
+        if self._on_bad == "error":
+            raise UsageError(
+                f"{message}. Correct the file ({'; '.join(remedies)}), or set "
+                f'{self.owner}.on_bad_example = "skip" to leave these rows out.'
+            )
+        warn("%s. They are left out, as %s.on_bad_example says.", message, self.owner)
 
     def _open_conditions(self) -> Opened:
         self._open()
@@ -131,7 +172,7 @@ class Table(OpenedDataset):
             raise UsageError(
                 f"The columns {constant} of {self.path} hold the same number in every row, or "
                 "numbers that differ by no more than rounding does: leave them out of "
-                "Table.columns."
+                f"{self.owner}.columns."
             )
         scaling = Scaling.standardising(moments.mean, moments.std, "float64")
         lost = self._names(unresolved(train, scaling))
@@ -154,6 +195,7 @@ class Table(OpenedDataset):
         places = places_of(self.path, sheet, wanted, self._delimiter)
         good, bad, texts, ragged = [], [], [], False
         self._kept = []
+        sheet = self._with_numbered_words(sheet)
         for i, (row, line) in enumerate(zip(sheet.rows, sheet.lines, strict=True)):
             where = f"line {line:,}, row {i + 1:,}"
             if len(row) != len(sheet.names):
@@ -169,7 +211,7 @@ class Table(OpenedDataset):
                 good.append(numbers)
                 self._kept.append(line)
         remedies = hints(texts, self._decimal) + ([_RAGGED] if ragged else [])
-        self._report_bad(bad, len(sheet.rows), remedies)
+        self.report_bad(bad, len(sheet.rows), remedies)
         values = np.array(good, np.float64).reshape(len(good), len(wanted))
         labels = values[:, -1] if self._label else np.zeros(len(values))
         whole = (labels == np.rint(labels)) & (np.abs(labels) < _LARGEST_LABEL)
@@ -177,40 +219,36 @@ class Table(OpenedDataset):
             k = int(np.argmin(whole))
             raise UsageError(
                 f"The column {self._label!r} of {self.path} must hold integers; "
-                f"{self._row_name(k)} holds {labels[k]:g}. Encode classes as 0, 1, 2, …"
+                f"{self.row_name(k)} holds {labels[k]:g}. Encode classes as 0, 1, 2, …"
             )
         told = len(self.columns) + len(self._told)
         parts = values[:, : len(self.columns)], values[:, len(self.columns) : told]
         return (*parts, labels.astype(np.int64))
-
-    def _row_name(self, index: int) -> str:
-        return f"line {self._kept[index]:,}"
-
-    def _report_bad(self, bad: list[str], count: int, remedies: list[str]) -> None:
-        if not bad:
-            return
-        message = (
-            f"{len(bad):,} of {count:,} rows of {self.path} hold something other than "
-            f"finite numbers: {'; '.join(bad[:_MAX_NAMED])}{'; …' if len(bad) > _MAX_NAMED else ''}"
-        )
-        if self._on_bad == "error":
-            raise UsageError(
-                f"{message}. Correct the file ({'; '.join(remedies)}), or set "
-                'Table.on_bad_example = "skip" to leave these rows out.'
-            )
-        warn("%s. They are left out, as Table.on_bad_example says.", message)
 
     def examples(self, indices: Tensor, split: str = "train", seed: int = 0) -> Tensor:
         """The rows at `indices`, standardised; see `Dataset.examples`."""
         del seed
         return gather_on_host(self._open()[split], indices)
 
+    def _with_numbered_words(self, sheet: Sheet) -> Sheet:
+        """The sheet with numbers in place of classes that are words, whose names are kept."""
+        if not self._label:
+            return sheet
+        k, count = sheet.names.index(self._label), len(sheet.names)
+        words = [row[k].strip() for row in sheet.rows if len(row) == count and row[k].strip()]
+        if not words or any(number(word, self._decimal) is not None for word in words):
+            return sheet
+        labels, self._class_names = numbered({"all": words}, (), self.path)
+        by_word = dict(zip(words, map(str, labels["all"]), strict=True))  # type: ignore[arg-type]
+        coded = lambda row: [*row[:k], by_word.get(row[k].strip(), ""), *row[k + 1 :]]
+        return sheet._replace(rows=[coded(r) if len(r) == count else r for r in sheet.rows])
+
 
 def _check_names(option: str, names: Any, may_be_empty: bool = False) -> None:
     """Raises a UsageError unless an option lists different names."""
     words = not isinstance(names, str) and all(isinstance(name, str) for name in names)
     if not words or not (names or may_be_empty) or len(set(names)) != len(names):
-        raise UsageError(f"Table.{option} lists different column names; got {names!r}.")
+        raise UsageError(f"{option} lists different column names; got {names!r}.")
 
 
 def _check_separators(delimiter: str, decimal: str) -> None:
@@ -229,17 +267,19 @@ def _wrong_length(row: list[str], names: list[str]) -> str:
     return f"column {len(names) + 1}: {extra}; {len(row)} fields for {len(names)} names"
 
 
-def _bundled(name: str) -> Sheet:
+def _bundled(name: str) -> tuple[Sheet, list[str]]:
+    """A table that scikit-learn ships, and the names of its classes."""
     from sklearn import datasets  # slow to import, so only when used
 
     known = ("iris", "wine", "breast_cancer", "diabetes")
     if name not in known:
         raise UsageError(f"scikit-learn ships the tables {known}; got 'sklearn:{name}'.")
     bunch = getattr(datasets, f"load_{name}")()
-    names = [*bunch.feature_names, "target"]
+    names = [*bunch.feature_names, _TARGET]
     numbers = np.column_stack([bunch.data, bunch.target])
     rows = [[repr(float(value)) for value in row] for row in numbers]
-    return Sheet(names, rows, list(range(1, len(rows) + 1)))
+    classes = [str(word) for word in bunch.get("target_names", ())]
+    return Sheet(names, rows, list(range(1, len(rows) + 1))), classes
 
 
 __all__ = ["Table"]

@@ -50,7 +50,7 @@ def prepare(
       FileNotFoundError, UsageError: before any work, with the remedy.
     """
     if not source.path:
-        raise UsageError("--source is empty. Give a folder or a ZIP archive of images.")
+        raise UsageError("--source is empty. Give a folder or an archive of images.")
     source = source._replace(path=os.path.abspath(os.path.expanduser(source.path)))
     out = os.path.abspath(os.path.expanduser(out))
     name = name or _tfds_name(source.path)
@@ -75,10 +75,10 @@ def prepare(
 
 
 def _check(source: Source, out: str, name: str, beam: bool) -> None:
-    if not os.path.exists(source.path):
+    if not os.path.exists(source.path) and not source.path.endswith(".tar"):  # may be a pattern
         raise FileNotFoundError(
             f"There is nothing at {source.path}. --source is a folder or a ZIP archive of images, "
-            "or a TFRecord file of FFHQ's format."
+            "WebDataset shards (.tar), or a TFRecord file of FFHQ's format."
         )
     if os.path.isdir(source.path) and os.path.commonpath([source.path, out]) == source.path:
         raise UsageError(f"--out={out} lies in the source, which is never changed. Choose another.")
@@ -102,10 +102,10 @@ def _finished(source: Source, folder: str) -> tuple[dict[str, Any], str, str] | 
     result = read_json(path, _REPORT, f"Remove {folder} to prepare the data again.")
     if result is None:
         return None
-    if result["made_from"] != source._asdict():
+    if result["made_from"] != source.described():
         raise UsageError(
-            f"{folder} holds a dataset made from {result['made_from']}, and {source._asdict()} is "
-            "asked for. Choose another --name or --out, or remove the folder."
+            f"{folder} holds a dataset made from {result['made_from']}, and {source.described()} "
+            "is asked for. Choose another --name or --out, or remove the folder."
         )
     beside = os.path.join(os.path.dirname(path), "report.md")
     return result, read_text(beside) if os.path.isfile(beside) else "", folder

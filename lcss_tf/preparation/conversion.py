@@ -18,9 +18,11 @@ import tensorflow as tf
 from lcss_tf import forms
 from lcss_tf.data.decoding import BadImageError
 from lcss_tf.data.image_folder import ImageFolder
-from lcss_tf.data.images import EncodedImages
+from lcss_tf.data.images import EncodedImages, sides_of
 from lcss_tf.data.records import FFHQ
+from lcss_tf.data.webdataset import WebDataset
 from lcss_tf.display import Bar
+from lcss_tf.errors import UsageError
 from lcss_tf.files import read_json, write_json
 from lcss_tf.texts import visible
 
@@ -34,16 +36,32 @@ class Source(NamedTuple):
     """Enough to open the data anywhere, in another process too.
 
     Attributes:
-      path: of a folder, a ZIP archive, or a TFRecord file of FFHQ's format (or its folder).
-      resolution: height and width of the examples, in pixels.
+      path: of a folder, a ZIP archive, WebDataset shards (``train-{0000..0007}.tar``), or a
+        TFRecord file of FFHQ's format (or its folder).
+      resolution: of the examples, in pixels: (height, width), or one number for both.
       channels: of the examples, 1, 3 or 4.
       test_every: the first of every so many is held out.
+      fit: how an image of another aspect comes to this size; see `ImageFolder`.
     """
 
     path: str
-    resolution: int
+    resolution: int | tuple[int, int]
     channels: int = 3
     test_every: int = 50
+    fit: str = "crop"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the examples."""
+        return (*sides_of(self.resolution, "The source"), self.channels)
+
+    def described(self) -> dict[str, Any]:
+        """What a report says of it, as JSON gives it back; by this it is known again."""
+        height, width, _ = self.shape
+        fields = {**self._asdict(), "resolution": height if height == width else [height, width]}
+        if self.fit == "crop":
+            del fields["fit"]  # as it was before there was a choice
+        return fields
 
     def open(self) -> EncodedImages:
         """The dataset; the same object at every call in a process."""
@@ -60,15 +78,23 @@ def _opened(source):
     records = source.path.endswith(".tfrecords") or glob.glob(
         os.path.join(glob.escape(source.path), "*-r[0-9][0-9].tfrecords")
     )
-    dataset = FFHQ if records else ImageFolder
-    return dataset(
-        source.path,
-        source.resolution,
-        channels=source.channels,
-        test_every=source.test_every,
-        on_bad_example="skip",
-        cache_mib=0,
-    )
+    options: dict[str, Any] = {
+        "channels": source.channels,
+        "test_every": source.test_every,
+        "on_bad_example": "skip",
+        "cache_mib": 0,
+    }
+    if source.path.endswith(".tar"):
+        return WebDataset(source.path, source.resolution, fit=source.fit, **options)
+    if not records:
+        return ImageFolder(source.path, source.resolution, fit=source.fit, **options)
+    height, width, _ = source.shape
+    if height != width:
+        raise UsageError(
+            f"FFHQ's records are squares; got the resolution {source.resolution}. Ask for one "
+            "number, or prepare the folder of PNG files."
+        )
+    return FFHQ(source.path, height, **options)
 
 
 def convert(source: Source, split: str, index: int) -> tuple[dict[str, Any] | None, str | None]:
@@ -129,7 +155,7 @@ class Chunks:
 
     def _key(self):
         """Of everything that the chunks depend on: another source has chunks of its own."""
-        digest = hashlib.sha256(repr((_DECODER, *self._source)).encode())
+        digest = hashlib.sha256(repr((_DECODER, self._source.described())).encode())
         for split, size in self._sizes.items():
             for index in range(size):
                 digest.update(self._data.location(index, split).encode())

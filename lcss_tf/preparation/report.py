@@ -60,7 +60,7 @@ def report(
     features = builder.info.features
     result = {
         "dataset": builder.info.full_name,
-        "made_from": source._asdict(),
+        "made_from": source.described(),
         "examples": counts,
         "shape": list(features["image"].shape),
         "source_sizes": dict(sizes.most_common()),

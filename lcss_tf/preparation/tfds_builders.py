@@ -40,9 +40,8 @@ class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type
         super().__init__(**kwargs)
 
     def _info(self):
-        side, channels = self._source.resolution, self._source.channels
         features = {
-            "image": tfds.features.Image(shape=(side, side, channels), encoding_format="png"),
+            "image": tfds.features.Image(shape=self._source.shape, encoding_format="png"),
             "source": tfds.features.Text(),
             "format": tfds.features.Text(),
             "mode": tfds.features.Text(),

@@ -71,6 +71,7 @@ WRONG = [
     ([*PREPARE, "--source=bad"], 1, "bad/0.png: not an image"),
     ([*PREPARE, "--source=one", "--name=No"], 1, "--name consists of"),
     (["prepare", "--source=one", "--resolution=0", "--out=o"], 1, "resolution >= 1"),
+    (["prepare", "--source=one", "--resolution=8x8x3", "--out=o"], 1, "pixels, or HEIGHTxWIDTH"),
     (["prepare", "--source=one", "--resolution=8", "--out=file"], 1, "not a folder"),
     (["import", GIN, "--workdir=i", "--source=folder"], 1, "no checkpoint file folder"),
     (["import", GIN, "--workdir=i", "--source=file"], 1, "torch|refused"),

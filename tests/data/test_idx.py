@@ -49,7 +49,7 @@ def test_numbers_of_every_dtype_come_back(tmp_path, code, ending):
 
 def test_the_folder_of_a_family_has_labels_and_a_test_split(tmp_path):
     images, labels = write_family(tmp_path, 10, None, ending="")
-    data = Idx(tmp_path, classes=("dark", "bright"))
+    data = Idx(tmp_path, class_names=("dark", "bright"))
     assert (data.kind, data.shape, data.size(), data.size("test")) == ("image", (28, 28, 1), 6, 4)
     assert np.array_equal(everything(data)[..., 0], images[:6])
     assert np.array_equal(everything(data, "test")[..., 0], images[6:])
@@ -132,7 +132,7 @@ def test_a_compressed_file_is_unpacked_no_further_than_it_claims(tmp_path):
 def test_labels_that_do_not_fit_are_refused(tmp_path, labels, message):
     (tmp_path / "x").write_bytes(WHOLE)
     (tmp_path / "y").write_bytes(idx(labels))
-    data = Idx(tmp_path / "x", (5, 4, 1), tmp_path / "y", classes=("a", "b"))
+    data = Idx(tmp_path / "x", (5, 4, 1), tmp_path / "y", class_names=("a", "b"))
     with pytest.raises(UsageError, match=message):
         data.require()
 
