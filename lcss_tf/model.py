@@ -35,7 +35,6 @@ from lcss_tf.training.checkpoints import (
 )
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
-from lcss_tf.training.optimizers import for_run
 from lcss_tf.training.snapshots import Reconstruction, with_snapshots
 from lcss_tf.training.state import TrainState
 from lcss_tf.training.workdir import as_begun, source_of
@@ -183,7 +182,7 @@ class ScoreModel:
             batch_size,
             seed,
             Path(workdir) if workdir else None,
-            for_run(optimizer, steps),
+            optimizer,
             validation is not None,
         )
         if chosen:
@@ -567,13 +566,12 @@ class ScoreModel:
         return self.save(path, overwrite)
 
     def get_weights(self) -> list[Array]:
-        """The weights and their average, as arrays. For ``keras.callbacks.EarlyStopping``."""
-        return [w.numpy() for w in (*self.state.network.weights, *self.state.average.weights)]
+        """The weights and their averages, as arrays. For ``keras.callbacks.EarlyStopping``."""
+        return [w.numpy() for w in self.state.weights()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Takes what `get_weights` returned."""
-        variables = (*self.state.network.weights, *self.state.average.weights)
-        for variable, value in zip(variables, weights, strict=True):
+        for variable, value in zip(self.state.weights(), weights, strict=True):
             variable.assign(value)
 
     @classmethod
@@ -632,11 +630,12 @@ class ScoreModel:
             description |= {"average": serialization.describe(wanted.average, AVERAGES)}
         try:
             model = cls.from_description(description, distribution)
+            state = model.state  # where it knows its data
         except UsageError as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}") from error
-        fill(model.state, path)
+        fill(state, path)
         if wanted is not None:
-            wanted.fill(model.state)
+            wanted.fill(state)
         return model
 
     @classmethod

@@ -135,6 +135,11 @@ class TrainState:
             for shadow, weight in zip(average, self.average.weights, strict=True):
                 shadow.assign(weight)
 
+    def weights(self) -> list[Any]:
+        """The variables of the network and of all averages."""
+        more = [w for average in self.more_averages.values() for w in average]
+        return [*self.network.weights, *self.average.weights, *more]
+
     def variables(self) -> dict[str, dict[str, Any]]:
         """{"network" | "ema" | "optimizer" | …: {path: variable}}, as a checkpoint names them.
 

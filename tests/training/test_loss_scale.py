@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf as lcss
-from lcss_tf.training import Checkpoints, NonFiniteError, TrainStep
+from lcss_tf.score import Score
+from lcss_tf.training import Checkpoints, Distribution, NonFiniteError, TrainState, TrainStep
 from lcss_tf.training.loss_scale import LossScale
 from lcss_tf.training.progress import Meter
 from tests.training import helpers
@@ -70,6 +71,35 @@ def test_small_gradients_vanish_without_a_scale():
     error = lambda gradient: np.linalg.norm(gradient - whole) / np.linalg.norm(whole)
     assert error(found[1.0]) > 0.1
     assert error(found[2.0**24]) < 5e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"fir": True}, {"progressive_input": "residual"}])
+def test_an_ncsnpp_has_the_gradient_of_float32(options):
+    """Attention, norms and resampling too: nearer than bfloat16, by its three more bits."""
+    x, seed = tf.random.stateless_normal((8, 8, 8, 1), (1, 2)), lcss.random.seed_for(0, "train", 0)
+    found = {}
+    for dtype in ("float32", "mixed_bfloat16", "mixed_float16"):
+        net = lcss.networks.NCSNpp(
+            num_features=8, channel_multipliers=(1, 2), num_res_blocks=1,
+            attention_resolutions=(4,), dropout=0.0, dtype=dtype, **options,
+        )  # fmt: skip
+        net.build((None, 8, 8, 1))
+        draw = np.random.default_rng(0)
+        for weight in net.weights:
+            if len(weight.shape) > 1:
+                fan_in = np.prod(weight.shape[:-1])
+                weight.assign(draw.normal(size=weight.shape) / fan_in**0.5)
+        score = Score(lcss.sdes.VPSDE(), lcss.PRECONDITIONINGS["noise"]())
+        state = TrainState(score, net, (8, 8, 1), Distribution(1))
+        state.attach(keras.optimizers.Adam(1e-3))
+        step = TrainStep(state, lcss.losses.LCSSLoss(), 8, 0, jit_compile=False)
+        _, gradients = step.loss_and_gradients(x, lcss.random.at_row(seed, 0))
+        found[dtype] = np.concatenate([gradient.numpy().ravel() for gradient in gradients])
+    norm = np.linalg.norm(found["float32"])
+    errors = {dtype: np.linalg.norm(g - found["float32"]) / norm for dtype, g in found.items()}
+    assert errors["mixed_float16"] < 0.01
+    assert errors["mixed_float16"] < 0.4 * errors["mixed_bfloat16"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +212,7 @@ def test_the_scale_is_state(tmp_path):
 @pytest.mark.parametrize("jit_compile", [True, False])
 def test_a_run_resumes_to_the_same_bits(jit_compile, tmp_path):
     def fit(workdir, steps):
-        model = lcss.ScoreModel(network(), distribution=lcss.training.Distribution(1))
+        model = lcss.ScoreModel(network(), distribution=Distribution(1))
         trainer = helpers.no_prior_check(
             make_step=functools.partial(TrainStep, jit_compile=jit_compile),
             make_checkpoints=functools.partial(Checkpoints, every=4),

@@ -31,7 +31,6 @@ flags.DEFINE_bool(
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string("checkpoint", "newest", "newest, best, or a step as 4000.", flag_values=FLAGS)
-_cli.strategy_flag(FLAGS)
 _cli.bindings_flag(FLAGS, "EMASweep.metric=@metrics.KID()")
 
 
