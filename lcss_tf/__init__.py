@@ -18,6 +18,7 @@ from lcss_tf._version import __version__
 if TYPE_CHECKING:
     from lcss_tf.model import ScoreModel
     from lcss_tf.registry import (
+        AVERAGES,
         CORRECTORS,
         DATASETS,
         EXTRACTORS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         SCHEDULES,
         SDES,
         WEIGHTINGS,
+        register_average,
         register_corrector,
         register_dataset,
         register_extractor,
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
     from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE, KineticSDE
 
 # Importing these fills the registries.
-_PARTS = ("sdes", "score", "networks", "losses", "samplers", "control", "data", "metrics")
+_PARTS = (
+    "sdes", "score", "averages", "networks", "losses", "samplers", "control", "data", "metrics",
+)  # fmt: skip
 _MODULES = (
     *_PARTS,
     "callbacks",
@@ -78,6 +82,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AVERAGES",
     "CORRECTORS",
     "DATASETS",
     "EXTRACTORS",
@@ -98,6 +103,7 @@ __all__ = [
     "KineticSDE",
     "ScoreModel",
     "__version__",
+    "register_average",
     "register_corrector",
     "register_dataset",
     "register_extractor",

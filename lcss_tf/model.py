@@ -11,7 +11,6 @@ import tensorflow as tf
 from lcss_tf import data as lcss_data
 from lcss_tf import export, files, forms, networks, serialization
 from lcss_tf._version import __version__
-from lcss_tf.archives import ArchiveError
 from lcss_tf.conditioning import spec_of
 from lcss_tf.data.base import DataInfo
 from lcss_tf.display import say
@@ -23,7 +22,7 @@ from lcss_tf.inference.posterior import Posterior
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.plots.history import History
-from lcss_tf.registry import PRECONDITIONINGS, SDES
+from lcss_tf.registry import AVERAGES, PRECONDITIONINGS, SDES
 from lcss_tf.samplers import DormandPrinceSolver
 from lcss_tf.score import Score
 from lcss_tf.sdes import VPSDE
@@ -31,13 +30,12 @@ from lcss_tf.training.checkpoints import (
     CheckpointError,
     Checkpoints,
     arrays_of,
-    assign,
-    read,
-    read_meta,
+    description_of,
+    fill,
 )
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
-from lcss_tf.training.optimizers import default_optimizer
+from lcss_tf.training.snapshots import Reconstruction, with_snapshots
 from lcss_tf.training.state import TrainState
 from lcss_tf.training.workdir import as_begun, source_of
 from lcss_tf.typing import Array, LossLike, Network, ScoreFn
@@ -48,6 +46,7 @@ _DESCRIPTION = {
     "sde": serialization.DESCRIPTION,
     "preconditioning": serialization.DESCRIPTION,
     "ema_decay": forms.FINITE,
+    "average": forms.Optional(serialization.DESCRIPTION),
     "data": forms.Optional(dict),
 }
 _EXACT_UP_TO = 16  # dimensions up to which `log_prob` takes the exact divergence by default
@@ -73,6 +72,7 @@ class ScoreModel:
         object.
       ema_decay: of the average of the weights, by which samples are drawn.
       distribution: over which devices it spreads; by default `Distribution()`, all there are.
+      average: of the weights, an object of `AVERAGES`; by default ``Exponential(ema_decay)``.
 
     Attributes:
       network, sde, preconditioning: as above.
@@ -86,6 +86,7 @@ class ScoreModel:
         preconditioning: Any = "moments",
         ema_decay: float = 0.999,
         distribution: Distribution | None = None,
+        average: Any = None,
     ) -> None:
         self.network = network
         self.sde = sde or VPSDE()
@@ -93,6 +94,7 @@ class ScoreModel:
             preconditioning = PRECONDITIONINGS[preconditioning]()
         self.preconditioning = preconditioning
         self.ema_decay = ema_decay
+        self.average = average
         self._info: DataInfo | None = None
         self._source: dict | None = None  # what the data were when it was last fitted
         self.stop_training = False
@@ -130,8 +132,8 @@ class ScoreModel:
           loss: an object of `LOSSES`; by default `LCSSLoss`.
           steps: training steps in all. A resumed run counts from its beginning.
           batch_size: examples per step, over all replicas.
-          optimizer: a Keras optimiser; by default Adam at 2e-4 after a warm-up over a tenth of
-            the steps.
+          optimizer: a Keras optimiser, or a function steps -> optimiser; by default
+            `default_optimizer`: Adam at 2e-4 after a warm-up over a tenth of the steps.
           workdir: where the run is kept. A run that is resumed keeps the scaling of the data that
             it began with; other data than these are refused, unless ``Trainer.resume`` is "force".
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of
@@ -180,7 +182,7 @@ class ScoreModel:
             batch_size,
             seed,
             Path(workdir) if workdir else None,
-            optimizer or default_optimizer(steps),
+            optimizer,
             validation is not None,
         )
         if chosen:
@@ -190,7 +192,7 @@ class ScoreModel:
             state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
         else:
             state.description = self.description()
-        return trainer.train(run, callbacks, self)
+        return trainer.train(run, with_snapshots(run, callbacks), self)
 
     def _choose_network(self, data: Any) -> bool:
         """Chooses the network if none was given; returns whether it did."""
@@ -222,7 +224,7 @@ class ScoreModel:
         if self._state is None:
             score = Score(self.sde, self.preconditioning)
             self._state = TrainState(
-                score, self.network, shape, self.distribution, self.ema_decay, seed
+                score, self.network, shape, self.distribution, self.ema_decay, seed, self.average
             )
         elif tuple(shape) != self._state.shape:
             raise UsageError(
@@ -537,6 +539,7 @@ class ScoreModel:
             "sde": serialization.describe(self.sde, SDES),
             "preconditioning": serialization.describe(self.preconditioning, PRECONDITIONINGS),
             "ema_decay": self.ema_decay,
+            "average": self.average and serialization.describe(self.average, AVERAGES),
             "data": self._info.to_dict() if self._info else None,
             "source": self._source,
         }
@@ -555,27 +558,29 @@ class ScoreModel:
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists. Choose another path, or overwrite=True.")
         self.state.description = self.description()
-        arrays = arrays_of(self.state)
-        kept = {k: v for k, v in arrays.items() if not k.startswith("optimizer/")}
-        return files.write_arrays(path, kept)
+        groups = self.state.variables().keys() - {"optimizer"}
+        return files.write_arrays(path, arrays_of(self.state, groups))
 
     def save_weights(self, path: str | Path, overwrite: bool = True) -> Path:
         """As `save`: the file describes the model too. For ``keras.callbacks.ModelCheckpoint``."""
         return self.save(path, overwrite)
 
     def get_weights(self) -> list[Array]:
-        """The weights and their average, as arrays. For ``keras.callbacks.EarlyStopping``."""
-        return [w.numpy() for w in (*self.state.network.weights, *self.state.average.weights)]
+        """The weights and their averages, as arrays. For ``keras.callbacks.EarlyStopping``."""
+        return [w.numpy() for w in self.state.weights()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Takes what `get_weights` returned."""
-        variables = (*self.state.network.weights, *self.state.average.weights)
-        for variable, value in zip(variables, weights, strict=True):
+        for variable, value in zip(self.state.weights(), weights, strict=True):
             variable.assign(value)
 
     @classmethod
     def load(
-        cls, path: str | Path, checkpoint: str = "newest", distribution: Distribution | None = None
+        cls,
+        path: str | Path,
+        checkpoint: str = "newest",
+        distribution: Distribution | None = None,
+        sigma_rel: float | None = None,
     ) -> "ScoreModel":
         """The model that a file or a run's workdir holds.
 
@@ -585,6 +590,8 @@ class ScoreModel:
           path: a file that `save` wrote, a checkpoint, or the workdir of a run.
           checkpoint: of a workdir: "newest", "best", or a step.
           distribution: over which devices it spreads.
+          sigma_rel: of a run with `PowerFunction` averages: the average of this length, a share
+            of the training, is reconstructed (`lcss_tf.training.snapshots`).
 
         Raises:
           FileNotFoundError: there is nothing.
@@ -600,44 +607,35 @@ class ScoreModel:
                 raise CheckpointError(
                     f"{path} has no checkpoint yet. Train on, or wait for the first one."
                 )
-            return cls._from_checkpoints(checkpoints, checkpoint, distribution)
-        return cls._from_file(path, distribution)
+            return cls._from_checkpoints(checkpoints, checkpoint, distribution, sigma_rel)
+        return cls._from_file(path, distribution, sigma_rel)
 
     @classmethod
-    def _from_checkpoints(
-        cls, checkpoints: Checkpoints, text: str, distribution: Distribution | None
-    ) -> "ScoreModel":
+    def _from_checkpoints(cls, checkpoints: Checkpoints, text: str, *options: Any) -> "ScoreModel":
         problems = []
         for path in checkpoints.candidates(text):
             try:
-                return cls._from_file(path, distribution)
+                return cls._from_file(path, *options)
             except CheckpointError as error:
                 problems.append(f"  {error}")
         raise CheckpointError("No checkpoint of this run can be used:\n" + "\n".join(problems))
 
     @classmethod
-    def _from_file(cls, path: Path, distribution: Distribution | None) -> "ScoreModel":
-        try:
-            description = read_meta(path)["model"]
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
-        except (ArchiveError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is no model of lcss_tf, or is damaged ({error}). Put a good copy back."
-            ) from error
+    def _from_file(
+        cls, path: Path, distribution: Distribution | None, sigma_rel: float | None = None
+    ) -> "ScoreModel":
+        description = description_of(path)
+        wanted = None if sigma_rel is None else Reconstruction(path, sigma_rel)
+        if wanted is not None:
+            description |= {"average": serialization.describe(wanted.average, AVERAGES)}
         try:
             model = cls.from_description(description, distribution)
+            state = model.state  # where it knows its data
         except UsageError as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}") from error
-        try:
-            groups = model.state.variables()
-            assign(model.state, read(path, groups))
-        except UsageError as error:
-            raise CheckpointError(
-                f"{path} is damaged, or does not fit its own description: {error}"
-            ) from error
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read ({error}).") from error
+        fill(state, path)
+        if wanted is not None:
+            wanted.fill(state)
         return model
 
     @classmethod
@@ -665,6 +663,7 @@ class ScoreModel:
             serialization.restore(description["preconditioning"], PRECONDITIONINGS),
             description["ema_decay"],
             distribution,
+            description.get("average") and serialization.restore(description["average"], AVERAGES),
         )
         if description.get("network"):
             with model.distribution.scope():  # Keras creates the weights at once

@@ -123,6 +123,7 @@ class NetworkRegistry(Registry):
 SDES = Registry("sdes", "SDE")
 NETWORKS = NetworkRegistry("networks", "network")
 PRECONDITIONINGS = Registry("preconditionings", "preconditioning")
+AVERAGES = Registry("averages", "average")
 LOSSES = Registry("losses", "loss")
 WEIGHTINGS = Registry("weightings", "weighting")
 SAMPLERS = Registry("samplers", "sampler")
@@ -139,6 +140,7 @@ ALL_REGISTRIES = (
     SDES,
     NETWORKS,
     PRECONDITIONINGS,
+    AVERAGES,
     LOSSES,
     WEIGHTINGS,
     SAMPLERS,
@@ -155,6 +157,7 @@ ALL_REGISTRIES = (
 register_sde = SDES.register
 register_network = NETWORKS.register
 register_preconditioning = PRECONDITIONINGS.register
+register_average = AVERAGES.register
 register_loss = LOSSES.register
 register_weighting = WEIGHTINGS.register
 register_sampler = SAMPLERS.register

@@ -26,6 +26,7 @@ LAYERS = [
     {"losses", "networks", "samplers", "plots"},
     {
         "score",
+        "averages",
         "control",
         "exact",
         "importers",

@@ -23,7 +23,7 @@ from lcss_tf.model import ScoreModel
 from lcss_tf.ops import like
 from lcss_tf.training import Checkpoints, Periodic, Run
 from lcss_tf.training.memory import PeakMemory
-from lcss_tf.training.optimizers import default_optimizer
+from lcss_tf.training.optimizers import for_run
 
 RESULT, DIAGNOSIS = "result.json", "diagnosis.json"
 _PROGRESS = "progress.json"
@@ -190,7 +190,7 @@ def train_entry(
     """
     memory = PeakMemory()
     model, arguments = comparison.build(name)
-    arguments["optimizer"] = arguments["optimizer"] or default_optimizer(arguments["steps"])
+    arguments["optimizer"] = for_run(arguments["optimizer"], arguments["steps"])
     budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
     budgets.begun = lambda: _runs.adopt(workdir)
     trainer = _gin.Trainer(

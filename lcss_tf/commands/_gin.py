@@ -31,11 +31,11 @@ from lcss_tf.training.prior_check import check_prior as _check_prior
 
 # The commands with bindings of their own. `load` imports them all, so that one file serves all.
 _COMMANDS = (
-    "_benchmark", "_benchmark_more", "_comparison", "_likelihood", "evaluate", "inpainting",
+    "_benchmark", "_benchmark_more", "_comparison", "_likelihood", "ema", "evaluate", "inpainting",
     "quality",
 )  # fmt: skip
 _OWN = ["fit", "sample", "posterior", "Benchmark", "InputBenchmark", "Comparison", "Evaluation"]
-_OWN += ["held_out_likelihood", "inpainting", "NFESweep"]
+_OWN += ["held_out_likelihood", "inpainting", "NFESweep", "EMASweep"]
 
 
 def _bound(
@@ -50,9 +50,13 @@ def _bound(
 # Keras' optimisers, and a warm-up.
 for _name in ("SGD", "Adam", "AdamW", "Lion", "RMSprop", "Nadam", "Adafactor"):
     _bound(getattr(keras.optimizers, _name), module="keras.optimizers")
-for _name in ("CosineDecay", "ExponentialDecay", "PolynomialDecay", "PiecewiseConstantDecay"):
+for _name in (
+    "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "PolynomialDecay",
+    "PiecewiseConstantDecay",
+):  # fmt: skip
     _bound(getattr(keras.optimizers.schedules, _name), module="keras.optimizers.schedules")
 _bound(training.WarmUp)
+default_optimizer = _bound(training.default_optimizer, denylist=["steps"])
 
 ScoreModel = _bound(model.ScoreModel, denylist=["distribution"])
 Distribution = _bound(training.Distribution)
@@ -66,6 +70,7 @@ Pictures = _bound(callbacks.Pictures, denylist=["sampling"])
 Diagnostics = _bound(callbacks.Diagnostics)
 GradientDiagnostics = _bound(training.GradientDiagnostics, denylist=["score", "loss"])
 Watch = _bound(callbacks.Watch, denylist=["sampling", "references"])
+Snapshots = _bound(training.Snapshots)
 References = _bound(metrics.References, denylist=["data", "seed"])
 PosteriorSampling = inference.PosteriorSampling
 
@@ -86,7 +91,7 @@ def fit(
         "loss": loss,
         "steps": steps,
         "batch_size": batch_size,
-        "optimizer": optimizer,
+        "optimizer": optimizer or default_optimizer,
         "seed": seed,
         "validation": validation,
     }

@@ -64,6 +64,7 @@ def import_checkpoint(
         )
     found = score_sde.checkpoint(content, state.network)
     score_sde.fill(found, state.network, state.average, state.optimizer)
+    state.begin_averages()
     state.step = found.step
     model.info = arguments["data"].info()
     return _runs.write_run(workdir, model, imports), model

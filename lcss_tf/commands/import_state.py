@@ -75,6 +75,7 @@ def import_state(
         variables[name].assign(value)
     if averaged:
         state.optimizer.iterations.assign(step)
+        state.begin_averages()
         say("The file holds the average alone: the network is it, and the optimiser begins anew.")
     state.step = step
     model.info = run.data.info()

@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "measure a run's samples, or its likelihood",
     "compare": "train losses side by side, or put finished runs side by side",
     "quality": "samplers against their number of function evaluations (NFE)",
+    "ema": "averages of the weights of other lengths, after training",
     "inpainting": "the inpainting RMSE on held-out images",
     "prepare": "validate images and convert them once, into a TFDS dataset",
     "import": "make a published score_sde checkpoint a run",

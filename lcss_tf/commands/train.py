@@ -20,7 +20,7 @@ from lcss_tf.losses import LCSSLoss
 from lcss_tf.model import ScoreModel
 from lcss_tf.training import loop, memory
 from lcss_tf.training.checkpoints import Checkpoints, step_of
-from lcss_tf.training.optimizers import default_optimizer
+from lcss_tf.training.optimizers import for_run
 from lcss_tf.training.prior_check import report_prior
 
 
@@ -67,6 +67,7 @@ def train(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto"
         _gin.Pictures(sampling=sampling),
         _gin.Diagnostics(make=_gin.GradientDiagnostics),
         _gin.Watch(sampling=sampling, references=_gin.References),
+        _gin.Snapshots(),
     ]
     model.fit(**arguments, workdir=workdir, callbacks=callbacks, trainer=trainer)
     if model.distribution.is_chief:
@@ -141,7 +142,7 @@ def planned(model: ScoreModel, arguments: dict[str, Any]) -> loop.Run:
     """The `Run` that `ScoreModel.fit` would train, on data that need not be there."""
     steps = arguments["steps"]
     state = model.build(arguments["data"].shape, arguments["seed"])
-    state.attach(arguments["optimizer"] or default_optimizer(steps))
+    state.attach(for_run(arguments["optimizer"], steps))
     return loop.Run(
         state,
         arguments["data"],

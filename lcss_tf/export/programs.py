@@ -40,8 +40,8 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
     def take(x: Tensor, step_number: Tensor, stop: Tensor, told: dict) -> dict[str, Tensor]:
         batch = (x, *told.values()) if told else x
         report = step.traced(batch, step_number, stop)._asdict()
-        terms = report.pop("terms")
-        return report | {f"terms/{name}": value for name, value in terms.items()}
+        nested = {name: report.pop(name) for name in ("terms", "scaling")}
+        return report | {f"{k}/{n}": value for k, v in nested.items() for n, value in v.items()}
 
     return capture(
         "train_step",

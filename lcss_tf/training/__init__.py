@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lcss_tf.training.optimizers import WarmUp, default_optimizer
     from lcss_tf.training.prior_check import check_prior
     from lcss_tf.training.progress import NonFiniteError
+    from lcss_tf.training.snapshots import Snapshots
     from lcss_tf.training.state import TrainState
     from lcss_tf.training.step import TrainStep
 
@@ -28,6 +29,7 @@ _HOMES = {
     "NonFiniteError": "progress",
     "Periodic": "loop",
     "Run": "loop",
+    "Snapshots": "snapshots",
     "TrainState": "state",
     "TrainStep": "step",
     "Trainer": "loop",
@@ -45,6 +47,7 @@ __all__ = [
     "NonFiniteError",
     "Periodic",
     "Run",
+    "Snapshots",
     "TrainState",
     "TrainStep",
     "Trainer",

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from lcss_tf import files, forms
 from lcss_tf._version import __version__
-from lcss_tf.archives import ArrayArchive
+from lcss_tf.archives import ArchiveError, ArrayArchive
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.training.state import TrainState
@@ -261,8 +261,13 @@ def step_of(path: Path) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint: ``meta``, ``<group>/<path>``, and what was measured."""
+def arrays_of(state: TrainState, groups: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint: ``meta``, ``<group>/<path>``, and what was measured.
+
+    Args:
+      state: what it holds.
+      groups: of variables; None: all.
+    """
     meta = {
         "format": FORMAT,
         "lcss_tf": __version__,
@@ -270,13 +275,51 @@ def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
         "nonfinite_steps": state.nonfinite_steps,
         "model": state.description,
     }
+    if state.optimizer is not None:  # steps that were skipped are no updates
+        meta["updates"] = int(state.optimizer.iterations.numpy())
     arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    arrays |= {name: np.asarray(v.numpy()) for name, v in state.variables_by_name().items()}
+    arrays |= {
+        name: np.asarray(v.numpy())
+        for name, v in state.variables_by_name().items()
+        if groups is None or name.partition("/")[0] in groups
+    }
     for name, value in (state.score.preconditioning.measured or {}).items():
         arrays[f"measured/{name}"] = value
     for name, value in state.sde.measured.items():
         arrays[f"sde/{name}"] = value
     return arrays
+
+
+def description_of(path: Path) -> dict:
+    """Of what model a checkpoint is.
+
+    Raises:
+      CheckpointError: the file cannot be used; names it, and says why.
+    """
+    try:
+        return read_meta(path)["model"]
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (ArchiveError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no model of lcss_tf, or is damaged ({error}). Put a good copy back."
+        ) from error
+
+
+def fill(state: TrainState, path: Path) -> None:
+    """Gives a state that was built by `description_of` a checkpoint what the checkpoint holds.
+
+    Raises:
+      CheckpointError: the file cannot be used; names it, and says why.
+    """
+    try:
+        assign(state, read(path, state.variables()))
+    except UsageError as error:
+        raise CheckpointError(
+            f"{path} is damaged, or does not fit its own description: {error}"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
 
 
 def read_meta(path: str | Path) -> dict:
@@ -376,6 +419,8 @@ __all__ = [
     "Checkpoints",
     "arrays_of",
     "assign",
+    "description_of",
+    "fill",
     "read",
     "read_meta",
     "step_of",

@@ -24,7 +24,7 @@ from lcss_tf.training import memory
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.interruption import Interrupted, StopRequest, within
 from lcss_tf.training.keras_callbacks import KerasCallbacks
-from lcss_tf.training.optimizers import doubts
+from lcss_tf.training.optimizers import doubts, for_run
 from lcss_tf.training.prior_check import report_prior
 from lcss_tf.training.progress import Clock, Meter, NonFiniteError, ProgressBar
 from lcss_tf.training.state import TrainState
@@ -54,7 +54,7 @@ class Run:
       batch_size: examples per step, over all replicas.
       seed: of everything random.
       workdir: where the run is kept; None: nowhere.
-      optimizer: a Keras optimiser.
+      optimizer: as of `optimizers.for_run`: a Keras optimiser, what makes one, or None.
       validates: whether the loss of the data's test split is measured.
       checkpoints: of the run; None without a workdir.
       summaries: of the run; without a workdir they go nowhere.
@@ -228,7 +228,7 @@ class Trainer:
     def _prepare(self, run: Run, chief: bool) -> Path | None:
         """Restores what the workdir holds, or measures the data; the checkpoint restored."""
         state, path = run.state, None
-        state.attach(run.optimizer)
+        state.attach(for_run(run.optimizer, run.steps))
         if run.workdir:
             run.checkpoints = self.make_checkpoints(run.workdir, writes=chief)
             if chief:

@@ -157,7 +157,9 @@ def _changed(run: Any, make_step: Callable, change: dict) -> Footprint | None:
         # A network of its own, built on the host: the device is full.
         with tf.device("/cpu:0"):
             network = type(state.network).from_config(config | change)
-            changed = TrainState(state.score, network, state.shape, state.distribution)
+            changed = TrainState(
+                state.score, network, state.shape, state.distribution, averaging=state.averaging
+            )
     except (TypeError, ValueError, tf.errors.OpError):
         return None
     changed.optimizer = state.optimizer

@@ -1,5 +1,6 @@
-"""The default optimiser, and a warm-up for any."""
+"""The default optimiser; a warm-up and a decay of the learning rate for any."""
 
+import math
 from typing import Any
 
 import keras
@@ -8,41 +9,167 @@ import numpy as np
 from lcss_tf.errors import UsageError
 
 _LEARNING_RATE, _WARMUP_SHARE, _MOST_WARMUP_STEPS = 2e-4, 0.1, 5_000
+_DECAYS = (None, "cosine", "inverse_root")
 
 
 @keras.saving.register_keras_serializable("lcss_tf")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """learning_rate · min(step/warmup_steps, 1), step counting from 0.
+    """η_k = η · min(k/W, 1) · d(k), where k counts the steps from 0.
+
+    ======================  ======================================================
+    `decay`                 d(k)
+    ======================  ======================================================
+    None                    1
+    ``"cosine"``            ½ (1 + cos(π (k − W)/(N − W))) from W on, up to N
+                            (Loshchilov and Hutter, 2017)
+    ``"inverse_root"``      1/√max(k/K, 1) (Karras et al., 2024: EDM2)
+    ======================  ======================================================
+
+    ::
+
+        model.fit(x, optimizer=keras.optimizers.AdamW(WarmUp(1e-3, decay="cosine")))
+
+    What is None of `warmup_steps`, `reference_steps` and `steps`, `fit` takes from the length of
+    the run. A run that is resumed with more steps then has another schedule: give the numbers to
+    keep it.
 
     Args:
-      learning_rate: after the warm-up; a number, or a Keras schedule that goes on from there.
-      warmup_steps: steps over which it rises from 0.
+      learning_rate: η; a number, or a Keras schedule that goes on from there.
+      warmup_steps: W, over which the rate rises from 0; by default a tenth of the run, 5,000 steps
+        at most.
+      decay: None, ``"cosine"`` or ``"inverse_root"``.
+      reference_steps: K, from which the inverse root falls; by default a tenth of the run.
+      steps: N, at which the cosine has come to 0; by default the steps of the run.
+
+    Raises:
+      UsageError: a negative number of steps, or another decay.
     """
 
-    def __init__(self, learning_rate: Any = _LEARNING_RATE, warmup_steps: int = 5_000) -> None:
-        if warmup_steps < 0:
+    def __init__(
+        self,
+        learning_rate: Any = _LEARNING_RATE,
+        warmup_steps: int | None = None,
+        decay: str | None = None,
+        reference_steps: int | None = None,
+        steps: int | None = None,
+    ) -> None:
+        if decay not in _DECAYS:
+            raise UsageError(
+                f"WarmUp.decay must be None, 'cosine' or 'inverse_root'; got {decay!r}."
+            )
+        if (warmup_steps or 0) < 0:
             raise UsageError(f"WarmUp.warmup_steps must not be negative; got {warmup_steps}.")
+        for name, value in (("reference_steps", reference_steps), ("steps", steps)):
+            if value is not None and value < 1:
+                raise UsageError(f"WarmUp.{name} must be at least 1; got {value}.")
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
+        self.decay = decay
+        self.reference_steps = reference_steps
+        self.steps = steps
+
+    def over(self, steps: int) -> "WarmUp":
+        """The schedule of a run of so many steps: with the numbers that were left open."""
+        warmup_steps = self.warmup_steps
+        if warmup_steps is None:
+            warmup_steps = min(_MOST_WARMUP_STEPS, int(_WARMUP_SHARE * steps))
+        reference = self.reference_steps or max(1, int(_WARMUP_SHARE * steps))
+        return WarmUp(self.learning_rate, warmup_steps, self.decay, reference, self.steps or steps)
 
     def __call__(self, step: Any) -> Any:
+        if self.warmup_steps is None or (self.decay and None in (self.reference_steps, self.steps)):
+            raise UsageError(
+                "This WarmUp does not know how long the run is. Pass it in an optimiser to fit, "
+                "which tells it, or take WarmUp(…).over(steps)."
+            )
         fraction = keras.ops.cast(step, "float32") / max(self.warmup_steps, 1)
         fraction = keras.ops.minimum(fraction, 1.0) if self.warmup_steps else 1.0
         rate = self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate
-        return rate * fraction
+        return rate * fraction if self.decay is None else rate * fraction * self._decayed(step)
+
+    def _decayed(self, step: Any) -> Any:
+        """d(k)."""
+        k = keras.ops.cast(step, "float32")
+        if self.decay == "inverse_root":
+            return keras.ops.rsqrt(keras.ops.maximum(k / self.reference_steps, 1.0))
+        start, end = self.warmup_steps or 0, self.steps or 1
+        done = keras.ops.clip((k - start) / max(end - start, 1), 0.0, 1.0)
+        return 0.5 * (1.0 + keras.ops.cos(math.pi * done))
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps}
+        return {
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "decay": self.decay,
+            "reference_steps": self.reference_steps,
+            "steps": self.steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "WarmUp":
+        """The schedule of `get_config`; Keras leaves the schedule inside as a description."""
+        rate = config["learning_rate"]
+        if isinstance(rate, dict):
+            rate = keras.optimizers.schedules.deserialize(rate)
+        return cls(**{**config, "learning_rate": rate})
 
 
-def default_optimizer(steps: int) -> keras.optimizers.Optimizer:
-    """Adam at 2e-4 with epsilon 1e-8, as in score_sde, after a warm-up over a tenth of the run.
+def default_optimizer(
+    steps: int,
+    learning_rate: float = _LEARNING_RATE,
+    decay: str | None = None,
+    warmup_share: float | None = None,
+) -> keras.optimizers.Optimizer:
+    """Adam with epsilon 1e-8, as in score_sde, after a warm-up over a tenth of the run.
 
-    score_sde warms up over 5,000 steps, of 1.3 million: that is the most.
+    score_sde warms up over 5,000 steps, of 1.3 million: that is the most by default.
+
+    Args:
+      steps: of the run.
+      learning_rate: after the warm-up.
+      decay: as of `WarmUp`: None, ``"cosine"`` or ``"inverse_root"``.
+      warmup_share: share of the steps over which the rate rises, in [0, 1); None: as above.
+
+    Raises:
+      UsageError: a share outside [0, 1), or another decay.
     """
-    warmup_steps = min(_MOST_WARMUP_STEPS, int(_WARMUP_SHARE * steps))
-    return keras.optimizers.Adam(WarmUp(_LEARNING_RATE, warmup_steps), epsilon=1e-8)
+    if warmup_share is not None and not 0 <= warmup_share < 1:
+        raise UsageError(
+            "default_optimizer.warmup_share is a share of the steps, from 0 to below 1; got "
+            f"{warmup_share}."
+        )
+    warmup_steps = None if warmup_share is None else int(warmup_share * steps)
+    schedule = WarmUp(learning_rate, warmup_steps, decay).over(steps)
+    return keras.optimizers.Adam(schedule, epsilon=1e-8)
+
+
+def for_run(optimizer: Any, steps: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a run of so many steps.
+
+    Args:
+      optimizer: a Keras optimiser, whose `WarmUp` is told the steps; a function of the steps that
+        makes one; None: `default_optimizer`. The caller's object is left as it is.
+      steps: of the run.
+
+    Raises:
+      UsageError: an optimiser that scales the loss, which the training step does by itself.
+    """
+    if optimizer is None:
+        optimizer = default_optimizer(steps)
+    elif not isinstance(optimizer, keras.optimizers.Optimizer) and callable(optimizer):
+        optimizer = optimizer(steps)
+    if hasattr(optimizer, "inner_optimizer"):
+        raise UsageError(
+            f"fit.optimizer is a {type(optimizer).__name__}. The training step scales the loss of "
+            "a float16 network by itself: pass the optimiser inside."
+        )
+    rate: Any = getattr(optimizer, "_learning_rate", None)
+    if hasattr(rate, "over"):
+        schedule = keras.optimizers.schedules.serialize(rate.over(steps))
+        config = optimizer.get_config() | {"learning_rate": schedule}
+        optimizer = type(optimizer).from_config(config)
+    return optimizer
 
 
 def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> list[str]:
@@ -50,7 +177,10 @@ def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> lis
 
     Also on a warm-up that does not end before the run does. Empty where there is nothing to say.
     """
-    rate, found = getattr(optimizer, "_learning_rate", None), []
+    rate: Any = getattr(optimizer, "_learning_rate", None)
+    found = []
+    if hasattr(rate, "over"):
+        rate = rate.over(steps)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         at = np.unique(np.linspace(first, steps - 1, 17).astype(int))
         rates = [float(rate(step)) for step in at]
@@ -74,4 +204,4 @@ def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> lis
     return found
 
 
-__all__ = ["WarmUp", "default_optimizer", "doubts"]
+__all__ = ["WarmUp", "default_optimizer", "doubts", "for_run"]

@@ -89,6 +89,7 @@ class Meter:
         self._pending: list = []
         self._finished: list = []
         self.nonfinite_steps = nonfinite_steps
+        self._overflows = 0  # steps skipped since the last figures because of the loss's scale
         self._shown: list[float] = []  # losses since the line of progress was last shown
         self._loss = float("nan")
 
@@ -113,6 +114,9 @@ class Meter:
                 self._finished.append(report)
                 self._shown.append(float(report.loss))
                 continue
+            if report.scaling.get("overflowed"):  # the scale is halved; that alone is no failure
+                self._overflows += 1
+                continue
             self._in_a_row += 1
             self.nonfinite_steps += 1
             where = self._where(report)
@@ -123,6 +127,13 @@ class Meter:
                     f"{where}. None of them changed the weights, and the last checkpoint is good. "
                     "Try a lower learning rate, a longer warm-up or a larger t_min of the SDE."
                 )
+
+    def _scaling(self, scaling: dict) -> dict[str, float]:
+        """The scale of the last step, and how many were skipped for it; of float16 alone."""
+        overflows, self._overflows = self._overflows, 0
+        if not scaling:
+            return {}
+        return {"loss_scale": float(scaling["scale"]), "loss_scale_overflows": float(overflows)}
 
     def _where(self, report: StepReport) -> str:
         bad = np.flatnonzero(~np.isfinite(report.bucket_sums))
@@ -151,6 +162,7 @@ class Meter:
             figures[f"loss/{name}"] = float(np.mean([r.terms[name] for r in finished]))
         figures["gradient_norm"] = float(np.mean([r.gradient_norm for r in finished]))
         figures["learning_rate"] = float(finished[-1].learning_rate)
+        figures |= self._scaling(finished[-1].scaling)
         sums = np.sum([r.bucket_sums for r in finished], axis=0)
         counts = np.sum([r.bucket_counts for r in finished], axis=0)
         for i in range(NUM_BUCKETS):

@@ -11,15 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf.averages import Average, Exponential
 from lcss_tf.conditioning import ConditionSpec, augmentation_size_of, spec_of
 from lcss_tf.errors import UsageError
 from lcss_tf.score import Score
 from lcss_tf.training.distribution import Distribution
+from lcss_tf.training.loss_scale import LossScale
 from lcss_tf.typing import Network
 
 
 class TrainState:
-    """Network, average, optimiser, measured moments, and the number of steps done.
+    """Network, averages, optimiser, measured moments, and the number of steps done.
 
     The average lives in a second instance of the network, so that sampling needs no swapping of
     weights, and a crash while sampling harms nothing.
@@ -30,8 +32,10 @@ class TrainState:
         are created under the distribution's scope, and drawn from `seed`.
       shape: of one example; the network sees the state of the SDE, `state_shape`.
       distribution: the `Distribution`.
-      ema_decay: d of the average θ̄ ← d θ̄ + (1 − d) θ, see `EMA`.
+      ema_decay: d of the average, an `Exponential`, where `averaging` is None.
       seed: of the initial weights.
+      averaging: the `Average`. Samples are drawn by its first; of the others only the weights are
+        held, in `more_averages`.
 
     Raises:
       UsageError: the network cannot be made again from its configuration, or was built outside the
@@ -46,12 +50,15 @@ class TrainState:
         distribution: Distribution,
         ema_decay: float = 0.999,
         seed: int = 0,
+        averaging: Average | None = None,
     ) -> None:
         self.score = score
         self.network = network
         self.shape = tuple(shape)
         self.distribution = distribution
         self.optimizer: Any = None
+        self.loss_scale: LossScale | None = None
+        self.averaging = averaging or Exponential(ema_decay)
         self._in_scope = True
         self.description: dict = {}
         self.step = 0
@@ -65,7 +72,12 @@ class TrainState:
             else:
                 build(network, self.state_shape)
                 _assign(network, self.average)
-        self.ema = EMA(self.network, self.average, ema_decay)
+            self.more_averages = {
+                group: [keras.Variable(w, trainable=False, dtype=w.dtype) for w in network.weights]
+                for group in self.averaging.groups[1:]
+            }
+        averages = [self.average.weights, *self.more_averages.values()]
+        self.ema = EMA(self.network.weights, averages, self.averaging)
 
     @property
     def sde(self) -> Any:
@@ -101,6 +113,8 @@ class TrainState:
             # would sum once more, and count the replicas' gradients twice.
             optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
             optimizer.build(self.network.trainable_variables)
+            computes_in = getattr(self.network, "compute_dtype", "float32")
+            self.loss_scale = LossScale() if computes_in == "float16" else None
         self.optimizer = optimizer
 
     def apply(self, gradients: Sequence[Any]) -> None:
@@ -120,18 +134,33 @@ class TrainState:
         variables = self.variables_by_name().values()
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
 
+    def begin_averages(self) -> None:
+        """All averages begin as the first: where the weights were trained elsewhere."""
+        for average in self.more_averages.values():
+            for shadow, weight in zip(average, self.average.weights, strict=True):
+                shadow.assign(weight)
+
+    def weights(self) -> list[Any]:
+        """The variables of the network and of all averages."""
+        more = [w for average in self.more_averages.values() for w in average]
+        return [*self.network.weights, *self.average.weights, *more]
+
     def variables(self) -> dict[str, dict[str, Any]]:
-        """{"network" | "ema" | "optimizer": {path: variable}}, as a checkpoint names them.
+        """{"network" | "ema" | "optimizer" | …: {path: variable}}, as a checkpoint names them.
 
         Paths are those of Keras without the numbers that depend on what else the process has made.
         """
         weights = dict(zip(stable_paths(self.network.weights), self.network.weights, strict=True))
         shadows = dict(zip(weights, self.average.weights, strict=True))
         groups = {"network": weights, "ema": shadows}
+        for group, average in self.more_averages.items():
+            groups[group] = dict(zip(weights, average, strict=True))
         if self.optimizer is not None:
             paths = {id(v): path for path, v in weights.items()}
             trained = [paths[id(v)] for v in self.network.trainable_variables]
             groups["optimizer"] = optimizer_variables(self.optimizer, trained)
+            if self.loss_scale is not None:
+                groups["optimizer"] |= self.loss_scale.variables()
         return groups
 
     def variables_by_name(self) -> dict[str, Any]:
@@ -165,37 +194,33 @@ class TrainState:
 
 
 class EMA:
-    """θ̄ ← d θ̄ + (1 − d) θ with d = min(decay, (1 + n)/(10 + n)) after n updates.
+    """Moves the averages of the weights after each update; see `lcss_tf.averages`.
 
     Args:
-      network: the trained network, built.
-      average: another instance of it, built, whose weights become the average.
-      decay: the average's memory is about 1/(1 − decay) steps.
-
-    Raises:
-      UsageError: decay outside [0, 1).
+      weights: of the trained network.
+      averages: the variables of each average, in the weights' order.
+      averaging: how they move.
     """
 
-    def __init__(self, network: Network, average: Network, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise UsageError(f"ema_decay must lie in [0, 1); got {decay}.")
-        self.decay = decay
+    def __init__(
+        self, weights: Sequence[Any], averages: Sequence[Sequence[Any]], averaging: Average
+    ) -> None:
+        self._averaging = averaging
         self._pairs = [
-            (shadow.value, weight.value)
-            for shadow, weight in zip(average.weights, network.weights, strict=True)
+            [(s.value, w.value) for s, w in zip(average, weights, strict=True)]
+            for average in averages
         ]
 
     def update(self, distribution: Distribution, num_updates: Any) -> None:
-        """One update, in cross-replica context; `num_updates` so far, a scalar tensor."""
-        n = tf.cast(num_updates, tf.float32)
-        decay = tf.minimum(self.decay, (1.0 + n) / (10.0 + n))
+        """One update, in cross-replica context; `num_updates` with this one, a scalar tensor."""
 
-        def move(shadow, weight, decay):
-            keep = tf.cast(decay, shadow.dtype)
-            shadow.assign(keep * shadow + (1 - keep) * weight)
+        def move(shadow, weight, rate):
+            shadow.assign(self._averaging.moved(shadow, weight, rate))
 
-        for shadow, weight in self._pairs:
-            distribution.update(shadow, move, weight, decay)
+        rates = self._averaging.rates(num_updates)
+        for pairs, rate in zip(self._pairs, rates, strict=True):
+            for shadow, weight in pairs:
+                distribution.update(shadow, move, weight, rate)
 
 
 def build(network: Network, shape: Sequence[int]) -> None:

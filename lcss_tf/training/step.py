@@ -26,6 +26,8 @@ class StepReport(NamedTuple):
     examples by t-bucket, [NUM_BUCKETS]. gradient_norm: before clipping. learning_rate: used.
     finite: whether loss and gradients were, that is whether the step was taken.
     requests: how many replicas were asked to stop.
+    scaling: of a network in float16: "scale", that of the loss in this step, and "overflowed",
+    whether the step was skipped because that was too large (`LossScale`); empty of others.
     """
 
     loss: tf.Tensor
@@ -36,6 +38,7 @@ class StepReport(NamedTuple):
     learning_rate: tf.Tensor
     finite: tf.Tensor
     requests: tf.Tensor
+    scaling: dict = {}  # never changed
 
 
 class TrainStep:
@@ -165,11 +168,12 @@ class TrainStep:
         report, gradients = self._distribution.run(self._replica_step, batch, seed, stop)
         report = self._distribution.first(report)
         learning_rate = tf.identity(self._state.optimizer.learning_rate)
-        self._compiled_update(gradients, report["finite"])
+        overflowed = report["scaling"].get("overflowed")
+        self._compiled_update(gradients, report["finite"], overflowed)
         return StepReport(learning_rate=learning_rate, **report)
 
-    def _update(self, gradients, finite):
-        """The optimiser's step and the average's, if the gradients are finite."""
+    def _update(self, gradients, finite, overflowed):
+        """The optimiser's step and the averages', if the gradients are finite."""
         state = self._state
 
         def take():
@@ -178,6 +182,8 @@ class TrainStep:
             return tf.constant(0)
 
         tf.cond(finite, take, lambda: tf.constant(0))
+        if state.loss_scale is not None:
+            state.loss_scale.update(self._distribution, finite, overflowed)
 
     def _replica_step(self, batch, seed, stop):
         """One replica's part: the report and the clipped gradients, both summed over replicas."""
@@ -200,8 +206,17 @@ class TrainStep:
             "terms": {name: value[0] for name, value in sums.items()},
             "gradient_norm": norm,
             "finite": tf.math.is_finite(norm) & tf.math.is_finite(loss),
+            "scaling": self._scaling(loss, norm),
         }
         return report, gradients
+
+    def _scaling(self, loss, norm):
+        """The report's `scaling`."""
+        loss_scale = self._state.loss_scale
+        if loss_scale is None:
+            return {}
+        overflowed = loss_scale.overflowed(loss, norm)
+        return {"scale": tf.identity(loss_scale.scale), "overflowed": overflowed}
 
     def _accumulated(self, batch, seed, row):
         """`loss_and_gradients` of this replica's batch, whose first row is `row`, by parts."""
@@ -239,6 +254,8 @@ class TrainStep:
         if state.augmentation_size is not None:
             batch, augmentation = batch
         x0, condition = self._examples_and_conditions(batch, seed)
+        loss_scale = state.loss_scale
+        scale = None if loss_scale is None else tf.identity(loss_scale.scale)
         with tf.GradientTape() as tape:
             score_fn = state.score.score_fn(
                 state.network,
@@ -249,11 +266,14 @@ class TrainStep:
             )
             values = self._loss(score_fn, state.sde, x0, seed, self._batch_size)
             loss = share * tf.reduce_sum(values.per_example)
+            scaled = loss if scale is None else scale * loss
         gradients = tape.gradient(
-            loss,
+            scaled,
             [v.value for v in self._variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
+        if scale is not None:  # a power of two: no bit is lost
+            gradients = [gradient / scale for gradient in gradients]
         sde = state.sde
         bucket = (values.t - sde.t_min) * (NUM_BUCKETS / (sde.T - sde.t_min))
         bucket = tf.clip_by_value(tf.cast(bucket, tf.int32), 0, NUM_BUCKETS - 1)

@@ -31,12 +31,12 @@ def adam(learning_rate=1e-3, warmup_steps=0):
     return keras.optimizers.Adam(WarmUp(learning_rate, warmup_steps), epsilon=1e-8)
 
 
-def make_state(replicas=1, network=None, learning_rate=1e-3):
+def make_state(replicas=1, network=None, learning_rate=1e-3, averaging=None):
     """A fresh state; its network starts from the same weights every time."""
     network = network or lcss.networks.MLP(width=16, depth=2, embedding_features=8)
     score = Score(lcss.sdes.VPSDE(), Moments())
     score.preconditioning.prepare(score.sde, tf.constant(data(256)))
-    state = TrainState(score, network, (2,), Distribution(replicas))
+    state = TrainState(score, network, (2,), Distribution(replicas), averaging=averaging)
     state.attach(adam(learning_rate))
     random = np.random.default_rng(0)
     for weight, average in zip(state.network.weights, state.average.weights, strict=True):
@@ -44,6 +44,7 @@ def make_state(replicas=1, network=None, learning_rate=1e-3):
             value = random.normal(size=weight.shape, scale=0.3)
             weight.assign(value)
             average.assign(value)
+    state.begin_averages()
     return state, state.distribution
 
 
@@ -114,11 +115,15 @@ def fit(
     width=4,
     seed=0,
     optimizer=None,
+    average=None,
     **options,
 ):
     """A short training; returns the model."""
     network = lcss.networks.MLP(width=width, depth=0, embedding_features=4, name="net")
-    trained = lcss.ScoreModel(network, lcss.sdes.VPSDE(), distribution=Distribution(1))
+    distribution = Distribution(1)
+    trained = lcss.ScoreModel(
+        network, lcss.sdes.VPSDE(), distribution=distribution, average=average
+    )
     trainer = no_prior_check(
         log_every=4,
         make_step=make_step,

@@ -1,12 +1,109 @@
-"""What is said of a learning rate by which nothing is learnt."""
+"""Learning rates: warm-up and decay in closed form, and what is said of one that learns nothing."""
+
+import functools
+import math
 
 import keras
+import numpy as np
 import pytest
 
+from lcss_tf.errors import UsageError
 from lcss_tf.training import WarmUp, default_optimizer
-from lcss_tf.training.optimizers import doubts
+from lcss_tf.training.optimizers import doubts, for_run
+from tests.training import helpers
 
 ADAM, DECAY = keras.optimizers.Adam, keras.optimizers.schedules.CosineDecay
+
+
+# Schedules -------------------------------------------------------------------------------------
+
+
+def rates(optimizer, *steps):
+    return [float(optimizer._learning_rate(step)) for step in steps]
+
+
+def test_a_warm_up_rises_to_its_rate_and_stays():
+    optimizer = for_run(ADAM(WarmUp(2e-3, 10)), 100)
+    np.testing.assert_allclose(rates(optimizer, 0, 5, 10, 99), [0, 1e-3, 2e-3, 2e-3], rtol=1e-6)
+
+
+def test_a_cosine_falls_from_the_warm_up_to_nothing_at_the_last_step():
+    optimizer = for_run(ADAM(WarmUp(1.0, 20, decay="cosine")), 120)
+    steps = np.arange(20, 121)
+    expected = 0.5 * (1 + np.cos(np.pi * (steps - 20) / 100))
+    np.testing.assert_allclose(rates(optimizer, *steps), expected, atol=1e-6)
+    assert rates(optimizer, 10, 500) == pytest.approx([0.5, 0.0], abs=1e-7)
+
+
+def test_an_inverse_root_is_that_of_edm2():
+    """η min(k/W, 1)/√max(k/K, 1), Karras et al. (2024)."""
+    optimizer = for_run(ADAM(WarmUp(1e-2, 30, "inverse_root", 50)), 1_000)
+    steps = [3, 30, 50, 200, 999]
+    expected = [1e-2 * min(k / 30, 1) / math.sqrt(max(k / 50, 1)) for k in steps]
+    np.testing.assert_allclose(rates(optimizer, *steps), expected, rtol=1e-6)
+
+
+def test_what_is_left_open_is_told_by_the_run():
+    """A tenth of the steps for the warm-up, 5,000 at most, and for the reference."""
+    given = ADAM(WarmUp(1e-3, decay="inverse_root"))
+    filled = for_run(given, 400)
+    assert filled._learning_rate.get_config() == {
+        "learning_rate": 1e-3, "warmup_steps": 40, "decay": "inverse_root", "reference_steps": 40,
+        "steps": 400,
+    }  # fmt: skip
+    assert for_run(given, 10**6)._learning_rate.warmup_steps == 5_000
+    assert for_run(given, 10**6)._learning_rate.reference_steps == 10**5
+    assert for_run(filled, 800)._learning_rate.steps == 400  # what is given stays
+    assert given._learning_rate.steps is None  # and so does the caller's own
+    with pytest.raises(UsageError, match="does not know how long the run is"):
+        given._learning_rate(3)
+
+
+def test_a_keras_schedule_goes_on_inside_a_warm_up():
+    """Made again from its configuration too, as for the replicas' scope."""
+    inside = DECAY(1e-3, 100)
+    optimizer = for_run(ADAM(WarmUp(inside, 10)), 100)
+    for made in (optimizer, ADAM.from_config(optimizer.get_config())):
+        expected = [float(inside(k)) * min(k / 10, 1) for k in (5, 50, 90)]
+        np.testing.assert_allclose(rates(made, 5, 50, 90), expected, rtol=1e-6)
+
+
+def test_the_default_is_adam_after_a_warm_up():
+    optimizer = for_run(None, 2_000)
+    unnamed = lambda made: made.get_config() | {"name": None}
+    assert unnamed(optimizer) == unnamed(default_optimizer(2_000))
+    assert optimizer.epsilon == 1e-8
+    np.testing.assert_allclose(rates(optimizer, 100, 200, 1_999), [1e-4, 2e-4, 2e-4], rtol=1e-6)
+    make = functools.partial(default_optimizer, learning_rate=1e-3, decay="cosine", warmup_share=0)
+    np.testing.assert_allclose(rates(for_run(make, 100), 0, 50), [1e-3, 5e-4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: WarmUp(decay="linear"), "None, 'cosine' or 'inverse_root'; got 'linear'"),
+        (lambda: WarmUp(warmup_steps=-1), "warmup_steps must not be negative"),
+        (lambda: WarmUp(reference_steps=0), "reference_steps must be at least 1"),
+        (lambda: default_optimizer(10, warmup_share=1.0), "from 0 to below 1; got 1.0"),
+        (lambda: for_run(keras.optimizers.LossScaleOptimizer(ADAM()), 10),
+         "LossScaleOptimizer. The training step scales the loss"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+def test_a_training_follows_its_schedule(tmp_path):
+    """`fit` tells the schedule how long the run is; Keras' own go as they are."""
+    own = helpers.fit(optimizer=keras.optimizers.SGD(WarmUp(1e-2, decay="cosine")))
+    assert own.optimizer._learning_rate.steps == helpers.STEPS
+    schedule = DECAY(0.0, 8, warmup_target=1e-2, warmup_steps=4)
+    keras_own = helpers.fit(optimizer=keras.optimizers.SGD(schedule))
+    assert keras_own.optimizer._learning_rate.get_config() == schedule.get_config()
+
+
+# Doubts ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -15,6 +112,7 @@ ADAM, DECAY = keras.optimizers.Adam, keras.optimizers.schedules.CosineDecay
         (ADAM(0.0), "The learning rate is 0 over all steps from 0 to 100"),
         (keras.optimizers.SGD(-1e-3), "The learning rate is -0.001 over all steps"),
         (ADAM(WarmUp(0.0, 10)), "The learning rate is 0 over all steps"),
+        (ADAM(WarmUp(0.0, decay="cosine")), "The learning rate is 0 over all steps"),
         (ADAM(WarmUp(1e-3, 100)), "WarmUp.warmup_steps = 100, and the run has fit.steps = 100"),
         (ADAM(WarmUp(1e-3, 5_000)), r"a tenth of the steps, say \(10\)"),
         (ADAM(DECAY(0.0, 50, warmup_target=1e-3, warmup_steps=500)), "CosineDecay.warmup_steps"),
@@ -28,7 +126,15 @@ def test_one_that_learns_nothing_is_named(optimizer, said):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [ADAM(1e-3), ADAM(WarmUp(1e-3, 99)), ADAM(DECAY(1e-3, 50)), default_optimizer(100)]
+    "optimizer",
+    [
+        ADAM(1e-3),
+        ADAM(WarmUp(1e-3, 99)),
+        ADAM(DECAY(1e-3, 50)),
+        default_optimizer(100),
+        ADAM(WarmUp(1e-3, decay="cosine")),
+        ADAM(WarmUp(1e-3, decay="inverse_root")),
+    ],
 )
 def test_of_others_nothing_is_said(optimizer):
     assert doubts(optimizer, 0, 100) == []
