@@ -55,6 +55,7 @@ class Controlled(Sampler):
         self.sampler = sampler
         self.problem = problem
         self.fixed_steps = sampler.fixed_steps
+        self.goes_back = sampler.goes_back
 
     def controlled_reverse(self, reverse: Reverse) -> Reverse:
         """The `Reverse` that the inner sampler gets; methods that change the score override it."""
@@ -414,11 +415,18 @@ class _TimeTravelSampler(Controlled):
         self, sampler: Sampler, problem: InverseProblem, num_travels: int, jump_length: int
     ) -> None:
         super().__init__(sampler, problem)
+        self.goes_back = True
         self._route = route(sampler.num_steps, num_travels, jump_length)
         self.num_steps = len(self._route) - 1
 
     def check(self, sde: SDE) -> None:
         self.require_fixed_steps("TimeTravel")
+        if self.sampler.goes_back:
+            raise UsageError(
+                "TimeTravel takes steps again that all go down in time, and those of this sampler "
+                "go back by themselves: use its method without TimeTravel, or a sampler without "
+                "restarts such as EDMHeun."
+            )
         super().check(sde)
 
     def times(self, sde: SDE) -> Array:

@@ -1,8 +1,9 @@
 """Samplers: from the prior back to data.
 
 `base` has the loop and the contract, `schedules` the times, `stochastic` the samplers of the
-reverse SDE, `affine` those for affine SDEs, `ode` those of the probability-flow ODE. The number of
-function evaluations (NFE) is the number of calls of the network for one sample.
+reverse SDE, `affine`, `multistep` and `restart` those for affine SDEs, `ode` those of the
+probability-flow ODE. The number of function evaluations (NFE) is the number of calls of the network
+for one sample.
 """
 
 from lcss_tf.samplers.affine import (
@@ -10,17 +11,18 @@ from lcss_tf.samplers.affine import (
     AffineSampler,
     Ancestral,
     AncestralPredictor,
-    DPMSolverPP,
     EDMHeun,
 )
 from lcss_tf.samplers.base import Reverse, Sampler, Samples, Step
 from lcss_tf.samplers.kinetic import SymmetricSplitting
+from lcss_tf.samplers.multistep import DEIS, DPMSolverPP, Multistep, UniPC
 from lcss_tf.samplers.ode import (
     DormandPrince,
     DormandPrinceSolver,
     ProbabilityFlowODE,
     probability_flow,
 )
+from lcss_tf.samplers.restart import Restart
 from lcss_tf.samplers.schedules import (
     LogSNRSchedule,
     PowerSchedule,
@@ -44,6 +46,7 @@ from lcss_tf.samplers.stochastic import (
 
 __all__ = [
     "DDIM",
+    "DEIS",
     "AffineSampler",
     "Ancestral",
     "AncestralPredictor",
@@ -57,11 +60,13 @@ __all__ = [
     "EulerMaruyamaPredictor",
     "Langevin",
     "LogSNRSchedule",
+    "Multistep",
     "NoCorrector",
     "PowerSchedule",
     "Predictor",
     "PredictorCorrector",
     "ProbabilityFlowODE",
+    "Restart",
     "Reverse",
     "ReverseDiffusion",
     "ReverseDiffusionPredictor",
@@ -72,6 +77,7 @@ __all__ = [
     "Step",
     "StochasticHeun",
     "SymmetricSplitting",
+    "UniPC",
     "UniformSchedule",
     "probability_flow",
 ]

@@ -1,6 +1,6 @@
-"""Samplers for affine SDEs: DDIM, DPM-Solver++, EDM's Heun, ancestral sampling.
+"""Samplers for affine SDEs: DDIM, EDM's Heun, ancestral sampling; the base of all for such SDEs.
 
-The first three step the marginals' (alpha_t, sigma_t) rather than the SDE, and need few steps.
+The first two step the marginals' (alpha_t, sigma_t) rather than the SDE, and need few steps.
 """
 
 import math
@@ -15,7 +15,6 @@ from lcss_tf.ops import like, shape_of
 from lcss_tf.registry import PREDICTORS, SAMPLERS
 from lcss_tf.samplers.base import Reverse, Sampler, Step
 from lcss_tf.samplers.schedules import (
-    LogSNRSchedule,
     PowerSchedule,
     RhoSchedule,
     Schedule,
@@ -118,6 +117,7 @@ class DDIM(AffineSampler):
         if not 0 <= eta <= 1:
             raise UsageError(f"DDIM expects 0 <= eta <= 1; got {eta}.")
         self.eta = eta
+        self.deterministic = eta == 0
 
     def step(self, reverse: Reverse, x: Tensor, t: Tensor, s: Tensor, seed: Seed) -> Step:
         alpha_t, sigma_t = alpha_sigma(reverse.sde, t, x)
@@ -133,80 +133,6 @@ class DDIM(AffineSampler):
         mean = alpha_s * data + rest * noise
         z = random.normal(seed, shape_of(x))
         return Step(mean + self.eta * tf.sqrt(variance) * z, mean)
-
-
-@SAMPLERS.register
-class DPMSolverPP(AffineSampler):
-    """DPM-Solver++ 2M (Lu et al. 2022b): exponential multistep in λ_t = log(alpha_t/sigma_t).
-
-        x_s = (sigma_s/sigma_t) x − alpha_s (e^{−h} − 1) D̄,    h = λ_s − λ_t > 0,
-
-    D̄ = D + (h/2h') (D − D'), with D' and h' of the step before: second order with one function
-    evaluation a step. The first step has no D' and is DDIM's, of order 1. The form for the SDE,
-
-        x_s = (sigma_s/sigma_t) e^{−h} x + alpha_s (1 − e^{−2h}) D̄ + sigma_s √(1 − e^{−2h}) z,
-
-    damps the errors of earlier steps.
-
-    Args:
-      order: 2, or 1.
-      stochastic: the form for the SDE.
-      first_order_end: take the last step with order 1, where D changes faster than a few steps
-        can follow. None: if num_steps < 15, as in the paper's code, and no last function
-        evaluation (`denoise`) follows.
-      **options: of `AffineSampler`; times are equal steps of λ by default.
-
-    Raises:
-      UsageError: order is neither 1 nor 2.
-    """
-
-    default_schedule = LogSNRSchedule()
-
-    def __init__(
-        self,
-        order: int = 2,
-        stochastic: bool = False,
-        first_order_end: bool | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        if order not in (1, 2):
-            raise UsageError(f"DPMSolverPP.order must be 1 or 2; got {order}.")
-        self.order = order
-        self.stochastic = stochastic
-        if first_order_end is None:
-            first_order_end = self.num_steps < 15 and not self.denoise
-        self.first_order_end = first_order_end
-
-    def begin(self, reverse: Reverse, x: Tensor) -> tuple:
-        """(D', 1/h'): before the first step, as if after a step of infinite length."""
-        return tf.zeros_like(x), tf.zeros([x.shape[0]])
-
-    def advance(
-        self, reverse: Reverse, x: Tensor, times: tuple[Tensor, Tensor], seed: Seed, memory: tuple
-    ) -> tuple[Step, tuple]:
-        t, s = times
-        h = log_snr(reverse.sde, s) - log_snr(reverse.sde, t)
-        data, _ = data_and_noise(reverse, x, t)
-        before, inverse = memory
-        share = 0.5 * h * inverse if self.order == 2 else tf.zeros_like(h)
-        if self.first_order_end:
-            share = tf.where(s > tf.constant(self.end(reverse.sde), tf.float32), share, 0.0)
-        extrapolated = data + like(share, x) * (data - before)
-        memory = (data, 1.0 / h)
-        return self._step(reverse, x, times, extrapolated, seed), memory
-
-    def _step(self, reverse, x, times, data, seed):
-        t, s = times
-        _, sigma_t = alpha_sigma(reverse.sde, t, x)
-        alpha_s, sigma_s = alpha_sigma(reverse.sde, s, x)
-        h = like(log_snr(reverse.sde, s) - log_snr(reverse.sde, t), x)
-        if not self.stochastic:
-            x = sigma_s / sigma_t * x - alpha_s * tf.math.expm1(-h) * data
-            return Step(x, x)
-        fresh = -tf.math.expm1(-2.0 * h)
-        mean = sigma_s / sigma_t * tf.exp(-h) * x + alpha_s * fresh * data
-        return Step(mean + sigma_s * tf.sqrt(fresh) * random.normal(seed, shape_of(x)), mean)
 
 
 @SAMPLERS.register
@@ -249,6 +175,7 @@ class EDMHeun(AffineSampler):
         self.s_min = s_min
         self.s_max = s_max
         self.s_noise = s_noise
+        self.deterministic = s_churn == 0
 
     def nfe_per_step(self) -> int:
         return 2
@@ -317,7 +244,6 @@ __all__ = [
     "AffineSampler",
     "Ancestral",
     "AncestralPredictor",
-    "DPMSolverPP",
     "EDMHeun",
     "alpha_sigma",
     "data_and_noise",

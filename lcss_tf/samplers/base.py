@@ -61,6 +61,8 @@ class Sampler:
     Attributes:
       fixed_steps: whether the base's loop runs the sampler. False for a sampler whose `run` has a
         loop of its own, which chooses its steps.
+      deterministic: whether a step, between any two times, is a function of its state and memory.
+      goes_back: whether some steps of the loop go up in time again, as those of restarts do.
 
     Raises:
       UsageError: num_steps < 1.
@@ -68,6 +70,8 @@ class Sampler:
 
     default_schedule: Schedule = UniformSchedule()
     fixed_steps: bool = True
+    deterministic: bool = False
+    goes_back: bool = False
 
     def __init__(
         self,
@@ -120,6 +124,10 @@ class Sampler:
         """Function evaluations for one sample; None if they are known only afterwards."""
         return self.num_steps * self.nfe_per_step()
 
+    def steps_asked(self) -> int:
+        """The num_steps that the constructor was given, which messages name."""
+        return self.num_steps
+
     def explain(self, failure: Array) -> str:
         """What a `Samples.failure` of (step, t) means, and what to do: a sentence."""
         step, t = failure
@@ -127,7 +135,7 @@ class Sampler:
         place = f"at step {int(step) + 1} of {steps}" if step < steps else "in the last evaluation"
         return (
             f"a state first ceased to be finite {place}, t = {t:.4g}. Try more steps "
-            f"({name}.num_steps = {steps})."
+            f"({name}.num_steps = {self.steps_asked()})."
         )
 
     def times(self, sde: SDE) -> Array:

@@ -32,6 +32,7 @@ class ProbabilityFlowODE(Sampler):
     """
 
     default_schedule = PowerSchedule(2.0)
+    deterministic = True
 
     def nfe_per_step(self) -> int:
         return 2

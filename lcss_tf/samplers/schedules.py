@@ -60,17 +60,21 @@ class _NoiseSchedule(Schedule):
             )
 
     def times(self, sde: SDE, end: float, num_steps: int) -> Array:
+        return self.between(sde, sde.T, end, num_steps)
+
+    def between(self, sde: SDE, start: float, end: float, num_steps: int) -> Array:
+        """num_steps + 1 times from `start` down to `end`, float64."""
         self.check(sde)
-        ends = log_noise(sde, np.array([sde.T, end]))
+        ends = log_noise(sde, np.array([start, end]))
         if not np.isfinite(ends).all():
             raise UsageError(
                 f"{type(self).__name__} needs noise at t_end; {type(sde).__name__} has none at "
                 f"t_end = {end:g}. Set t_end > 0."
             )
-        inner = self._between(ends[0], ends[1], num_steps)[1:-1]
-        return np.concatenate([[sde.T], times_of_log_noise(sde, inner, end), [end]])
+        inner = self._levels(ends[0], ends[1], num_steps)[1:-1]
+        return np.concatenate([[start], times_of_log_noise(sde, inner, end), [end]])
 
-    def _between(self, first: float, last: float, num_steps: int) -> Array:
+    def _levels(self, first: float, last: float, num_steps: int) -> Array:
         """num_steps + 1 values of log(sigma_t/alpha_t) from `first` to `last`."""
         raise NotImplementedError
 
@@ -79,7 +83,7 @@ class _NoiseSchedule(Schedule):
 class LogSNRSchedule(_NoiseSchedule):
     """Equal steps of log(alpha_t/sigma_t) (Lu et al. 2022)."""
 
-    def _between(self, first: float, last: float, num_steps: int) -> Array:
+    def _levels(self, first: float, last: float, num_steps: int) -> Array:
         return np.linspace(first, last, num_steps + 1)
 
 
@@ -99,7 +103,7 @@ class RhoSchedule(_NoiseSchedule):
             raise UsageError(f"RhoSchedule expects rho > 0; got {rho}.")
         self.rho = rho
 
-    def _between(self, first: float, last: float, num_steps: int) -> Array:
+    def _levels(self, first: float, last: float, num_steps: int) -> Array:
         roots = np.linspace(np.exp(first / self.rho), np.exp(last / self.rho), num_steps + 1)
         return self.rho * np.log(roots)
 

@@ -8,6 +8,7 @@ import lcss_tf
 from lcss_tf import random
 from lcss_tf.samplers import (
     DDIM,
+    DEIS,
     Ancestral,
     AncestralPredictor,
     AnnealedLangevin,
@@ -20,9 +21,11 @@ from lcss_tf.samplers import (
     PowerSchedule,
     PredictorCorrector,
     ProbabilityFlowODE,
+    Restart,
     ReverseDiffusion,
     StochasticHeun,
     UniformSchedule,
+    UniPC,
 )
 
 MEAN, STD = np.float32([1.0, -0.5]), np.float32(0.5)
@@ -30,7 +33,9 @@ SAMPLERS = {
     "ddim": lambda: DDIM(num_steps=200),
     "ddim_eta_half": lambda: DDIM(eta=0.5, num_steps=200),
     "ddim_eta_one": lambda: DDIM(eta=1.0, num_steps=500),
+    "deis": lambda: DEIS(num_steps=40),
     "dpm_solver": lambda: DPMSolverPP(num_steps=60),
+    "dpm_solver_3": lambda: DPMSolverPP(order=3, num_steps=40),
     "dpm_solver_sde": lambda: DPMSolverPP(stochastic=True, num_steps=200),
     "dormand_prince": lambda: DormandPrince(rtol=1e-3, atol=1e-3),
     "edm": lambda: EDMHeun(num_steps=60),
@@ -38,6 +43,9 @@ SAMPLERS = {
     "euler_maruyama": lambda: EulerMaruyama(num_steps=500),
     "euler_maruyama_quadratic": lambda: EulerMaruyama(num_steps=500, schedule=PowerSchedule(2.0)),
     "ode": lambda: ProbabilityFlowODE(num_steps=100),
+    "restart": lambda: Restart(num_steps=30),
+    "restart_dpm_solver": lambda: Restart(DPMSolverPP, num_steps=30, num_restarts=4),
+    "unipc": lambda: UniPC(num_steps=30),
     "reverse_diffusion": lambda: ReverseDiffusion(num_steps=500),
     "ancestral": lambda: Ancestral(num_steps=500),
     "stochastic_heun": lambda: StochasticHeun(num_steps=100),
@@ -70,14 +78,19 @@ def exact_score(sde):
 
 
 # On the other affine SDEs one of each kind; tests/samplers/test_orders.py covers the rest exactly.
-ON_ALL = ("ancestral", "corrected", "dpm_solver", "edm_churn", "ode", "stochastic_heun")
+ON_ALL = (
+    *("ancestral", "corrected", "dpm_solver", "edm_churn", "ode", "restart", "stochastic_heun"),
+    *("deis", "unipc"),
+)
 VARIANTS = (
     *("reverse_diffusion", "ddim", "ddim_eta_one", "dormand_prince", "stochastic_heun"),
     *("ancestral", "corrected"),
     "annealed",
     "ddim_eta_half",
+    "dpm_solver_3",
     "dpm_solver_sde",
     "edm_churn",
+    "restart_dpm_solver",
     "euler_maruyama_quadratic",
 )
 CASES = [

@@ -95,7 +95,9 @@ def test_the_recommended_samplers_take_every_sde(name):
         assert refusal(lcss_tf.SAMPLERS[name](num_steps=STEPS), lcss_tf.SDES[kind]()) is None
 
 
-@pytest.mark.parametrize("name", ["DDIM", "DPMSolverPP", "EDMHeun", "Ancestral"])
+@pytest.mark.parametrize(
+    "name", ["DDIM", "DEIS", "DPMSolverPP", "EDMHeun", "Ancestral", "Restart", "UniPC"]
+)
 def test_affine_samplers_refuse_sdes_without_a_marginal(name):
     for kind in ("GeneralizedNormalSDE", "PearsonSDE"):
         assert refusal(lcss_tf.SAMPLERS[name](num_steps=STEPS), lcss_tf.SDES[kind]()) is not None
@@ -141,7 +143,15 @@ def test_bad_input(name):
     [
         ("DDIM", {"eta": 1.5}, "0 <= eta <= 1; got 1.5"),
         ("DDIM", {"eta": -0.5}, "0 <= eta <= 1; got -0.5"),
-        ("DPMSolverPP", {"order": 3}, "order must be 1 or 2; got 3"),
+        ("DPMSolverPP", {"order": 4}, "order must be a whole number from 1 to 3; got 4"),
+        ("DPMSolverPP", {"order": 3, "stochastic": True}, "Use order = 2"),
+        ("UniPC", {"order": 0}, "order must be a whole number from 1 to 3; got 0"),
+        ("UniPC", {"variant": "bh3"}, r"variant must be one of \('bh1', 'bh2'\); got 'bh3'"),
+        ("DEIS", {"order": 5}, "order must be a whole number from 1 to 4; got 5"),
+        ("DEIS", {"variable": "lambda"}, "variable must be one of .*; got 'lambda'"),
+        ("Restart", {"noise_min": 0.5}, "0 < noise_min < noise_max"),
+        ("Restart", {"num_restarts": -1}, "num_restarts >= 0"),
+        ("Restart", {"restart_steps": 0}, "restart_steps >= 1"),
         ("EDMHeun", {"s_churn": -1.0}, "s_churn >= 0"),
         ("EDMHeun", {"s_min": 2.0, "s_max": 1.0}, "0 <= s_min < s_max"),
         ("EDMHeun", {"s_noise": 0.0}, "s_noise > 0"),
@@ -154,14 +164,14 @@ def test_bad_options(name, options, message):
         lcss_tf.SAMPLERS[name](**options)
 
 
-@pytest.mark.parametrize("name", ["DDIM", "DPMSolverPP", "EDMHeun"])
+@pytest.mark.parametrize("name", ["DDIM", "DEIS", "DPMSolverPP", "EDMHeun", "Restart", "UniPC"])
 def test_no_noise_at_the_end_is_refused(name):
     message = refusal(lcss_tf.SAMPLERS[name](t_end=0.0), lcss_tf.SDES["VPSDE"]())
     assert "Set t_end > 0" in message
     assert refusal(lcss_tf.SAMPLERS[name](t_end=0.0), lcss_tf.SDES["VESDE"]()) is None
 
 
-_OF_EACH_KIND = ("Ancestral", "DPMSolverPP", "DormandPrince", "EDMHeun", "EulerMaruyama")
+_OF_EACH_KIND = ("Ancestral", "DormandPrince", "EDMHeun", "EulerMaruyama", "Restart", "UniPC")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import lcss_tf
 from lcss_tf import random
 from lcss_tf.samplers import (
     DDIM,
+    DEIS,
     AncestralPredictor,
     DPMSolverPP,
     EDMHeun,
@@ -20,9 +21,11 @@ from lcss_tf.samplers import (
     ReverseDiffusionPredictor,
     StochasticHeun,
     UniformSchedule,
+    UniPC,
 )
 from lcss_tf.samplers.base import Reverse
 from lcss_tf.sdes.affine import AffineSDE
+from tests.samplers.test_multistep_parity import with_half_of_the_second_derivative
 
 MEAN, STD, END = 0.7, 0.5, 0.1
 OPTIONS = {"schedule": UniformSchedule(), "t_end": END, "denoise": False}
@@ -60,15 +63,16 @@ def linear_parts(sampler, sde, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(random, "normal", lambda seed, shape: tf.constant(next(drawn)))
         x_T = tf.constant(unit[:, 1:2])
-        x = sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x.numpy()[:, 0]
-    x = np.float64(x)
+        run = lambda: sampler.sample_from(exact_score(sde), sde, x_T, random.as_seed(0)).x
+        x = (tf.function(run, autograph=False) if sampler.deterministic else run)()
+    x = np.float64(x)[:, 0]
     return x[1] - x[0], x[2:] - x[0], x[0]
 
 
-def weak_errors(make, sde, monkeypatch, all_steps=(16, 32)):
-    """Errors of (mean, standard deviation) at t_end, for each number of steps."""
+def weak_errors(make, sde, monkeypatch, all_steps=(16, 32), end=END):
+    """Errors of (mean, standard deviation) at t_end = end, for each number of steps."""
     mean_T, variance_T = moments(sde, 1.0)
-    mean, variance = moments(sde, END)
+    mean, variance = moments(sde, end)
     errors = []
     for steps in all_steps:
         A, B, C = linear_parts(make(steps), sde, monkeypatch)
@@ -105,6 +109,62 @@ def test_weak_order(name, kind, monkeypatch):
     measured = np.log2(coarse.max() / fine.max())
     assert order - 0.3 < measured < order + 0.9, (measured, coarse, fine)
     assert fine.max() < 0.1
+
+
+MULTISTEP = {
+    "DPM-Solver++, 2": (DPMSolverPP, {"order": 2}, 2),
+    "DPM-Solver++, 3": (DPMSolverPP, {"order": 3}, 3),
+    "UniPC, 1": (UniPC, {"order": 1}, 2),
+    "UniPC, 2, bh1": (UniPC, {"order": 2, "variant": "bh1"}, 3),
+    "UniPC, 3": (UniPC, {"order": 3}, 4),
+    "DEIS, 1": (DEIS, {"order": 1}, 1),
+    "DEIS, 2": (DEIS, {"order": 2}, 2),
+    "DEIS, 3": (DEIS, {"order": 3}, 3),
+    "DEIS, 4": (DEIS, {"order": 4}, 4),
+    "DEIS in ρ, 3": (DEIS, {"order": 3, "variable": "rho"}, 3),
+    "DEIS in log ρ, 3": (DEIS, {"order": 3, "variable": "log_rho"}, 3),
+}
+
+
+def multistep_errors(make, kind, monkeypatch, all_steps, end=END, **options):
+    """Those of whole runs from the prior, on the methods' own times."""
+    new = lambda n: make(num_steps=n, t_end=end, denoise=False, first_order_end=False, **options)
+    return weak_errors(new, lcss_tf.SDES[kind](), monkeypatch, all_steps, end).max(axis=1)
+
+
+# Beyond order 3 the error of VE's and sub-VP's float32 soon shows.
+_SOME = ("DPM-Solver++, 2", "UniPC, 1", "UniPC, 2, bh1", "DEIS, 1", "DEIS, 2", "DEIS, 3")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "VPSDE") for name in MULTISTEP),
+        *(
+            pytest.param(name, kind, marks=pytest.mark.slow)
+            for name in _SOME
+            for kind in ("SubVPSDE", "VESDE")
+        ),
+    ],
+)
+def test_order_of_the_multistep_methods(name, kind, monkeypatch):
+    """The first steps have lower orders. Near the prior D hardly changes, so they hardly err."""
+    make, options, order = MULTISTEP[name]
+    all_steps = (16, 32) if order == 4 else (32, 64)  # before float32's rounding
+    coarse, fine = multistep_errors(make, kind, monkeypatch, all_steps, **options)
+    measured = np.log2(coarse / fine)
+    assert order - 0.35 < measured < order + 0.9, (measured, coarse, fine)
+
+
+def test_half_of_the_second_derivative_leaves_order_two(monkeypatch):
+    """What diffusers takes for DPM-Solver++ of order 3 (see test_multistep_parity.py)."""
+    given = (DPMSolverPP, "VPSDE", monkeypatch, (32, 64), 1e-3)
+    whole = multistep_errors(*given, order=3)
+    monkeypatch.setattr(DPMSolverPP, "weights", with_half_of_the_second_derivative())
+    half = multistep_errors(*given, order=3)
+    assert np.log2(whole[0] / whole[1]) > 2.8
+    assert 1.7 < np.log2(half[0] / half[1]) < 2.4
+    assert half[1] > 5 * whole[1]
 
 
 @pytest.mark.parametrize("make", [EulerMaruyama, StochasticHeun])
