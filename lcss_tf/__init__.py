@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SAMPLERS,
         SCHEDULES,
         SDES,
+        TIME_DISTRIBUTIONS,
         WEIGHTINGS,
         register_corrector,
         register_dataset,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         register_sampler,
         register_schedule,
         register_sde,
+        register_time_distribution,
         register_weighting,
     )
     from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE, KineticSDE
@@ -92,6 +94,7 @@ __all__ = [
     "SCHEDULES",
     "SDE",
     "SDES",
+    "TIME_DISTRIBUTIONS",
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
@@ -111,6 +114,7 @@ __all__ = [
     "register_sampler",
     "register_schedule",
     "register_sde",
+    "register_time_distribution",
     "register_weighting",
 ]
 

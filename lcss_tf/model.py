@@ -556,7 +556,7 @@ class ScoreModel:
             raise UsageError(f"{path} exists. Choose another path, or overwrite=True.")
         self.state.description = self.description()
         arrays = arrays_of(self.state)
-        kept = {k: v for k, v in arrays.items() if not k.startswith("optimizer/")}
+        kept = {k: v for k, v in arrays.items() if not k.startswith(("optimizer/", "times/"))}
         return files.write_arrays(path, kept)
 
     def save_weights(self, path: str | Path, overwrite: bool = True) -> Path:

@@ -19,7 +19,7 @@ from lcss_tf.typing import Network
 
 
 class TrainState:
-    """Network, average, optimiser, measured moments, and the number of steps done.
+    """Network, average, optimiser, times' state, moments, and the number of steps done.
 
     The average lives in a second instance of the network, so that sampling needs no swapping of
     weights, and a crash while sampling harms nothing.
@@ -52,6 +52,7 @@ class TrainState:
         self.shape = tuple(shape)
         self.distribution = distribution
         self.optimizer: Any = None
+        self.times: dict[str, keras.Variable] = {}  # the state of the loss's time distribution
         self._in_scope = True
         self.description: dict = {}
         self.step = 0
@@ -82,8 +83,8 @@ class TrainState:
         """What condition the network takes; None where it takes none."""
         return spec_of(self.network)
 
-    def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Trains with such an optimiser from now on.
+    def attach(self, optimizer: keras.optimizers.Optimizer, loss: Any = None) -> None:
+        """Trains with such an optimiser, and such a loss, from now on.
 
         Keras ties an optimiser to the strategy under which it was made. So it is made again from
         its configuration under the distribution's scope, and the attribute `optimizer` is it. For
@@ -97,6 +98,29 @@ class TrainState:
             optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
             optimizer.build(self.network.trainable_variables)
         self.optimizer = optimizer
+        self.times = {}
+        if loss is not None:
+            self.attach_times(loss)
+
+    def attach_times(self, loss: Any) -> None:
+        """Makes the variables of the loss's time distribution, if they are not there."""
+        times = getattr(loss, "times", None)  # a loss of a user's may have none
+        first = times.initial_state() if times is not None else {}
+        shapes = {name: tuple(value.shape) for name, value in first.items()}
+        if shapes == {name: tuple(v.shape) for name, v in self.times.items()}:
+            return
+        with self.distribution.scope() if self._in_scope else contextlib.nullcontext():
+            self.times = {
+                name: keras.Variable(value, trainable=False, dtype="float32", name=name)
+                for name, value in first.items()
+            }
+
+    def update_times(self, times: Any, sums: Any) -> None:
+        """One update of the time distribution's state by the global batch's statistics."""
+        before = {name: tf.identity(v.value) for name, v in self.times.items()}
+        for name, value in times.update(before, sums).items():
+            move = lambda variable, value: variable.assign(value)
+            self.distribution.update(self.times[name].value, move, value)
 
     def apply(self, gradients: Sequence[Any]) -> None:
         """One step of the optimiser, by the replicas' gradients of the trainable variables."""
@@ -116,7 +140,7 @@ class TrainState:
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
 
     def variables(self) -> dict[str, dict[str, Any]]:
-        """{"network" | "ema" | "optimizer": {path: variable}}, as a checkpoint names them.
+        """{"network" | "ema" | "optimizer" | "times": {path: variable}}, as checkpoints name them.
 
         Paths are those of Keras without the numbers that depend on what else the process has made.
         """
@@ -127,6 +151,8 @@ class TrainState:
             paths = {id(v): path for path, v in weights.items()}
             trained = [paths[id(v)] for v in self.network.trainable_variables]
             groups["optimizer"] = optimizer_variables(self.optimizer, trained)
+        if self.times:
+            groups["times"] = dict(self.times)
         return groups
 
     def variables_by_name(self) -> dict[str, Any]:
