@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SAMPLERS,
         SCHEDULES,
         SDES,
+        TIME_DISTRIBUTIONS,
         WEIGHTINGS,
         register_average,
         register_corrector,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         register_sampler,
         register_schedule,
         register_sde,
+        register_time_distribution,
         register_weighting,
     )
     from lcss_tf.sdes import SDE, AffineSDE, ElementwiseSDE, KineticSDE
@@ -97,6 +99,7 @@ __all__ = [
     "SCHEDULES",
     "SDE",
     "SDES",
+    "TIME_DISTRIBUTIONS",
     "WEIGHTINGS",
     "AffineSDE",
     "ElementwiseSDE",
@@ -117,6 +120,7 @@ __all__ = [
     "register_sampler",
     "register_schedule",
     "register_sde",
+    "register_time_distribution",
     "register_weighting",
 ]
 

@@ -558,7 +558,7 @@ class ScoreModel:
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists. Choose another path, or overwrite=True.")
         self.state.description = self.description()
-        groups = self.state.variables().keys() - {"optimizer"}
+        groups = self.state.variables().keys() - {"optimizer", "times"}
         return files.write_arrays(path, arrays_of(self.state, groups))
 
     def save_weights(self, path: str | Path, overwrite: bool = True) -> Path:

@@ -2,12 +2,17 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.typing import Array, Seed, Shape, Tensor
+
+_Result = TypeVar("_Result")
+_HALVINGS = 40  # float32 knows no finer numbers, but very near 0
 
 
 def like(value: Tensor, x: Tensor) -> Tensor:
@@ -70,6 +75,31 @@ def square_and_divergence(noise: Callable[[Tensor], Tensor], x: Tensor) -> tuple
     return square, tape.gradient(total, x)
 
 
+def bisect(function: Callable[[Tensor], Tensor], values: Tensor, high: float = 1.0) -> Tensor:
+    """Where in [0, high] a rising function takes `values`, [B] -> [B]; the ends if it does not.
+
+    In the graph, by halving; the function acts on each number by itself.
+    """
+    state = (tf.constant(0), tf.zeros_like(values), tf.fill(tf.shape(values), tf.constant(high)))
+
+    def halve(i: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        middle = 0.5 * (low + high)
+        below = function(middle) < values
+        return i + 1, tf.where(below, middle, low), tf.where(below, high, middle)
+
+    return tf.while_loop(lambda i, *_: i < _HALVINGS, halve, state)[2]
+
+
+@tf.autograph.experimental.do_not_convert
+def outside_graphs(function: Callable[[], _Result]) -> _Result:
+    """What function() returns when it is run at once, whatever is being traced or differentiated.
+
+    In a thread of its own. tf.init_scope leaves graphs as well, but it pauses gradient tapes.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
 def gaussian_sample(shape: Shape, seed: Seed, std: float = 1.0) -> Tensor:
     """N(0, std² I) of `shape` [B, ...]."""
     return std * random.normal(seed, shape)
@@ -83,9 +113,11 @@ def gaussian_log_prob(x: Tensor, std: float = 1.0) -> Tensor:
 
 
 __all__ = [
+    "bisect",
     "gaussian_log_prob",
     "gaussian_sample",
     "like",
+    "outside_graphs",
     "shape_of",
     "square_and_divergence",
     "sum_over_data",

@@ -53,13 +53,18 @@ class Registry(Mapping[str, Any]):
             return lambda target: self._add(target, part or target.__name__)
         return self._add(part, part.__name__)
 
+    @property
+    def decorator(self) -> str:
+        """The name of `register` in the package: ``register_sde``."""
+        return f"register_{self.kind.lower().replace(' ', '_')}"
+
     def _add(self, part: _Part, name: str) -> _Part:
         taken = self._find(name)
         if taken is not None and _place(self._parts[taken]) != _place(part):
             raise UsageError(
                 f"The {self.kind} {name!r} is registered already, by "
                 f"{self._parts[taken].__module__}. Choose another name: "
-                f"@register_{self.kind.lower()}('another_name')."
+                f"@{self.decorator}('another_name')."
             )
         # gin.register, not gin.configurable: the latter replaces the class, and
         # Keras layers so replaced fail in their constructor.
@@ -81,6 +86,12 @@ class Registry(Mapping[str, Any]):
                 f"No {self.kind} named {name!r}.{hint} Known: {', '.join(sorted(self._parts))}."
             )
         return self._parts[key]
+
+    def make(self, part: Any) -> Any:
+        """The object that a name or a class stands for, by its defaults; functions and objects
+        stand for themselves."""
+        part = self[part] if isinstance(part, str) else part
+        return part() if inspect.isclass(part) else part
 
     def name_of(self, part: Any) -> str | None:
         """The name under which a class is registered; None where it is not.
@@ -125,6 +136,7 @@ NETWORKS = NetworkRegistry("networks", "network")
 PRECONDITIONINGS = Registry("preconditionings", "preconditioning")
 AVERAGES = Registry("averages", "average")
 LOSSES = Registry("losses", "loss")
+TIME_DISTRIBUTIONS = Registry("times", "time distribution")
 WEIGHTINGS = Registry("weightings", "weighting")
 SAMPLERS = Registry("samplers", "sampler")
 SCHEDULES = Registry("schedules", "schedule")
@@ -142,6 +154,7 @@ ALL_REGISTRIES = (
     PRECONDITIONINGS,
     AVERAGES,
     LOSSES,
+    TIME_DISTRIBUTIONS,
     WEIGHTINGS,
     SAMPLERS,
     SCHEDULES,
@@ -159,6 +172,7 @@ register_network = NETWORKS.register
 register_preconditioning = PRECONDITIONINGS.register
 register_average = AVERAGES.register
 register_loss = LOSSES.register
+register_time_distribution = TIME_DISTRIBUTIONS.register
 register_weighting = WEIGHTINGS.register
 register_sampler = SAMPLERS.register
 register_schedule = SCHEDULES.register

@@ -24,7 +24,7 @@ def describe(part: Any, registry: Registry) -> dict:
     if name is None:
         raise UsageError(
             f"{type(part).__name__} is not registered, so a saved model could not find it again. "
-            f"Decorate the class with @lcss_tf.register_{registry.kind.lower()}."
+            f"Decorate the class with @lcss_tf.{registry.decorator}."
         )
     arguments: dict[str, Any] = getattr(part, "arguments", dict)()
     return {

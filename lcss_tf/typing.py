@@ -57,7 +57,10 @@ class LossLike(Protocol):
     def __call__(
         self, score_fn: ScoreFn, sde: Any, x0: Tensor, seed: Seed, global_batch: int | None = None
     ) -> Any:
-        """Draws times, evaluates, weights and reduces: `LossValues`."""
+        """Draws times, evaluates, weights and reduces: `LossValues`.
+
+        A loss whose ``times`` have a state also takes it, by the keyword `state`.
+        """
 
 
 class SamplerLike(Protocol):

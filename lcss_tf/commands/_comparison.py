@@ -51,6 +51,7 @@ _DIAGNOSIS_FORM = {
     "name": forms.TEXT,
     "buckets": [forms.PAIR],
     "figures": {str: [forms.NUMBER]},
+    "step": {str: forms.NUMBER},
 }
 _BLOCK = 10  # steps between two looks at the clock
 _SAVE_S = 60.0  # training seconds between checkpoints
@@ -546,6 +547,8 @@ def _held_out(data: Any, sde: Any, times: Sequence[float], seed: int) -> Callabl
 def diagnose_entry(comparison: Comparison, name: str, workdir: str | Path) -> None:
     """Measures one loss's gradient at the average's weights of the comparison's first run.
 
+    By time, and of a whole step with the loss's own times and weights.
+
     The same weights, examples and times for every loss on that run's SDE; a loss on another SDE,
     or with another network, is measured at its own weights. Writes ``diagnosis.json``.
 
@@ -561,5 +564,7 @@ def diagnose_entry(comparison: Comparison, name: str, workdir: str | Path) -> No
     diagnostics = _gin.GradientDiagnostics(state.score, arguments["loss"])
     x0 = tf.convert_to_tensor(data.some_examples(diagnostics.batch_size, "train", seed))
     measured = diagnostics.measure(state.average, x0, seed)
+    step = diagnostics.measure_step(state.average, x0, seed)
     result = {"name": name, "buckets": measured.buckets, "figures": measured.figures()}
+    result["step"] = step._asdict()
     files.write_json(entry_workdir(workdir, name) / DIAGNOSIS, result)

@@ -60,7 +60,11 @@ def write_tables(workdir: str | Path, names: Sequence[str]) -> list[Path]:
 
 
 def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
-    """Writes diagnosis.md, diagnosis.csv and diagnosis.png; returns their paths."""
+    """Writes diagnosis.md, diagnosis.csv, diagnosis_steps.csv and diagnosis.png; their paths.
+
+    By time the variance and the bias of the gradient; of a step with the loss's own times and
+    weights the figures of `StepDiagnostics`.
+    """
     workdir = Path(workdir)
     results = read_results(workdir, names, DIAGNOSIS)
     buckets = results[0]["buckets"]
@@ -69,11 +73,17 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     for result in results:
         for figure, values in result["figures"].items():
             lines.append([result["name"], figure, *values])
-    paths = [workdir / f"diagnosis.{suffix}" for suffix in ("md", "csv", "png")]
-    files.write_text(paths[0], files.markdown_table(header, lines) + "\n")
+    steps_header = ["loss", *results[0]["step"]]
+    steps = [[result["name"], *result["step"].values()] for result in results]
+    suffixes = (".md", ".csv", "_steps.csv", ".png")
+    paths = [workdir / f"diagnosis{suffix}" for suffix in suffixes]
+    tables = [files.markdown_table(*table) for table in ((header, lines), (steps_header, steps))]
+    text = f"{tables[0]}\n\n**The gradient of a step**\n\n{tables[1]}\n"
+    files.write_text(paths[0], text)
     files.write_text(paths[1], files.csv_table(header, lines))
-    draw = lambda: plots.write_png(paths[2], charts.gradient_diagnosis(results))
-    return paths if tolerated(f"The picture {paths[2]}", draw) else paths[:2]
+    files.write_text(paths[2], files.csv_table(steps_header, steps))
+    draw = lambda: plots.write_png(paths[3], charts.gradient_diagnosis(results))
+    return paths if tolerated(f"The picture {paths[3]}", draw) else paths[:3]
 
 
 def read_results(

@@ -142,11 +142,12 @@ def planned(model: ScoreModel, arguments: dict[str, Any]) -> loop.Run:
     """The `Run` that `ScoreModel.fit` would train, on data that need not be there."""
     steps = arguments["steps"]
     state = model.build(arguments["data"].shape, arguments["seed"])
-    state.attach(for_run(arguments["optimizer"], steps))
+    loss = arguments["loss"] or LCSSLoss()
+    state.attach(for_run(arguments["optimizer"], steps), loss)
     return loop.Run(
         state,
         arguments["data"],
-        arguments["loss"] or LCSSLoss(),
+        loss,
         steps,
         arguments["batch_size"],
         arguments["seed"],

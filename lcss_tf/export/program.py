@@ -40,7 +40,7 @@ _COUNTING = re.compile(
 )
 _COPY = re.compile(r"^ *(%\w+) = mhlo\.copy (%[\w#]+) : [^\n]*$")
 _DEFINED, _NAME = re.compile(r"^ *(%\w+)(?::\d+)? = "), re.compile(r"%\w+")
-_LOCATION = re.compile(r" loc\((?:#loc\d*|unknown|\"[^\"\n]*\")\)")
+_LOCATION = re.compile(r" loc\((?:#loc\d*|unknown|\"[^\"\n]*\"|fused\[[^\]\n]*\])\)")
 
 
 @dataclasses.dataclass(frozen=True)

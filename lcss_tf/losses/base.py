@@ -2,79 +2,49 @@
 
     L = E_t λ(t) E_{x_0, x_t} J(S; x_t, t)
 
+`lcss_tf.losses.times` has the distributions of t, `lcss_tf.losses.weightings` the weights λ.
+
 A subclass defines `terms` (or `per_example` alone): J for given times,
 unweighted, summed over the data's dimensions. It sees `score_fn(x, t)` and the
 SDE, never a network, and is a pure function of its seed.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.registry import WEIGHTINGS
+from lcss_tf.losses.times import State, TimeDistribution
+from lcss_tf.registry import TIME_DISTRIBUTIONS, WEIGHTINGS
 from lcss_tf.typing import ScoreFn, Seed, Shape, Tensor
-
-# The times of a batch -----------------------------------------------------------------------
-
-
-def stratified(seed: Seed, batch: int, global_batch: int) -> Tensor:
-    """One uniform draw in each of `global_batch` equal slices of [0, 1): [batch].
-
-    The seed's row says which slices are this replica's, so that all replicas
-    together cover all of them. Same expectation as independent draws, far less
-    variance.
-    """
-    seed = random.as_seed(seed)
-    first = seed[2] if seed.shape == (3,) else 0
-    slices = tf.cast(first + tf.range(batch), tf.float32)
-    return (slices + random.uniform(seed, (batch,))) / tf.cast(global_batch, tf.float32)
-
-
-def independent(seed: Seed, batch: int, global_batch: int) -> Tensor:
-    """Independent uniform draws over [0, 1): [batch]."""
-    del global_batch
-    return random.uniform(seed, (batch,))
-
-
-TIME_SAMPLINGS = {"stratified": stratified, "independent": independent}
-
-
-# The weighting λ(t) -------------------------------------------------------------------------
-
-
-@WEIGHTINGS.register
-def noise_scale(sde: Any, t: Tensor) -> Tensor:
-    """λ = s(t)² [B]: every time counts alike in units of its own noise. For sample quality."""
-    return sde.noise_scale(t) ** 2
-
-
-@WEIGHTINGS.register
-def likelihood(sde: Any, t: Tensor) -> Tensor:
-    """λ = g(0, t)² [B]: the weighted loss bounds the negative log-likelihood (Song et al. 2021)."""
-    return sde.noise_rate(t)
-
 
 # The contract -------------------------------------------------------------------------------
 
 
 class LossValues(NamedTuple):
-    """One batch's loss: per example [B], weighted and reduced; its terms likewise; the times."""
+    """One batch's loss.
+
+    per_example: weighted and reduced, [B]. terms: likewise, by name. t: the times, [B]. weight: the
+    importance weights of the times, which `per_example` contains, [B] or a number. statistics: what
+    the time distribution keeps of the batch, vectors by name, summed over it.
+    """
 
     per_example: Tensor
     terms: dict[str, Tensor]
     t: Tensor
+    weight: Tensor = 1.0
+    statistics: Mapping[str, Tensor] = {}
 
 
 class Loss:
     """Base of the losses.
 
     Args:
-      weighting: λ(t): a name in `WEIGHTINGS`, or a function (sde, t [B]) -> [B].
-      time_sampling: "stratified" over the global batch, or "independent".
+      weighting: λ(t): a name in `WEIGHTINGS`, an object of it, or a function (sde, t [B]) -> [B].
+      times: the distribution of t: a name in `TIME_DISTRIBUTIONS`, or an object of it.
       reduction: "mean": 2/D times the sum over the D dimensions, so that DSM is the
         mean squared error of the noise prediction; "sum": the sum, that is J itself.
 
@@ -87,18 +57,14 @@ class Loss:
     def __init__(
         self,
         weighting: str | Callable[[Any, Tensor], Tensor] = "noise_scale",
-        time_sampling: str = "stratified",
+        times: str | TimeDistribution = "UniformTimes",
         reduction: str = "mean",
     ) -> None:
-        if time_sampling not in TIME_SAMPLINGS:
-            raise UsageError(
-                f"time_sampling must be one of {sorted(TIME_SAMPLINGS)}; got {time_sampling!r}."
-            )
         if reduction not in ("mean", "sum"):
             raise UsageError(f"reduction must be 'mean' or 'sum'; got {reduction!r}.")
-        self.weighting = weighting if callable(weighting) else WEIGHTINGS[weighting]
+        self.weighting = WEIGHTINGS.make(weighting)
+        self.times = TIME_DISTRIBUTIONS.make(times)
         self.reduction = reduction
-        self._draw_times = TIME_SAMPLINGS[time_sampling]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -107,10 +73,18 @@ class Loss:
 
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE lacks something that this loss needs."""
+        self.times.check(sde)
+        if hasattr(self.weighting, "check"):
+            self.weighting.check(sde)
 
     def describe(self, sde: Any) -> str:
         """What the loss does on this SDE, where there is a choice: a sentence for people."""
-        return f"{type(self).__name__} on {type(sde).__name__}."
+        return f"{type(self).__name__} on {type(sde).__name__}.{self.about_times()}"
+
+    def about_times(self) -> str:
+        """What the times are, where they are not the default: a sentence after others, or ""."""
+        text = self.times.describe()
+        return f" {text}" if text else ""
 
     def noise_mse_offset(self, sde: Any) -> float | None:
         """What the loss lacks of the mean squared error of the noise prediction, E‖ε − ε̂‖²/D.
@@ -135,12 +109,16 @@ class Loss:
         """J [B], unweighted, summed over the data's dimensions."""
         return tf.add_n(list(self.terms(score_fn, sde, x0, t, seed).values()))
 
-    def sample_times(
-        self, sde: Any, seed: Seed, batch: int, global_batch: int | None = None
-    ) -> Tensor:
-        """Times in [t_min, T], [batch]."""
-        u = self._draw_times(seed, batch, batch if global_batch is None else global_batch)
-        return sde.training_time(u)
+    def terms_and_sizes(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """`terms`, and the size of each example's loss by which times adapt, [B].
+
+        J itself, but for a loss that lacks a square's constant: there the square, whose gradient
+        is that of J.
+        """
+        terms = self.terms(score_fn, sde, x0, t, seed)
+        return terms, tf.add_n(list(terms.values()))
 
     def scale(self, sde: Any, t: Tensor, shape: Shape) -> Tensor:
         """What J is multiplied by, [B]: λ(t), and 2/D for the reduction "mean"."""
@@ -154,6 +132,7 @@ class Loss:
         x0: Tensor,
         seed: Seed,
         global_batch: int | None = None,
+        state: State | None = None,
     ) -> LossValues:
         """Draws times, evaluates, weights and reduces.
 
@@ -163,15 +142,24 @@ class Loss:
           x0: data, [B, ...].
           seed: see `lcss_tf.random`; with a row where x0 is a part of a global batch.
           global_batch: size of the global batch; B by default.
+          state: of an adaptive time distribution; by default its first.
 
         Returns:
           `LossValues`.
         """
-        t = self.sample_times(sde, random.fold_in(seed, "time"), x0.shape[0], global_batch)
-        terms = self.terms(score_fn, sde, x0, t, random.fold_in(seed, "noise"))
-        scale = self.scale(sde, t, x0.shape)
+        batch = x0.shape[0]
+        drawn = self.times.sample(sde, random.fold_in(seed, "time"), batch, global_batch, state)
+        t, noise_seed = drawn.t, random.fold_in(seed, "noise")
+        scale = self.scale(sde, t, x0.shape) * drawn.weight
+        statistics: Mapping[str, Tensor] = {}
+        if self.times.initial_state():
+            terms, size = self.terms_and_sizes(score_fn, sde, x0, t, noise_seed)
+            factor = scale / sde.noise_scale(t) ** 2
+            statistics = self.times.statistics(drawn, tf.stop_gradient(scale * size), factor, state)
+        else:
+            terms = self.terms(score_fn, sde, x0, t, noise_seed)
         terms = {name: scale * value for name, value in terms.items()}
-        return LossValues(tf.add_n(list(terms.values())), terms, t)
+        return LossValues(tf.add_n(list(terms.values())), terms, t, drawn.weight, statistics)
 
 
-__all__ = ["TIME_SAMPLINGS", "Loss", "LossValues", "likelihood", "noise_scale"]
+__all__ = ["Loss", "LossValues"]

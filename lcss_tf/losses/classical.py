@@ -29,6 +29,10 @@ class DSMLoss(Loss):
 
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE has no marginal."""
+        super().check(sde)
+        self._check_kernel(sde)
+
+    def _check_kernel(self, sde: Any) -> None:
         if not sde.has_marginal:
             name = type(sde).__name__
             raise UsageError(
@@ -51,7 +55,7 @@ class DSMLoss(Loss):
         self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, z: Tensor
     ) -> dict[str, Tensor]:
         """`terms` for the given noise z, of the shape of x0."""
-        self.check(sde)
+        self._check_kernel(sde)
         alpha_t, sigma_t = sde.marginal(t)
         sigma_t = like(sigma_t, x0)
         score = score_fn(like(alpha_t, x0) * x0 + sigma_t * z, t)

@@ -111,7 +111,10 @@ class LCSSLoss(Loss):
         return completed(asked._replace(smoothing=sde.smoothing))
 
     def describe(self, sde: Any) -> str:
-        """Which smoothing the loss uses on the SDE, and why: a sentence."""
+        """Which smoothing the loss uses on the SDE, and why: a sentence; and its times."""
+        return self._about_smoothing(sde) + self.about_times()
+
+    def _about_smoothing(self, sde: Any) -> str:
         plan, name = self.plan(sde), type(sde).__name__
         why = "as asked for" if self._asked.smoothing else f"the choice of {name}"
         if plan.smoothing != "path":
@@ -133,6 +136,7 @@ class LCSSLoss(Loss):
 
     def check(self, sde: Any) -> None:
         """Raises UsageError if the SDE contradicts itself, or lacks the weights it would need."""
+        super().check(sde)
         sde.check()
         if self.plan(sde).smoothing == "path":
             sde.check_weights()
@@ -150,6 +154,17 @@ class LCSSLoss(Loss):
         z = [draw(z_k, shape_of(x0)) for z_k in random.split(z_seed, plan.num_directions)]
         kernel = _KERNELS[plan.smoothing](plan, sde, x0, t, path_seed)
         return self.terms_for_noise(score_fn, kernel, t, tf.stack(z), plan)
+
+    def terms_and_sizes(
+        self, score_fn: ScoreFn, sde: Any, x0: Tensor, t: Tensor, seed: Seed
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """By paths the size is ½‖S + w‖², w the Stein weight: J with the constant of its square."""
+        own = type(self).terms is LCSSLoss.terms  # not those of a user's subclass
+        if not own or self.plan(sde).smoothing != "path":
+            return super().terms_and_sizes(score_fn, sde, x0, t, seed)
+        x, weight = xla.call(sde.sample_with_weight, x0, t, random.fold_in(seed, "path"))
+        score = score_fn(x, t)
+        return terms_by_weight(score, weight), 0.5 * sum_over_data((score + weight) ** 2)
 
     def terms_for_noise(
         self, score_fn: ScoreFn, kernel: Any, t: Tensor, z: Tensor, plan: Plan | None = None

@@ -11,13 +11,12 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.ops import gaussian_log_prob, gaussian_sample, like, shape_of
+from lcss_tf.ops import bisect, gaussian_log_prob, gaussian_sample, like, shape_of
 from lcss_tf.registry import SDES
 from lcss_tf.sdes.base import SDE
 from lcss_tf.sdes.path import GaussianKernel
 from lcss_tf.typing import Seed, Shape, Tensor
 
-_HALVINGS = 40  # float32 knows no finer times, but very near 0
 _RHO = 7.0  # of EDM's times
 
 
@@ -45,17 +44,12 @@ class AffineSDE(SDE):
 
         By bisection, in the graph: any `marginal` will do in which the ratio rises with t.
         """
-        low, high = tf.zeros_like(values), tf.fill(tf.shape(values), tf.constant(self.T))
 
-        def halve(i, low, high):
-            middle = 0.5 * (low + high)
-            alpha, sigma = self.marginal(middle)
-            below = tf.math.log(sigma) - tf.math.log(alpha) < values
-            return i + 1, tf.where(below, middle, low), tf.where(below, high, middle)
+        def log_noise(t: Tensor) -> Tensor:
+            alpha_t, sigma_t = self.marginal(t)
+            return tf.math.log(sigma_t) - tf.math.log(alpha_t)
 
-        state = (tf.constant(0), low, high)
-        _, low, high = tf.while_loop(lambda i, *_: i < _HALVINGS, halve, state)
-        return high
+        return bisect(log_noise, values, self.T)
 
     def check_weights(self) -> None:
         """Nothing to check: the weights have a closed form."""

@@ -11,7 +11,6 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import tensorflow as tf
 from lcss_tf import random
 from lcss_tf.arguments import Recorded
 from lcss_tf.errors import NotFiniteError, UsageError
-from lcss_tf.ops import like, shape_of, some_of
+from lcss_tf.ops import like, outside_graphs, shape_of, some_of
 from lcss_tf.sdes import noise, path
 from lcss_tf.typing import Array, Seed, Shape, Tensor
 
@@ -392,10 +391,7 @@ class SDE(Recorded):
         known = vars(self).setdefault("_known", {})
         key = name, self.example_shape
         if key not in known or known[key][0] is not self.measured:
-            # A thread of its own is outside of every graph that is being traced. So is
-            # tf.init_scope, but it pauses gradient tapes.
-            with ThreadPoolExecutor(1) as pool:
-                known[key] = self.measured, pool.submit(measure).result()
+            known[key] = self.measured, outside_graphs(measure)
         return known[key][1]
 
     def training_time(self, u: Tensor) -> Tensor:

@@ -40,6 +40,21 @@ class BucketDiagnostics(NamedTuple):
         }
 
 
+class StepDiagnostics(NamedTuple):
+    """Figures of the gradient of a training step, drawn as training draws it: times and all.
+
+    variance: trace of the covariance of the batch's mean gradient, times the batch's examples.
+    norm: ‖E g‖; the square less what noise alone gives, NaN where no signal is seen.
+    critical_batch: variance/norm², the examples at which noise and signal are equal (the simple
+      noise scale, McCandlish et al. 2018). It compares objectives of different scales; for one
+      objective the variances compare.
+    """
+
+    variance: float
+    norm: float
+    critical_batch: float
+
+
 class GradientDiagnostics:
     """Measures a loss's gradient at given weights.
 
@@ -100,6 +115,43 @@ class GradientDiagnostics:
         buckets = [(float(low), float(high)) for low, high in zip(edges, edges[1:], strict=False)]
         return BucketDiagnostics(buckets, *(columns if exact else [columns[0], None, None, None]))
 
+    def measure_step(
+        self, network: Network, x0: Tensor, seed: Seed, condition: Tensor | None = None
+    ) -> StepDiagnostics:
+        """`StepDiagnostics` at the weights of `network`; arguments as of `measure`.
+
+        An adaptive time distribution first sees as many batches as are measured.
+        """
+        times, seed = self._loss.times, random.seed_for(seed, "diagnostics", "step")
+        state = {name: tf.constant(v) for name, v in times.initial_state().items()}
+        gradient = self._step_gradient(network, len(x0), condition is None)
+        for k in range(self._num_draws if state else 0):
+            draw = random.seed_for(seed, "before", k)
+            state = times.update(state, gradient(x0, condition, draw, state)[1])
+        found = _Running()
+        for k in range(self._num_draws):
+            flat, _ = gradient(x0, condition, random.seed_for(seed, "draw", k), state)
+            found.add(flat.numpy().astype(np.float64))
+        variance = found.variance()
+        square = float(np.sum(found.mean**2)) - variance / self._num_draws
+        variance, norm = variance * len(x0), math.sqrt(square) if square > 0 else math.nan
+        return StepDiagnostics(variance, norm, variance / norm**2)
+
+    def _step_gradient(self, network, batch, unconditional):
+        """(x0, condition, seed, state) -> (the flat gradient of the batch's mean loss [P], sums)"""
+        key = "step", id(network), batch, unconditional
+        if key not in self._compiled:
+
+            def gradient(x0, condition, seed, state):
+                with tf.GradientTape() as tape:
+                    score_fn = self._score.score_fn(network, batch=batch, condition=condition)
+                    values = self._loss(score_fn, self._score.sde, x0, seed, batch, state=state)
+                    value = tf.reduce_mean(values.per_example)
+                return _flat_gradient(tape, value, network), dict(values.statistics)
+
+            self._compiled[key] = tf.function(gradient, jit_compile=True, autograph=False)
+        return self._compiled[key]
+
     def scalars(
         self, network: Network, x0: Tensor, seed: Seed, condition: Tensor | None = None
     ) -> dict[str, float]:
@@ -148,15 +200,20 @@ class GradientDiagnostics:
                     terms = loss.terms(score_fn, sde, x0, t, random.fold_in(seed, "noise"))
                     per_example = loss.scale(sde, t, x0.shape) * tf.add_n(list(terms.values()))
                     value = tf.reduce_mean(per_example)
-                parts = tape.gradient(
-                    value,
-                    [v.value for v in network.trainable_variables],
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
-                return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
+                return _flat_gradient(tape, value, network)
 
             self._compiled[key] = tf.function(gradient, jit_compile=True, autograph=False)
         return self._compiled[key](x0, condition, seed, edges).numpy().astype(np.float64)
+
+
+def _flat_gradient(tape, value, network):
+    """The gradient of a value by all trainable variables, [P]."""
+    parts = tape.gradient(
+        value,
+        [v.value for v in network.trainable_variables],
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
 
 
 class _Running:

@@ -21,7 +21,7 @@ from lcss_tf.typing import Network
 
 
 class TrainState:
-    """Network, averages, optimiser, measured moments, and the number of steps done.
+    """Network, averages, optimiser, times' state, measured moments, and the number of steps done.
 
     The average lives in a second instance of the network, so that sampling needs no swapping of
     weights, and a crash while sampling harms nothing.
@@ -59,6 +59,7 @@ class TrainState:
         self.optimizer: Any = None
         self.loss_scale: LossScale | None = None
         self.averaging = averaging or Exponential(ema_decay)
+        self.times: dict[str, keras.Variable] = {}  # the state of the loss's time distribution
         self._in_scope = True
         self.description: dict = {}
         self.step = 0
@@ -99,8 +100,8 @@ class TrainState:
         """How many numbers tell the network how an example was augmented; None: it is not told."""
         return augmentation_size_of(self.network)
 
-    def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Trains with such an optimiser from now on.
+    def attach(self, optimizer: keras.optimizers.Optimizer, loss: Any = None) -> None:
+        """Trains with such an optimiser, and such a loss, from now on.
 
         Keras ties an optimiser to the strategy under which it was made. So it is made again from
         its configuration under the distribution's scope, and the attribute `optimizer` is it. For
@@ -116,6 +117,29 @@ class TrainState:
             computes_in = getattr(self.network, "compute_dtype", "float32")
             self.loss_scale = LossScale() if computes_in == "float16" else None
         self.optimizer = optimizer
+        self.times = {}
+        if loss is not None:
+            self.attach_times(loss)
+
+    def attach_times(self, loss: Any) -> None:
+        """Makes the variables of the loss's time distribution, if they are not there."""
+        times = getattr(loss, "times", None)  # a loss of a user's may have none
+        first = times.initial_state() if times is not None else {}
+        shapes = {name: tuple(value.shape) for name, value in first.items()}
+        if shapes == {name: tuple(v.shape) for name, v in self.times.items()}:
+            return
+        with self.distribution.scope() if self._in_scope else contextlib.nullcontext():
+            self.times = {
+                name: keras.Variable(value, trainable=False, dtype="float32", name=name)
+                for name, value in first.items()
+            }
+
+    def update_times(self, times: Any, sums: Any) -> None:
+        """One update of the time distribution's state by the global batch's statistics."""
+        before = {name: tf.identity(v.value) for name, v in self.times.items()}
+        for name, value in times.update(before, sums).items():
+            move = lambda variable, value: variable.assign(value)
+            self.distribution.update(self.times[name].value, move, value)
 
     def apply(self, gradients: Sequence[Any]) -> None:
         """One step of the optimiser, by the replicas' gradients of the trainable variables."""
@@ -146,7 +170,8 @@ class TrainState:
         return [*self.network.weights, *self.average.weights, *more]
 
     def variables(self) -> dict[str, dict[str, Any]]:
-        """{"network" | "ema" | "optimizer" | …: {path: variable}}, as a checkpoint names them.
+        """{"network" | "ema" | "optimizer" | "times" | …: {path: variable}}, as checkpoints say.
+
 
         Paths are those of Keras without the numbers that depend on what else the process has made.
         """
@@ -161,6 +186,8 @@ class TrainState:
             groups["optimizer"] = optimizer_variables(self.optimizer, trained)
             if self.loss_scale is not None:
                 groups["optimizer"] |= self.loss_scale.variables()
+        if self.times:
+            groups["times"] = dict(self.times)
         return groups
 
     def variables_by_name(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lcss_tf.training.distribution import all_reduce_sum, replica_row
 from lcss_tf.training.state import TrainState
 from lcss_tf.typing import LossLike, Seed, Tensor
 
+_TIMES = "times/"  # before the names of what the time distribution keeps of a batch
 NUM_BUCKETS = 10  # equal parts of [t_min, T] over which the loss is reported
 
 
@@ -23,7 +24,8 @@ class StepReport(NamedTuple):
     """What a step tells, all over the global batch; tensors on the first device.
 
     loss: weighted, reduced. terms: its parts by name. bucket_sums, bucket_counts: loss and
-    examples by t-bucket, [NUM_BUCKETS]. gradient_norm: before clipping. learning_rate: used.
+    examples by t-bucket, [NUM_BUCKETS], both with the importance weights of the times, so that
+    their ratio is the mean loss there. gradient_norm: before clipping. learning_rate: used.
     finite: whether loss and gradients were, that is whether the step was taken.
     requests: how many replicas were asked to stop.
     scaling: of a network in float16: "scale", that of the loss in this step, and "overflowed",
@@ -82,6 +84,7 @@ class TrainStep:
         distribution = state.distribution
         self._state = state
         self._loss = loss
+        state.attach_times(loss)
         self._distribution = distribution
         self._batch_size = batch_size
         self._rows = distribution.rows_per_replica(batch_size, "fit.batch_size")
@@ -165,20 +168,24 @@ class TrainStep:
         """The step's operations, for a function that somebody else compiles."""
         with xla.in_pieces(self._in_pieces):
             seed = random.seed_for(self._seed, "train", tf.cast(step, tf.int32))
-        report, gradients = self._distribution.run(self._replica_step, batch, seed, stop)
-        report = self._distribution.first(report)
+        report, gradients, statistics = self._distribution.run(
+            self._replica_step, batch, seed, stop
+        )
+        report, statistics = self._distribution.first((report, statistics))
         learning_rate = tf.identity(self._state.optimizer.learning_rate)
         overflowed = report["scaling"].get("overflowed")
-        self._compiled_update(gradients, report["finite"], overflowed)
+        self._compiled_update(gradients, statistics, report["finite"], overflowed)
         return StepReport(learning_rate=learning_rate, **report)
 
-    def _update(self, gradients, finite, overflowed):
-        """The optimiser's step and the averages', if the gradients are finite."""
+    def _update(self, gradients, statistics, finite, overflowed):
+        """The step of optimiser, averages and times, if the gradients are finite."""
         state = self._state
 
         def take():
             state.apply(gradients)
             state.ema.update(self._distribution, state.optimizer.iterations)
+            if state.times:
+                state.update_times(self._loss.times, statistics)
             return tf.constant(0)
 
         tf.cond(finite, take, lambda: tf.constant(0))
@@ -186,7 +193,10 @@ class TrainStep:
             state.loss_scale.update(self._distribution, finite, overflowed)
 
     def _replica_step(self, batch, seed, stop):
-        """One replica's part: the report and the clipped gradients, both summed over replicas."""
+        """One replica's part: the report, the clipped gradients and what the times keep.
+
+        All are summed over replicas.
+        """
         sums, gradients = self._accumulated(batch, seed, replica_row(self._rows))
         sums["requests"] = stop[None]
         names = list(sums)
@@ -198,6 +208,7 @@ class TrainStep:
         loss = sums.pop("loss")[0]
         if self._clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+        statistics = {name: sums.pop(f"{_TIMES}{name}") for name in self._state.times}
         report = {
             "loss": loss,
             "bucket_sums": sums.pop("bucket_sums"),
@@ -208,7 +219,7 @@ class TrainStep:
             "finite": tf.math.is_finite(norm) & tf.math.is_finite(loss),
             "scaling": self._scaling(loss, norm),
         }
-        return report, gradients
+        return report, gradients, statistics
 
     def _scaling(self, loss, norm):
         """The report's `scaling`."""
@@ -264,7 +275,9 @@ class TrainStep:
                 condition=condition,
                 augmentation=augmentation,
             )
-            values = self._loss(score_fn, state.sde, x0, seed, self._batch_size)
+            # A loss of a user's may know no state.
+            told = {"state": {k: v.value for k, v in state.times.items()}} if state.times else {}
+            values = self._loss(score_fn, state.sde, x0, seed, self._batch_size, **told)
             loss = share * tf.reduce_sum(values.per_example)
             scaled = loss if scale is None else scale * loss
         gradients = tape.gradient(
@@ -283,8 +296,9 @@ class TrainStep:
         sums = {
             "loss": loss[None],
             "bucket_sums": tf.reduce_sum(per_example, axis=0),
-            "bucket_counts": tf.reduce_sum(in_bucket, axis=0),
+            "bucket_counts": tf.reduce_sum(in_bucket * tf.reshape(values.weight, [-1, 1]), axis=0),
         }
+        sums |= {f"{_TIMES}{name}": values.statistics[name] for name in state.times}
         for name, value in values.terms.items():
             sums[name] = share * tf.reduce_sum(value)[None]
         return sums, gradients

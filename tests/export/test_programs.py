@@ -235,6 +235,8 @@ def test_described_state_has_the_spread_of_the_real_one(tmp_path):
         # A region beside it may use the same name for something else.
         ("    %3 = mhlo.copy %2 : tensor<f32>\n    %3 = stablehlo.abs %1\n    return %3",
          "    %3 = stablehlo.abs %1\n    return %3"),
+        ("    ^bb0(%arg0: tensor<f32> loc(fused[#loc7, #loc1]), %arg1: tensor<f32> loc(#loc2)):",
+         "    ^bb0(%arg0: tensor<f32>, %arg1: tensor<f32>):"),
         ('    %c = stablehlo.constant dense<"0x000000000100000002000000"> : tensor<1x3xui32>',
          "    %c = stablehlo.iota dim = 1 : tensor<1x3xui32>"),
         ('    %c = stablehlo.constant dense<"0x000000000100000003000000"> : tensor<1x3xui32>',

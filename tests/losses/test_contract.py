@@ -74,8 +74,8 @@ def test_unknown_names_are_refused():
     loss = lcss_tf.LOSSES["LCSSLoss"]
     with pytest.raises(KeyError, match="noise_scale"):
         loss(weighting="nope")
-    with pytest.raises(ValueError, match="stratified"):
-        loss(time_sampling="nope")
+    with pytest.raises(ValueError, match="UniformTimes"):
+        loss(times="nope")
     with pytest.raises(ValueError, match="mean"):
         loss(reduction="nope")
 

@@ -262,7 +262,7 @@ def test_the_loss_and_its_offset_are_the_error_of_the_noise(name):
     x0 = tf.random.stateless_normal((4_000, 8), [1, 2])
     score_fn = lambda x, t: -0.7 * x / tf.reshape(sde.noise_scale(t), [-1, 1])
     value = float(tf.reduce_mean(loss(score_fn, sde, x0, 3).per_example))
-    t = loss.sample_times(sde, 5, 4_000)
+    t = loss.times.sample(sde, 5, 4_000).t
     alpha_t, sigma_t = (tf.reshape(v, [-1, 1]) for v in sde.marginal(t))
     z = tf.random.stateless_normal(x0.shape, [3, 4])
     truth = float(tf.reduce_mean((z - 0.7 * (alpha_t * x0 + sigma_t * z)) ** 2))
