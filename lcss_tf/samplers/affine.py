@@ -249,6 +249,7 @@ class EDMHeun(AffineSampler):
         self.s_min = s_min
         self.s_max = s_max
         self.s_noise = s_noise
+        self.evaluates_at_start = not s_churn
 
     def nfe_per_step(self) -> int:
         return 2
