@@ -12,6 +12,7 @@ from lcss_tf import data as lcss_data
 from lcss_tf import export, files, forms, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.conditioning import spec_of
+from lcss_tf.control import Guidance, Identity, SDEdit, as_guidance
 from lcss_tf.data.base import DataInfo
 from lcss_tf.display import say
 from lcss_tf.errors import UsageError
@@ -20,6 +21,7 @@ from lcss_tf.inference.latents import Latents
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner
 from lcss_tf.inference.posterior import Posterior
 from lcss_tf.inference.sampling import Sampling
+from lcss_tf.inference.weaker import with_weaker
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.plots.history import History
 from lcss_tf.registry import AVERAGES, PRECONDITIONINGS, SDES
@@ -163,7 +165,8 @@ class ScoreModel:
         self._source = source_of(data)
         if workdir:
             data = as_begun(data, workdir, trainer.resume == "force", self.distribution)
-        chosen = self._choose_network(data)
+        chosen = self.network is None
+        self.network = self.network or networks.network_for(data, self.sde)
         if condition is not None and spec_of(self.network) is None:
             raise UsageError(
                 f"fit was given a condition, and {type(self.network).__name__} takes none. Make it "
@@ -193,21 +196,6 @@ class ScoreModel:
         else:
             state.description = self.description()
         return trainer.train(run, with_snapshots(run, callbacks), self)
-
-    def _choose_network(self, data: Any) -> bool:
-        """Chooses the network if none was given; returns whether it did."""
-        if self.network is not None:
-            return False
-        beside = getattr(data, "condition", None)
-        options: dict[str, Any] = {"embedding": self.sde.label_embedding}
-        options["augmentation_size"] = getattr(data, "augmentation_size", None)
-        if beside is not None:
-            size = "condition_size" if len(beside.shape) == 1 else "condition_channels"
-            options[size] = beside.shape[-1]
-        elif hasattr(data, "labels") and (labels := data.labels("train")) is not None:
-            options["num_classes"] = int(np.max(labels)) + 1
-        self.network = networks.default_network(self.sde.state_shape(data.shape), **options)
-        return True
 
     def build(self, shape: Sequence[int], seed: int = 0) -> TrainState:
         """Creates the weights for examples of this shape, drawn from `seed`; returns the state.
@@ -342,7 +330,7 @@ class ScoreModel:
         sampler: Any = None,
         batch_size: int = 256,
         label: int | str | None = None,
-        guidance: float = 1.0,
+        guidance: float | Guidance = 1.0,
         progress: bool = False,
         condition: Any = None,
     ) -> Array:
@@ -355,7 +343,8 @@ class ScoreModel:
           batch_size: samples drawn at a time.
           label: the class of all, its number or its name; None: of a network with K classes, sample
             i is of class i mod K.
-          guidance: classifier-free: 1 is none, more is stronger; 0 is of any condition.
+          guidance: classifier-free: 1 is none, more is stronger; 0 is of any condition. Or a
+            `Guidance`: in an interval of noise levels, or by a weaker model.
           progress: whether to show a bar.
           condition: what the samples are drawn given, in the data's units: one for all, or one for
             each. Numbers [K] or [N, K], or a dict of them by column; an image [..., C'] or
@@ -367,18 +356,19 @@ class ScoreModel:
             take.
           NotFiniteError: a sample is not finite; says at which step that began.
         """
-        if label is None and guidance != 0:
+        if label is None and as_guidance(guidance).needs_condition:
             require_condition(self.state.network, self.info, condition)
         draw = self.sampling(sampler, batch_size, guidance)
         told = read_condition(self.state.network, self.info, condition, label, num_samples)
         return self.denormalise(draw(num_samples, seed, told, progress=progress).x)
 
     def sampling(
-        self, sampler: Any = None, batch_size: int = 256, guidance: float = 1.0,
+        self, sampler: Any = None, batch_size: int = 256, guidance: float | Guidance = 1.0,
         jit_compile: bool | str | None = None,
     ) -> Sampling:  # fmt: skip
         """The compiled sampler behind `sample`: it also counts the NFE and keeps trajectories."""
         key = ("sampling", id(sampler), batch_size, guidance, jit_compile)
+        guidance = with_weaker(guidance, ScoreModel.load, self._info)
         make = lambda: Sampling(self.state, sampler, batch_size, guidance, jit_compile)
         return self._cached(key, make, sampler)
 
@@ -502,11 +492,11 @@ class ScoreModel:
     def posterior(
         self, y: Any, operator: Any, noise_std: float = 0.0, method: Any = None, **options: Any
     ) -> Posterior:
-        """The distribution of x given y = A x + noise.
+        """The distribution of x given y = H(x) + noise.
 
         Args:
-          y: observations [N, ...] in the data's units.
-          operator: A, an object of `OPERATORS`, such as ``lcss_tf.control.Mask("half")``.
+          y: observations [N, ...] in the data's units, if the operator keeps them.
+          operator: H, an object of `OPERATORS`, as ``lcss_tf.control.Mask("half")``, or `Linear`.
           noise_std: of the noise, in the units of the normalised data.
           method: an object of `METHODS`; by default the best for the SDE.
           options: of `Sampling`: sampler, batch_size, guidance.
@@ -515,6 +505,14 @@ class ScoreModel:
           UsageError: what does not go together.
         """
         return Posterior(self, y, operator, noise_std, method, options)
+
+    def edit(self, x: Any, strength: float = 0.6, **options: Any) -> Posterior:
+        """The distribution of x noised to t = strength T and denoised again (`SDEdit`).
+
+        ``model.edit(x, 0.6).sample(4, label="bag")`` draws four examples that are like each of x
+        [N, ...]: the coarse stays, the fine is new. `options` are those of `posterior`.
+        """
+        return self.posterior(x, Identity(), method=SDEdit(strength), **options)
 
     def _cached(self, key: tuple, make: Any, *held: Any) -> Any:
         """What was compiled for a key, or what `make` makes; `held` keeps ids in the key valid."""

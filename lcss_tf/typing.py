@@ -108,24 +108,44 @@ class DatasetLike(Protocol):
 
 
 class OperatorLike(Protocol):
-    """A linear operator A of an inverse problem y = A x + noise, with A Aᵀ = γ I."""
+    """An operator H of an inverse problem y = H(x) + noise; see `lcss_tf.control.Operator`."""
 
+    is_linear: bool
     selects: bool
+    keeps_units: bool
+
+    def observed_shape(self, shape: Shape) -> tuple[int, ...]:
+        """The shape of one observation of an example of `shape`."""
 
     def check(self, y: Tensor, shape: Shape) -> None:
         """Raises UsageError unless y [B, ...] are observations of examples of `shape`."""
 
-    def gain(self, shape: Shape) -> float:
-        """γ, for examples of `shape`."""
-
     def apply(self, x: Tensor) -> Tensor:
-        """A x."""
+        """H(x)."""
+
+    def shown(self, y: Tensor, shape: Shape) -> Tensor | None:
+        """y as an example of `shape`; None where it is none."""
+
+    def known(self, shape: Shape) -> Array | None:
+        """Which coordinates are observed, where the operator `selects`."""
+
+
+class LinearOperatorLike(OperatorLike, Protocol):
+    """A linear operator A; see `lcss_tf.control.LinearOperator`."""
 
     def transpose(self, y: Tensor, shape: Shape) -> Tensor:
         """Aᵀ y, of shape [B, *shape]."""
 
     def pseudo_inverse(self, y: Tensor, shape: Shape) -> Tensor:
         """A⁺ y, of shape [B, *shape]."""
+
+    def wiener(
+        self, y: Tensor, shape: Shape, variance: float | Tensor, noise_variance: float
+    ) -> Tensor:
+        """v Aᵀ (v A Aᵀ + σ² I)⁻¹ y, of shape [B, *shape]."""
+
+    def largest_gain(self, shape: Shape) -> float:
+        """The largest eigenvalue of A Aᵀ."""
 
     def project(self, x: Tensor, y: Tensor) -> Tensor:
         """x + A⁺ (y − A x), of the shape of x."""
@@ -134,6 +154,7 @@ class OperatorLike(Protocol):
 __all__ = [
     "Array",
     "DatasetLike",
+    "LinearOperatorLike",
     "LossLike",
     "Network",
     "Numbers",

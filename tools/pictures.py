@@ -39,6 +39,8 @@ _CLASSES = f"{_SAMPLE} --num_samples=20 --seed=1"
 _TASK = f"{_SAMPLE} --input=test:6"
 _SDE = "--gin_bindings=sample.sampler=@samplers.EulerMaruyama()"
 _GIVEN = f"{_TASK} {_SDE} --gin_bindings=EulerMaruyama.num_steps=200"
+_BLUR = f"{_GIVEN} --task=operator --operator=GaussianBlur --gin_bindings=GaussianBlur.std=1.5"
+_DEBLUR = f"{_BLUR} --noise_std=0.05 --num_samples=6 --gin_bindings=posterior.method="
 _WAY = f"{_SAMPLE} --trajectory"
 _MIXTURE = "quality --gin_file=quality/mixture64.gin --gin_bindings=NFESweep.repeats=4"
 _SOAK = "benchmark --soak --gin_file=benchmark/soak.gin"
@@ -52,6 +54,10 @@ PICTURES = (
         FASHION,
         f"{_GIVEN} --task=superresolve --factor=4 --num_samples=6",
     ),
+    Picture("fashion_deblur_guidance.png", FASHION, f"{_DEBLUR}@methods.PseudoinverseGuidance()"),
+    Picture("fashion_deblur_diffpir.png", FASHION, f"{_DEBLUR}@methods.DiffPIR()"),
+    Picture("fashion_deblur_dps.png", FASHION, f"{_DEBLUR}@methods.DPS()"),
+    Picture("fashion_edit.png", FASHION, f"{_TASK} --task=edit --strength=0.4 --num_samples=6"),
     Picture("fashion_interpolate.png", FASHION, f"{_TASK} --task=interpolate"),
     Picture("fashion_trajectory.png", FASHION, f"{_WAY} --num_samples=16", "{out}_trajectory.png"),
     Picture("fashion_trajectory.gif", FASHION, f"{_WAY} --num_samples=16", "{out}_trajectory.gif"),

@@ -181,6 +181,11 @@ def gin_flags(FLAGS: flags.FlagValues, example: str = "fit.steps=2_000") -> None
     flags.DEFINE_string("gin_file", None, "The experiment: a path, or a name of `lcss configs`.",
                         flag_values=FLAGS)  # fmt: skip
     bindings_flag(FLAGS, example, "the file's")
+    import_flag(FLAGS)
+
+
+def import_flag(FLAGS: flags.FlagValues) -> None:
+    """--import."""
     flags.DEFINE_multi_string(
         "import", [], "A module of yours, or the path of its file", flag_values=FLAGS
     )

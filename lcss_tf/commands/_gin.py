@@ -23,10 +23,10 @@ import gin
 import keras
 from absl import logging
 
-from lcss_tf import callbacks, files, inference, metrics, model, training
+from lcss_tf import callbacks, control, files, inference, metrics, model, training
 from lcss_tf.commands._places import CONFIGS, ConfigError, find_config
 from lcss_tf.commands._types import wrong_bindings
-from lcss_tf.registry import ALL_REGISTRIES
+from lcss_tf.registry import ALL_REGISTRIES, Registry
 from lcss_tf.training.prior_check import check_prior as _check_prior
 
 # The commands with bindings of their own. `load` imports them all, so that one file serves all.
@@ -34,7 +34,16 @@ _COMMANDS = (
     "_benchmark", "_benchmark_more", "_comparison", "_likelihood", "ema", "evaluate", "inpainting",
     "quality",
 )  # fmt: skip
-_OWN = ["fit", "sample", "posterior", "Benchmark", "InputBenchmark", "Comparison", "Evaluation"]
+_OWN = [
+    "fit",
+    "sample",
+    "Guidance",
+    "posterior",
+    "Benchmark",
+    "InputBenchmark",
+    "Comparison",
+    "Evaluation",
+]
 _OWN += ["held_out_likelihood", "inpainting", "NFESweep", "EMASweep"]
 
 
@@ -101,7 +110,7 @@ def fit(
 def sample(
     sampler: Any = None,
     batch_size: int = 256,
-    guidance: float = 1.0,
+    guidance: float | control.Guidance = 1.0,
     jit_compile: bool | str | None = None,
 ) -> dict[str, Any]:
     """The arguments of `ScoreModel.sample` that a gin file binds, under its names."""
@@ -113,10 +122,31 @@ def sample(
     }
 
 
+@gin.configurable("Guidance")
+def guidance(
+    scale: float = 1.0,
+    interval: tuple[float, float] | None = None,
+    weaker: Any = None,
+    checkpoint: str = "newest",
+) -> control.Guidance:
+    """`control.Guidance`; a weaker model that is a path is loaded when it is first needed."""
+    return control.Guidance(scale, interval, weaker, checkpoint).loading(model.ScoreModel.load)
+
+
 @gin.configurable
 def posterior(method: Any = None) -> dict[str, Any]:
     """The arguments of `ScoreModel.posterior` that a gin file binds; the sampler is `sample`'s."""
     return {"method": method} | sample()
+
+
+def made(registry: Registry, name: str, **arguments: Any) -> Any:
+    """The registered part of that name, as gin binds the arguments that are not given here.
+
+    Raises:
+      UnknownNameError: no such part; the message lists the known ones.
+    """
+    known = registry.name_of(registry[name])
+    return gin.get_configurable(f"{registry.module}.{known}")(**arguments)
 
 
 # What was called otherwise before 0.2: keys, and the names of parts with all that is theirs.

@@ -33,10 +33,10 @@ def read_inputs(
     info: DataInfo,
     data: Callable[[], Any],
     operator: Any,
-    noise_std: float,
-    seed: int,
+    noise: tuple[float, int],
+    observed: bool = False,
 ) -> Inputs:
-    """The `Inputs` that `names` describe; noise is added to examples.
+    """The `Inputs` that `names` describe; examples are observed, and noise is added.
 
     Args:
       names: "test" or "test:16", held-out examples spread over the split; or paths of image,
@@ -44,24 +44,31 @@ def read_inputs(
         (a small image for super-resolution, a grey one to be given colours).
       info: the `DataInfo` of the run.
       data: () -> the run's `Dataset`; called for "test" only.
-      operator: A of the inverse problem.
-      noise_std: of the noise, in normalised units.
-      seed: of the noise.
+      operator: H of the inverse problem.
+      noise: its standard deviation in normalised units, and its seed.
+      observed: whether what has the shape of an example is an observation too.
 
     Raises:
       FileNotFoundError: no such file.
       UsageError: other shapes, or examples and observations mixed.
     """
-    shape = tuple(info.shape)
-    values = _all(names, info, data, tuple(operator.observed_shape(shape)))
-    if values.shape[1:] != shape:
+    shape, small = tuple(info.shape), tuple(operator.observed_shape(info.shape))
+    # What an operator makes in units of its own is not scaled as examples are.
+    own_units = lambda found: not operator.keeps_units and (observed or found[1:] != shape)
+    values = _all(names, info, data, small, own_units)
+    if observed or values.shape[1:] != shape:
+        if values.shape[1:] != small:
+            raise UsageError(
+                f"With --observed the inputs are observations of shape {small}; got "
+                f"{values.shape[1:]}. Leave --observed out for examples."
+            )
         return Inputs(None, values)
-    observed = operator.apply(values).numpy()
+    noise_std, seed = noise
+    y = operator.apply(values)
     if noise_std > 0:
         noise_seed = random.seed_for(seed, "observation")
-        noise = noise_std * random.normal(noise_seed, observed.shape)
-        observed = operator.apply(operator.pseudo_inverse(observed + noise, shape)).numpy()
-    return Inputs(values, observed)
+        y = operator.observable(y + noise_std * random.normal(noise_seed, y.shape))
+    return Inputs(values, np.asarray(y))
 
 
 def read_examples(names: Sequence[str], info: DataInfo, data: Callable[[], Any]) -> Array:
@@ -84,17 +91,25 @@ def held_out_count(name: str) -> int:
     return int(text or _COUNT)
 
 
-def _all(names: Sequence[str], info: DataInfo, data: Callable, small: tuple[int, ...]) -> Array:
+def _all(
+    names: Sequence[str],
+    info: DataInfo,
+    data: Callable,
+    small: tuple[int, ...],
+    own_units: Callable[[tuple[int, ...]], bool] = lambda found: False,
+) -> Array:
     if not names:
         raise UsageError("The task needs --input: files, or 'test' for held-out examples.")
-    parts = [_read(name, info, data, small) for name in names]
+    parts = [_read(name, info, data, small, own_units) for name in names]
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) > 1:
         raise UsageError(f"The inputs have the shapes {shapes}; give those of one at a time.")
     return np.concatenate(parts)
 
 
-def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> Array:
+def _read(
+    name: str, info: DataInfo, data: Callable, small: tuple[int, ...], own_units: Callable
+) -> Array:
     shape = tuple(info.shape)
     if name.partition(":")[0] == _HELD_OUT and not Path(name).exists():
         return held_out(name, data())
@@ -107,10 +122,13 @@ def _read(name: str, info: DataInfo, data: Callable, small: tuple[int, ...]) -> 
     stored = read_array(name, check) if is_array else _image(name, fitting, info)
     stored = stored[None] if stored.shape in fitting else stored
     _check_shape(stored.shape, name, fitting, info)
-    if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8:
+    in_own_units = own_units(stored.shape)
+    if info.scaling.stored_dtype == "uint8" and stored.dtype != np.uint8 and not in_own_units:
         raise UsageError(f"{name} holds {stored.dtype}; images are uint8, from 0 to 255.")
     if not np.isfinite(stored).all():
         raise UsageError(f"{name} holds values that are not finite.")
+    if in_own_units:
+        return stored.astype(np.float32)
     return info.scaling.scale_finite(stored, f"The examples of {name}")
 
 

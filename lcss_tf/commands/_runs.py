@@ -195,8 +195,12 @@ def hyperparameters() -> dict[str, str]:
     return {key: value[:80] for key, value in table.items()}
 
 
-def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> list[str]:
+def load_configuration(
+    workdir: str | Path, bindings: Sequence[str] = (), more_imports: Sequence[str] = ()
+) -> list[str]:
     """Parses the configuration of a run, and imports the user's modules it named; returns them.
+
+    Modules of `more_imports` are imported too.
 
     Raises:
       FileNotFoundError: the workdir holds no run; the message lists runs beside it.
@@ -206,7 +210,7 @@ def load_configuration(workdir: str | Path, bindings: Sequence[str] = ()) -> lis
     check_is_run(workdir)
     _check_version(workdir)
     imports = recorded(workdir)["imports"]
-    _gin.load(workdir / _CONFIG, bindings, imports)
+    _gin.load(workdir / _CONFIG, bindings, [*imports, *more_imports])
     return imports
 
 

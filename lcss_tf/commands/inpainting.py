@@ -11,6 +11,8 @@ from lcss_tf import files
 from lcss_tf.commands import _gin, _runs
 from lcss_tf.commands.flags.inpainting import FLAGS
 from lcss_tf.control import (
+    DPS,
+    DiffPIR,
     Mask,
     NullSpace,
     PseudoinverseGuidance,
@@ -43,6 +45,8 @@ _METHODS: dict[str, Any] = {
     "NullSpace": NullSpace,
     "PseudoinverseGuidance": PseudoinverseGuidance,
     "TweedieGuidance": TweedieGuidance,
+    "DiffPIR": DiffPIR,
+    "DPS": DPS,
     "Replacement": Replacement,
     "TimeTravel of Replacement": TimeTravel,
     "TimeTravel of PseudoinverseGuidance": lambda: TimeTravel(PseudoinverseGuidance()),

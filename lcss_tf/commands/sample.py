@@ -7,35 +7,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _conditions, _gin, _runs
 from lcss_tf.commands._inputs import read_examples, read_inputs
 from lcss_tf.commands.flags.sample import FLAGS
-from lcss_tf.control import AveragePooling, Greyscale, Mask
+from lcss_tf.control import AveragePooling, Greyscale, Identity, Mask
+from lcss_tf.control.guidance import as_guidance, interval_of
 from lcss_tf.display import say, tolerated
 from lcss_tf.errors import UsageError
 from lcss_tf.inference import interpolate, read_condition, require_condition
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
+from lcss_tf.registry import METHODS, OPERATORS
 from lcss_tf.training.workdir import only_process
 from lcss_tf.typing import Array
 
 TRAJECTORY_STEPS = 32  # states beside the samples
 _HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
 _MOST_NAMED = 20  # classes whose names are printed
+_HIGHEST = 1e30  # noise level: above it there is none
 _GAP = 10  # pixels between what is given and what is drawn
 
 
 def main(_: Sequence[str]) -> None:
     """The command."""
-    _cli.check_finite(FLAGS, "guidance", "noise_std")
+    _cli.check_finite(FLAGS, "guidance", "noise_std", "strength")
     check_seed(FLAGS.seed, "--seed")
     if FLAGS.out:
         for suffix in ("", ".npz"):
             files.check_writable(FLAGS.out.removesuffix(suffix) + suffix)
-    guidance = [] if FLAGS.guidance is None else [f"sample.guidance = {FLAGS.guidance}"]
-    _runs.load_configuration(FLAGS.workdir, _cli.bindings(FLAGS) + guidance)
+    bindings = _cli.bindings(FLAGS) + _guidance()
+    _runs.load_configuration(FLAGS.workdir, bindings, FLAGS["import"].value)
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
     count, task = FLAGS.num_samples, FLAGS.task
     label = None if FLAGS.label is None else model.info.class_number(FLAGS.label)
@@ -71,11 +75,16 @@ def main(_: Sequence[str]) -> None:
             "inpaint": lambda: Mask(FLAGS.mask),
             "colourise": Greyscale,
             "superresolve": lambda: AveragePooling(FLAGS.factor),
+            "operator": lambda: _gin.made(OPERATORS, FLAGS.operator),
+            "edit": Identity,
         }
         operator = operators[task]()
-        name = f"{type(operator).__name__.lower()}_seed_{FLAGS.seed}"
+        called = task if task == "edit" else FLAGS.operator or type(operator).__name__
+        name = f"{called.lower()}_seed_{FLAGS.seed}"
         out = output_path(FLAGS.out, FLAGS.workdir, name, model)
-        given = read_inputs(FLAGS.input, model.info, data, operator, FLAGS.noise_std, FLAGS.seed)
+        observed = FLAGS.observed or task == "edit"
+        noise = (FLAGS.noise_std, FLAGS.seed)
+        given = read_inputs(FLAGS.input, model.info, data, operator, noise, observed)
         draw = functools.partial(
             posterior,
             model,
@@ -84,6 +93,7 @@ def main(_: Sequence[str]) -> None:
             noise_std=FLAGS.noise_std,
             label=label,
             condition=condition,
+            method=_edit() if task == "edit" else None,
         )
         count = 4 if count is None else count
         make = lambda: draw(given.observed, given.truth, count, FLAGS.seed)
@@ -96,13 +106,34 @@ def main(_: Sequence[str]) -> None:
             say(line)
 
 
+def _guidance() -> list[str]:
+    """The bindings of --guidance, --guidance_interval and --weaker."""
+    if FLAGS.guidance is None:
+        return []
+    if FLAGS.guidance_interval is None and FLAGS.weaker is None:
+        return [f"sample.guidance = {FLAGS.guidance}"]
+    lines = ["sample.guidance = @Guidance()", f"Guidance.scale = {FLAGS.guidance}"]
+    if FLAGS.guidance_interval is not None:
+        lowest, highest = interval_of(FLAGS.guidance_interval)
+        # gin has no word for infinity.
+        lines.append(f"Guidance.interval = ({lowest!r}, {min(highest, _HIGHEST)!r})")
+    if FLAGS.weaker is not None:
+        lines.append(f"Guidance.weaker = {FLAGS.weaker!r}")
+        lines.append(f"Guidance.checkpoint = {FLAGS.weaker_checkpoint!r}")
+    return lines
+
+
+def _edit() -> Any:
+    return _gin.made(METHODS, "SDEdit", strength=FLAGS.strength)
+
+
 def _told(model: ScoreModel, label: int | None, condition: Any) -> Any:
     """The conditions as the network takes them, [M, ...]; None where none is given.
 
     Raises:
       UsageError: they do not fit, or the network takes one and none is given.
     """
-    if label is None and _gin.sample()["guidance"] != 0:
+    if label is None and as_guidance(_gin.sample()["guidance"]).needs_condition:
         require_condition(model.network, model.info, condition)
     return read_condition(model.network, model.info, condition, label)
 
@@ -232,19 +263,24 @@ def posterior(
     noise_std: float = 0.0,
     label: int | None = None,
     condition: Any = None,
+    method: Any = None,
 ) -> list[Path]:
     """Writes samples given normalised observations.
 
     ``<out>.npz`` holds ``samples`` [N, num_samples, ...], ``observed`` and, where it is known,
     ``truth``, in the data's own units; of images ``<out>.png`` has a row for each input: truth,
-    what is observed, and the samples.
+    what is observed, and the samples. What an operator does not keep in units is written as it is.
+    `method` takes the place of ``posterior.method``.
     """
-    info = model.info
-    given = model.posterior(info.unscale(observed), operator, noise_std, **_gin.posterior())
+    info, options = model.info, _gin.posterior()
+    options |= {} if method is None else {"method": method}
+    # Not as bytes, which would round the noise and clip it.
+    y = info.scaling.invert(tf.constant(observed)) if operator.keeps_units else observed
+    given = model.posterior(np.asarray(y), operator, noise_std, **options)
     samples = given.sample(num_samples, seed, label, condition)
     arrays: dict[str, Any] = {
         "samples": samples,
-        "observed": info.unscale(observed),
+        "observed": info.unscale(observed) if operator.keeps_units else observed,
         "step": model.step,
         "seed": seed,
     }
@@ -269,9 +305,12 @@ def output_path(out: str | None, workdir: str | Path, name: str, model: ScoreMod
     return path.with_suffix("") if path.suffix in (".png", ".npz", ".gif") else path
 
 
-def shown(observed: Array, operator: Any, info: Any) -> Array:
-    """Observations of images as uint8 RGB images of the data's size."""
-    pictures = _rgb(info.unscale(operator.shown(observed, info.shape)))
+def shown(observed: Array, operator: Any, info: Any) -> Array | None:
+    """Observations of images as uint8 RGB images of the data's size; None where they are none."""
+    examples = operator.shown(tf.constant(observed), info.shape)
+    if examples is None:
+        return None
+    pictures = _rgb(info.unscale(examples))
     known = operator.known(info.shape)
     if known is not None:
         pictures = np.where(
@@ -280,13 +319,15 @@ def shown(observed: Array, operator: Any, info: Any) -> Array:
     return pictures
 
 
-def rows_of(truth: Array | None, observed: Array, samples: Array) -> Array:
+def rows_of(truth: Array | None, observed: Array | None, samples: Array) -> Array:
     """Two grids side by side with a row for each input: what is given, and what is drawn."""
-    known = [observed] if truth is None else [_rgb(truth), observed]
-    names = ["observed"] if truth is None else ["truth", "observed"]
-    given = plots.titled(_grid(known), names)
+    given_by = {"truth": truth, "observed": observed}
+    known = {name: _rgb(shown) for name, shown in given_by.items() if shown is not None}
     drawn = _grid([_rgb(samples[:, i]) for i in range(samples.shape[1])])
     drawn = plots.titled(drawn, ["samples given what is observed"])
+    if not known:
+        return drawn
+    given = plots.titled(_grid(list(known.values())), list(known))
     gap = np.full((len(given), _GAP, 3), 255, np.uint8)
     return np.concatenate([given, gap, drawn], axis=1)
 

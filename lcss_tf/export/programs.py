@@ -1,6 +1,6 @@
 """The programs that a model has: its score, its sampler and its training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,13 +56,15 @@ class Function(NamedTuple):
     """Something that a model computes, as a function of tensors.
 
     what: its name. call: called with the arguments by keyword; returns tensors by name. arguments:
-    tensors by name, whose shapes and dtypes it takes. notes: see `Program`.
+    tensors by name, whose shapes and dtypes it takes. notes: see `Program`. variables: what it
+    reads beside the state's, by name.
     """
 
     what: str
     call: Callable[..., dict[str, Tensor]]
     arguments: dict[str, Any]
     notes: dict[str, Any]
+    variables: Mapping[str, Any] = {}
 
 
 def score(state: TrainState, batch_size: int, info: DataInfo | None = None) -> Function:
@@ -120,7 +122,7 @@ def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Function:
     notes = {"step": state.step, "sampler": type(sampling.sampler).__name__, "batch_size": size}
     if state.condition is not None and state.condition.is_class:
         notes["classes"] = state.condition.size
-    return Function("sampler", function, arguments, notes)
+    return Function("sampler", function, arguments, notes, sampling.more_variables())
 
 
 def as_program(state: TrainState, function: Function) -> Program:
@@ -129,8 +131,8 @@ def as_program(state: TrainState, function: Function) -> Program:
     Raises:
       UsageError: XLA cannot compile it.
     """
-    what, call, arguments, notes = function
-    return capture(what, call, arguments, state.variables_by_name(), notes)
+    variables = {**state.variables_by_name(), **function.variables}
+    return capture(function.what, function.call, function.arguments, variables, function.notes)
 
 
 def save_model(path: str | Path, state: TrainState, function: Function) -> list[Path]:
@@ -157,7 +159,8 @@ def save_model(path: str | Path, state: TrainState, function: Function) -> list[
         tf.TensorSpec(value.shape, value.dtype, name) for name, value in function.arguments.items()
     ]
     module = tf.Module(name=function.what)
-    module.state = [getattr(v, "value", v) for v in state.variables_by_name().values()]
+    variables = [*state.variables_by_name().values(), *function.variables.values()]
+    module.state = [getattr(v, "value", v) for v in variables]
     module.call = tf.function(call, input_signature=signature, autograph=False)
     tf.saved_model.save(module, str(path), signatures=module.call)
     return [path]

@@ -1,22 +1,23 @@
-"""Samples of x given linear observations y = A x + noise, over the average's weights."""
+"""Samples of x given observations y = H(x) + noise, over the average's weights."""
 
 from typing import Any
 
 import numpy as np
 
-from lcss_tf.control import InverseProblem, PseudoinverseGuidance, TimeTravel
+from lcss_tf.control import DPS, InverseProblem, PseudoinverseGuidance, TimeTravel
 from lcss_tf.errors import UsageError
 from lcss_tf.inference.conditions import read_condition, require_condition
 from lcss_tf.inference.sampling import Drawn, Sampling
+from lcss_tf.inference.weaker import with_weaker
 from lcss_tf.typing import Array, Seed
 
 
 class PosteriorSampling:
-    """A compiled sampler of x given y = A x + noise.
+    """A compiled sampler of x given y = H(x) + noise.
 
     Args:
       state: as of `Sampling`.
-      operator: A, an object of `OPERATORS`.
+      operator: H, an object of `OPERATORS` or of one's own.
       noise_std: of the noise, in the units of the scaled data.
       method: an object of `METHODS`; None: `default_method`.
       options: of `Sampling`: sampler, batch_size, guidance, jit_compile.
@@ -35,7 +36,7 @@ class PosteriorSampling:
     ) -> None:
         operator.observed_shape(state.shape)
         self._state, self._operator, self._noise_std = state, operator, noise_std
-        self._method = method or default_method(state.sde)
+        self._method = method or default_method(state.sde, operator)
         self._sampling = Sampling(state, control=self._controlled, **options)
         self._controlled({}).check(state.sde)
 
@@ -82,7 +83,7 @@ class PosteriorSampling:
 
 
 class Posterior:
-    """The distribution of x given y = A x + noise, under a model; made by `ScoreModel.posterior`.
+    """The distribution of x given y = H(x) + noise, under a model; made by `ScoreModel.posterior`.
 
     Args:
       model: a `ScoreModel`.
@@ -95,9 +96,16 @@ class Posterior:
     ) -> None:
         self._model = model
         y = np.asarray(y)
-        y = y[..., None] if y.ndim == len(model.state.shape) else y  # grey, without a channel axis
-        self._y = model.info.scaling.scale_finite(y, "The observations")
-        self._guidance = options.get("guidance", 1.0)
+        rank = len(operator.observed_shape(model.state.shape)) + 1
+        y = y[..., None] if y.ndim == rank - 1 else y  # grey, without a channel axis
+        if operator.keeps_units:
+            self._y = model.info.scaling.scale_finite(y, "The observations")
+        elif np.isfinite(y).all():
+            self._y = y.astype(np.float32)
+        else:
+            raise UsageError("The observations hold NaN or infinity. Remove or fill them.")
+        self._guidance = with_weaker(options.get("guidance", 1.0), model.load, model.info)
+        options = options | {"guidance": self._guidance}
         self._sampling = PosteriorSampling(model.state, operator, noise_std, method, **options)
         operator.check(self._y, model.state.shape)
 
@@ -110,7 +118,7 @@ class Posterior:
     ) -> Drawn:
         """As `sample`, normalised, with the NFE."""
         model = self._model
-        if label is None and self._guidance != 0:
+        if label is None and self._guidance.needs_condition:
             require_condition(model.state.network, model.info, condition)
         told = read_condition(model.state.network, model.info, condition, label, len(self._y))
         return self._sampling(self._y, num_samples, seed, told, progress=False)
@@ -136,8 +144,10 @@ class Posterior:
         return flat.reshape(*x.shape[:2], *flat.shape[1:])
 
 
-def default_method(sde: Any) -> Any:
-    """The best on the digits (docs/control.md), or what works on every SDE."""
+def default_method(sde: Any, operator: Any = None) -> Any:
+    """The best on the digits (docs/control.md), what works on every SDE, or on every operator."""
+    if operator is not None and not operator.is_linear:
+        return DPS()
     return PseudoinverseGuidance() if sde.has_marginal else TimeTravel()
 
 

@@ -1,6 +1,7 @@
 """Samples from the average of the weights: on all replicas, in batches, from one seed."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,11 +10,18 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.conditioning import spec_of
-from lcss_tf.control.guidance import check_guidance, guided_score
+from lcss_tf.control.guidance import (
+    Guidance,
+    as_guidance,
+    autoguided_score,
+    check_guidance,
+    guided_score,
+)
 from lcss_tf.display import Bar
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference.conditions import refuse_condition
 from lcss_tf.inference.runner import Runner
+from lcss_tf.inference.weaker import weaker_state
 from lcss_tf.samplers import EulerMaruyama
 from lcss_tf.typing import Array, ScoreFn, Seed, Tensor
 
@@ -42,13 +50,14 @@ class Sampling:
         `distribution`, as of a `TrainState`.
       sampler: an object of `SAMPLERS`; by default Euler–Maruyama.
       batch_size: samples drawn at a time, over all replicas.
-      guidance: of a network that takes a condition: the scale w of `guided_score`; 1: none.
+      guidance: a scale w, of a network that takes a condition, or a `Guidance`; 1: none.
       jit_compile: True: the whole loop is one XLA program; "pieces", False and None: as for
         `TrainStep`.
       control: inputs -> a sampler: what else the samples are drawn given; see `Posterior`.
 
     Raises:
-      UsageError: the SDE lacks something that the sampler needs, or guidance without a condition.
+      UsageError: the SDE lacks something that the sampler needs, guidance without a condition, or
+        a weaker model of another kind.
     """
 
     def __init__(
@@ -56,14 +65,16 @@ class Sampling:
         state: Any,
         sampler: Any = None,
         batch_size: int = 256,
-        guidance: float = 1.0,
+        guidance: float | Guidance = 1.0,
         jit_compile: bool | str | None = None,
         control: Callable | None = None,
     ) -> None:
         self.sampler = sampler or EulerMaruyama()
         self.sampler.check(state.sde)
-        check_guidance(guidance, state.average)
-        self._state, self._guidance, self._spec = state, guidance, spec_of(state.average)
+        self._guidance = as_guidance(guidance)
+        check_guidance(self._guidance, state.average, state.sde)
+        self._state, self._spec = state, spec_of(state.average)
+        self._weaker = weaker_state(self._guidance, state)
         self._control = control or (lambda inputs: self.sampler)
         self._options = (batch_size, jit_compile)
         self._runners: dict[int, Runner] = {}  # by the number of states kept on the way
@@ -141,6 +152,11 @@ class Sampling:
         x, _, nfe, _ = self._run(inputs, seed, 0)
         return x, nfe[0]
 
+    def more_variables(self) -> dict[str, Any]:
+        """{"weaker/<name>": variable}: what `traced` reads beside the variables of the state."""
+        found = {} if self._weaker is None else self._weaker.variables_by_name()
+        return {f"weaker/{name}": variable for name, variable in found.items()}
+
     def _runner(self, trajectory_steps: int) -> Runner:
         if trajectory_steps not in self._runners:
             batch_size, jit_compile = self._options
@@ -174,15 +190,16 @@ class Sampling:
         return sde.from_state(samples.x), samples.failure[None], nfe[None], states
 
     def _score_fn(self, condition: Any) -> ScoreFn:
-        score, network = self._state.score, self._state.average
-        if condition is None or self._spec is None:
-            return score.score_fn(network)
-        return guided_score(
-            lambda condition: score.score_fn(network, condition=condition),
-            condition,
-            self._spec.null,
-            self._guidance,
-        )
+        spec = self._spec
+        told = condition if spec is not None else None
+        if self._weaker is not None:
+            told_too = told if self._weaker.condition is not None else None
+            scores = _score_of(self._state, told), _score_of(self._weaker, told_too)
+            return autoguided_score(*scores, self._guidance, self._state.sde)
+        if spec is None or told is None:
+            return _score_of(self._state, None)
+        for_condition = functools.partial(_score_of, self._state)
+        return guided_score(for_condition, told, spec.null, self._guidance, self._state.sde)
 
     def _prior(self, seed: Seed) -> Any:
         """x_T of the whole batch.
@@ -205,7 +222,7 @@ class Sampling:
         if condition is None:
             if spec.is_class and not given:
                 return np.arange(spec.size, dtype=np.int32)
-            if not spec.is_class and self._guidance != 0:
+            if not spec.is_class and self._guidance.needs_condition:
                 raise UsageError(
                     f"The network takes a condition ({spec}), and none was given. Pass one, or set "
                     "the guidance to 0 for samples of any condition."
@@ -234,6 +251,13 @@ class Sampling:
             f"{type(self.sampler).__name__}: {bad} of {len(x)} samples are not finite; "
             f"{self.sampler.explain(failure)} Or take an earlier checkpoint."
         )
+
+
+def _score_of(state: Any, condition: Tensor | None) -> ScoreFn:
+    """The score of the average of a model's weights, given a condition if there is one."""
+    if condition is None:
+        return state.score.score_fn(state.average)
+    return state.score.score_fn(state.average, condition=condition)
 
 
 def _cycled(values: Array, first: int, count: int) -> Array:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 
 from lcss_tf.errors import UsageError
 from lcss_tf.networks.mlp import MLP
@@ -89,6 +90,19 @@ def default_network(
     )
 
 
+def network_for(data: Any, sde: Any) -> keras.Model:
+    """The `default_network` for a `Dataset` under an SDE: it is told the classes or conditions."""
+    beside = getattr(data, "condition", None)
+    options: dict[str, Any] = {"embedding": sde.label_embedding}
+    options["augmentation_size"] = getattr(data, "augmentation_size", None)
+    if beside is not None:
+        size = "condition_size" if len(beside.shape) == 1 else "condition_channels"
+        options[size] = beside.shape[-1]
+    elif hasattr(data, "labels") and (labels := data.labels("train")) is not None:
+        options["num_classes"] = int(np.max(labels)) + 1
+    return default_network(sde.state_shape(data.shape), **options)
+
+
 def _levels(sides: Shape) -> list[tuple[int, ...]]:
     """The sides at each resolution, the first as given."""
     levels = [tuple(sides)]
@@ -97,4 +111,4 @@ def _levels(sides: Shape) -> list[tuple[int, ...]]:
     return levels
 
 
-__all__ = ["default_network"]
+__all__ = ["default_network", "network_for"]

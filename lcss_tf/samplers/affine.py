@@ -176,6 +176,7 @@ class EDMHeun(AffineSampler):
         self.s_max = s_max
         self.s_noise = s_noise
         self.deterministic = s_churn == 0
+        self.evaluates_at_start = not s_churn
 
     def nfe_per_step(self) -> int:
         return 2

@@ -59,6 +59,7 @@ class Sampler:
       schedule: an object of `SCHEDULES`, which places the times; None: the class's own.
 
     Attributes:
+      evaluates_at_start: whether the first function evaluation of a step is at its x and t.
       fixed_steps: whether the base's loop runs the sampler. False for a sampler whose `run` has a
         loop of its own, which chooses its steps.
       deterministic: whether a step, between any two times, is a function of its state and memory.
@@ -69,6 +70,7 @@ class Sampler:
     """
 
     default_schedule: Schedule = UniformSchedule()
+    evaluates_at_start: bool = True
     fixed_steps: bool = True
     deterministic: bool = False
     goes_back: bool = False

@@ -172,7 +172,6 @@ class TrainState:
     def variables(self) -> dict[str, dict[str, Any]]:
         """{"network" | "ema" | "optimizer" | "times" | …: {path: variable}}, as checkpoints say.
 
-
         Paths are those of Keras without the numbers that depend on what else the process has made.
         """
         weights = dict(zip(stable_paths(self.network.weights), self.network.weights, strict=True))

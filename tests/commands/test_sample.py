@@ -208,6 +208,105 @@ def test_the_command_says_in_one_message_what_does_not_fit(image_run, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+# Operators by name, edits ----------------------------------------------------------------------
+
+OWN = """
+import tensorflow as tf
+import lcss_tf as lcss
+
+
+@lcss.register_operator
+def RowSums(scale=1.0):
+    return lcss.control.Linear(lambda x: scale * tf.reduce_sum(x, axis=2))
+"""
+
+
+@pytest.mark.parametrize(
+    "operator", ["RowSums", pytest.param("GaussianBlur", marks=pytest.mark.slow), "Clipping"]
+)
+def test_an_operator_by_its_name(operator, image_run, tmp_path):
+    """A user's own from a file, linear with y in its own units; a blur; one that is not linear."""
+    (tmp_path / "own_operators.py").write_text(OWN)
+    flags = {"operator": operator, "import": tmp_path / "own_operators.py", "noise_std": 0.1}
+    flags |= {"out": tmp_path / "o", "num_samples": 2}
+    bound = {"RowSums": "RowSums.scale = 0.5", "GaussianBlur": "GaussianBlur.std = 0.7"}
+    bindings = (bound.get(operator, "DPS.step_size = 0.1"),)
+    paths = perform(image_run, "operator", *bindings, inputs=("test:3",), **flags)
+    assert [path.rsplit("/")[-1] for path in paths] == ["o.npz", "o.png"]
+    with np.load(paths[0]) as held:
+        samples, truth, observed = (held[k] for k in ("samples", "truth", "observed"))
+    assert samples.shape == (3, 2, 4, 4, 3)
+    if operator != "RowSums":
+        assert observed.dtype == np.uint8
+        return
+    assert observed.shape == (3, 4, 3)
+    sums = 0.5 * (truth / 127.5 - 1).sum(2)
+    assert 0.05 < (observed - sums).std() < 0.15  # of normalised pixels, with noise of 0.1
+    # What was observed comes in again, as such.
+    np.save(tmp_path / "y.npy", observed)
+    again = perform(image_run, "operator", *bindings, inputs=(tmp_path / "y.npy",), **flags)
+    with np.load(again[0]) as held:
+        assert "truth" not in held
+        np.testing.assert_array_equal(held["observed"], observed)
+        np.testing.assert_array_equal(held["samples"], samples)
+
+
+def test_what_has_the_shape_of_an_example_may_be_an_observation(image_run, tmp_path):
+    blurred = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
+    np.save(tmp_path / "blurred.npy", blurred)
+    flags = {"operator": "GaussianBlur", "noise_std": 0.1, "out": tmp_path / "o", "num_samples": 1}
+    inputs = (tmp_path / "blurred.npy",)
+    paths = perform(image_run, "operator", inputs=inputs, observed=True, **flags)
+    with np.load(paths[0]) as held:
+        assert "truth" not in held
+        np.testing.assert_array_equal(held["observed"], blurred)
+
+
+def test_an_edit_stays_nearer_the_smaller_its_strength(image_run, tmp_path):
+    away = {}
+    for strength in (0.05, 1.0):
+        out = tmp_path / f"{strength}"
+        paths = perform(
+            image_run, "edit", "DPMSolverPP.num_steps = 12", inputs=("test:3",), num_samples=2,
+            strength=strength, out=out,
+        )  # fmt: skip
+        with np.load(paths[0]) as held:
+            gap = held["samples"].astype(int) - held["observed"][:, None]
+        away[strength] = np.abs(gap).mean()
+    assert away[0.05] < 0.5 * away[1.0]
+    with pytest.raises(ValueError, match=r"strength must lie in \(0, 1\]; got 0"):
+        perform(image_run, "edit", inputs=("test:3",), strength=0.0, out=tmp_path / "none")
+
+
+def test_guidance_by_flags(class_run, tmp_path):
+    def samples(**flags):
+        paths = perform(class_run, "sample", num_samples=4, out=tmp_path / "g", **flags)
+        with np.load(paths[0]) as held:
+            return held["samples"].astype(int)
+
+    plain = samples()
+    # A model is no weaker than itself, and no noise is as high as 1e6.
+    for flags in ({"weaker": class_run}, {"guidance_interval": "1e6,inf"}):
+        assert np.abs(samples(guidance=30.0, **flags) - plain).max() <= 1
+    assert np.abs(samples(guidance=30.0, guidance_interval="0.1,inf") - plain).max() > 1
+    with pytest.raises(ValueError, match=r"as 0.2,5 or 0.2,inf; got '5'"):
+        samples(guidance=2.0, guidance_interval="5")
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        samples(guidance=2.0, weaker=tmp_path / "nowhere")
+
+
+def test_flags_that_go_together(image_run, capsys):
+    for words, message in (
+        (["--weaker=runs/x"], "--weaker says how to guide, and not how strongly"),
+        (["--guidance_interval=0.2,5"], "add --guidance"),
+        (["--task=operator", "--input=test"], "--task=operator and --operator go together"),
+        (["--operator=GaussianBlur"], "--task=operator and --operator go together"),
+        (["--task=operator", "--operator=GausianBlur", "--input=test"], "Did you mean 'GaussianBl"),
+    ):
+        assert lcss("sample", f"--workdir={image_run}", *words, bindings=[ONE]) == 1
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command(image_run, tmp_path):
     out = tmp_path / "filled"

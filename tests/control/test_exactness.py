@@ -5,14 +5,21 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
+from lcss_tf import random
 from lcss_tf.control import (
+    DPS,
+    DiffPIR,
+    Identity,
+    InverseProblem,
+    Linear,
     NullSpace,
     PseudoinverseGuidance,
     Replacement,
+    SDEdit,
     TimeTravel,
     TweedieGuidance,
 )
-from lcss_tf.control.methods import conjugate_gradients
+from lcss_tf.control.solvers import conjugate_gradients
 from tests.control import helpers
 
 Y = np.float32([0.3, 0.7, 0.0, 0.0])
@@ -89,6 +96,71 @@ def test_conjugate_gradients_solve_and_stop():
     )  # no direction of negative curvature is followed
 
 
+def drawn_given(method, sampler, operator, y, noise_std=0.0, count=4_000):
+    """`count` samples of N(MEAN, I/4) under VP given y, by the exact score."""
+    sde = lcss_tf.SDES["VPSDE"]()
+    observed = tf.repeat(tf.constant(y[None], tf.float32), count, axis=0)
+    controlled = method.control(sampler, InverseProblem(operator, observed, noise_std))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(seed):
+        score_fn = helpers.score_of(sde, helpers.isotropic(0.5))
+        return controlled.sample(score_fn, sde, (count, 4), seed).x
+
+    return run(random.as_seed(1)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "deterministic"),
+    [
+        ("DDIM", {"num_steps": 200, "eta": 1.0}, False),
+        ("ProbabilityFlowODE", {"num_steps": 40}, True),
+    ],
+)
+def test_an_edit_has_the_closed_form_of_a_gaussian(name, options, deterministic):
+    """x_t given y is N(α y, σ²). The reverse SDE draws x_0 from p(x_0 | x_t); the ODE maps it."""
+    sde, y, v_0 = lcss_tf.SDES["VPSDE"](), np.float32([1.5, 0.5, -1.0, 0.0]), 0.25
+    sampler = lcss_tf.SAMPLERS[name](**options)
+    x = drawn_given(SDEdit(0.4), sampler, Identity(), y)
+    t_0 = [t for t in sampler.times(sde) if t <= 0.4 * (1 + 1e-6)][0]
+    alpha_t, sigma_t = (v.numpy()[0] for v in sde.marginal(tf.constant([t_0], tf.float32)))
+    v_t = alpha_t**2 * v_0 + sigma_t**2
+    k = np.sqrt(v_0 / v_t) if deterministic else alpha_t * v_0 / v_t
+    added = 0.0 if deterministic else v_0 * sigma_t**2 / v_t
+    mean = helpers.MEAN + k * alpha_t * (y - helpers.MEAN)
+    np.testing.assert_allclose(x.mean(0), mean, atol=0.03)
+    variance = k**2 * sigma_t**2 + added
+    np.testing.assert_allclose(np.cov(x.T), variance * np.eye(4), atol=0.02)
+    assert 0.1 < np.abs(mean - y).max() < np.abs(helpers.MEAN - y).max()  # between y and the data
+
+
+@pytest.mark.slow
+def test_an_edit_with_a_method_is_the_posterior():
+    """Come closer, diffuse faster: from y at t_0, given y all the way."""
+    method = SDEdit(1.0, NullSpace(0.5))
+    sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=200)
+    y = np.float32([1.5, 0.5, -1.0, 0.0])
+    x = drawn_given(method, sampler, Identity(), y, noise_std=0.3)
+    share = 0.25 / (0.25 + 0.09)
+    np.testing.assert_allclose(x.mean(0), helpers.MEAN + share * (y - helpers.MEAN), atol=0.03)
+    np.testing.assert_allclose(np.cov(x.T), 0.09 * share * np.eye(4), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "method", [NullSpace(0.5), pytest.param(PseudoinverseGuidance(0.5), marks=pytest.mark.slow)]
+)
+def test_operators_with_rows_of_any_length_give_the_exact_posterior(method):
+    """Isotropic data; A is a random matrix, of which conjugate gradients know no more than A x."""
+    A = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    y, noise_std = np.float32([0.4, -0.3]), 0.3
+    operator = Linear(lambda x: tf.linalg.matvec(tf.constant(A), x))
+    sampler = lcss_tf.SAMPLERS["DPMSolverPP"](num_steps=40)
+    x = drawn_given(method, sampler, operator, y, noise_std)
+    gain = 0.25 * A.T @ np.linalg.inv(0.25 * A @ A.T + noise_std**2 * np.eye(2))
+    np.testing.assert_allclose(x.mean(0), helpers.MEAN + gain @ (y - A @ helpers.MEAN), atol=0.03)
+    np.testing.assert_allclose(np.cov(x.T), 0.25 * (np.eye(4) - gain @ A), atol=0.02)
+
+
 def share_of_shift(method):
     """The shift of the hidden part's mean from the prior's, over that of the posterior."""
     sampler = lcss_tf.SAMPLERS["EulerMaruyama"](num_steps=200)
@@ -105,10 +177,12 @@ def share_of_shift(method):
         pytest.param(Replacement(), 0.62, marks=pytest.mark.slow),
         pytest.param(NullSpace(0.5), 0.62, marks=pytest.mark.slow),
         (PseudoinverseGuidance(0.5), 0.95),
+        pytest.param(DiffPIR(), 0.73, marks=pytest.mark.slow),
+        pytest.param(DPS(0.03), 0.59, marks=pytest.mark.slow),
         pytest.param(TimeTravel(), 0.89, marks=pytest.mark.slow),
         pytest.param(TimeTravel(PseudoinverseGuidance(0.5)), 0.98, marks=pytest.mark.slow),
     ],
-    ids=["replacement", "null_space", "guidance", "travel", "both"],
+    ids=["replacement", "null_space", "guidance", "diffpir", "dps", "travel", "both"],
 )
 def test_shift_of_the_hidden_part_is_as_documented_for_correlated_data(method, share):
     """docs/control.md has these figures: y moves the hidden part too little in all methods."""

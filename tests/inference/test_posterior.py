@@ -4,13 +4,24 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import lcss_tf
-from lcss_tf.control import Mask, PseudoinverseGuidance, TimeTravel
+from lcss_tf.control import (
+    DPS,
+    Clipping,
+    GaussianBlur,
+    Linear,
+    Mask,
+    Nonlinear,
+    PseudoinverseGuidance,
+    TimeTravel,
+)
 from lcss_tf.inference import PosteriorSampling, default_method
-from lcss_tf.samplers import ProbabilityFlowODE
+from lcss_tf.samplers import EulerMaruyama, ProbabilityFlowODE
 from lcss_tf.training import Distribution
 from tests.control import helpers
+from tests.inference.helpers import X, model_of
 
 STD, Y = 0.5, np.float32([[0.3, 0.7, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0]])
 
@@ -75,6 +86,35 @@ def test_one_replica_equals_two(draw):
 def test_the_default_method_suits_the_sde():
     assert type(default_method(lcss_tf.SDES["VPSDE"]())) is PseudoinverseGuidance
     assert type(default_method(lcss_tf.SDES["PearsonSDE"]())) is TimeTravel
+    assert type(default_method(lcss_tf.SDES["VPSDE"](), GaussianBlur())) is PseudoinverseGuidance
+    assert type(default_method(lcss_tf.SDES["VPSDE"](), Clipping())) is DPS
+
+
+def test_an_observation_is_in_the_data_s_units_or_in_the_operator_s():
+    """Data of mean (1, −2) and deviation 0.3; A takes the sum of the normalised coordinates."""
+    model = model_of(1)
+    options = {"sampler": ProbabilityFlowODE(num_steps=6), "batch_size": 8}
+    total = Linear(lambda x: tf.reduce_sum(x, axis=1, keepdims=True))
+    y = np.float32([[0.5], [-1.0]])
+    x = model.normalise(model.posterior(y, total, **options).sample(3).reshape(-1, 2)).numpy()
+    np.testing.assert_allclose(x.sum(1), np.repeat(y[:, 0], 3), atol=1e-4)
+    known = Mask(np.array([1, 0]))
+    x = model.posterior(np.float32([[1.25, 0.0]]), known, **options).sample(3)
+    np.testing.assert_allclose(x[..., 0], 1.25, rtol=1e-6)
+    with pytest.raises(ValueError, match="The observations hold NaN"):
+        model.posterior(np.float32([[np.nan]]), total, **options)
+    bent = Nonlinear(lambda x: tf.sin(x))
+    assert model.posterior(X[:2], bent, **options).sample(3).shape == (2, 3, 2)
+
+
+def test_an_edit_through_the_front_door():
+    model = model_of(1)
+    draw = lambda strength: model.edit(
+        X[:4], strength, sampler=EulerMaruyama(num_steps=20), batch_size=8
+    ).sample(2)
+    little, much = draw(0.1), draw(1.0)
+    assert little.shape == (4, 2, 2)
+    assert np.abs(little - X[:4, None]).mean() < 0.5 * np.abs(much - X[:4, None]).mean()
 
 
 def test_what_does_not_fit_is_refused(draw):

@@ -82,8 +82,8 @@ def test_copies_share_their_augmentation():
 
 def test_the_default_network_is_told():
     model = lcss.ScoreModel(distribution=Distribution(1))
-    model._choose_network(data())
-    assert (model.network.augmentation_size, model.network.num_classes) == (9, 3)
+    network = lcss.networks.network_for(data(), model.sde)
+    assert (network.augmentation_size, network.num_classes) == (9, 3)
 
 
 def test_what_does_not_fit_is_refused():
