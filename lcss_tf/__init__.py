@@ -57,6 +57,7 @@ _MODULES = (
     "errors",
     "exact",
     "files",
+    "hub",
     "importers",
     "inference",
     "model",

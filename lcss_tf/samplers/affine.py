@@ -180,7 +180,7 @@ class DPMSolverPP(AffineSampler):
 
     def begin(self, reverse: Reverse, x: Tensor) -> tuple:
         """(D', 1/h'): before the first step, as if after a step of infinite length."""
-        return tf.zeros_like(x), tf.zeros([x.shape[0]])
+        return tf.zeros_like(x), tf.zeros(shape_of(x)[:1])
 
     def advance(
         self, reverse: Reverse, x: Tensor, times: tuple[Tensor, Tensor], seed: Seed, memory: tuple

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -261,15 +261,19 @@ def step_of(path: Path) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint: ``meta``, ``<group>/<path>``, and what was measured."""
-    meta = {
+def meta_of(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint says of itself, but for the description of its model."""
+    return {
         "format": FORMAT,
         "lcss_tf": __version__,
         "step": state.step,
         "nonfinite_steps": state.nonfinite_steps,
-        "model": state.description,
     }
+
+
+def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint: ``meta``, ``<group>/<path>``, and what was measured."""
+    meta = meta_of(state) | {"model": state.description}
     arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= {name: np.asarray(v.numpy()) for name, v in state.variables_by_name().items()}
     for name, value in (state.score.preconditioning.measured or {}).items():
@@ -298,19 +302,39 @@ def read(path: str | Path, variables: Mapping[str, Mapping[str, Any]]) -> dict[s
       ArchiveError, OSError: the file is damaged.
     """
     with ArrayArchive(path) as archive:
-        arrays: dict[str, Any] = {"meta": _meta(archive)}
-        for group, targets in variables.items():
-            _check_group(archive, group, targets)
-        arrays |= {name: _group(archive, name) for name in ("measured", "sde")}
-        for group, targets in variables.items():
-            arrays[group] = {
-                name: archive.read(f"{group}/{name}", tuple(target.shape))
-                for name, target in targets.items()
-            }
+        return {_META: _meta(archive), **read_groups(archive, variables)}
+
+
+class Stored(Protocol):
+    """A file of arrays that says what they are before they are read: `ArrayArchive`, and others."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the arrays."""
+
+    def claim(self, name: str) -> Any:
+        """What an array says it is: its ``shape`` and ``dtype``."""
+
+    def read(self, name: str, shape: Any = None) -> np.ndarray:
+        """An array, which must be of the shape."""
+
+
+def read_groups(
+    archive: Stored, variables: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """{group: {name: array}} of the variables, and of what was measured; see `read`."""
+    for group, targets in variables.items():
+        _check_group(archive, group, targets)
+    arrays = {name: _group(archive, name) for name in ("measured", "sde")}
+    for group, targets in variables.items():
+        arrays[group] = {
+            name: archive.read(f"{group}/{name}", tuple(target.shape))
+            for name, target in targets.items()
+        }
     return arrays
 
 
-def _check_group(archive: ArrayArchive, group: str, targets: Mapping[str, Any]) -> None:
+def _check_group(archive: Stored, group: str, targets: Mapping[str, Any]) -> None:
     """Raises CheckpointError unless the stored arrays claim to be those of the variables."""
     stored = {key for key in archive.names if key.startswith(f"{group}/")}
     wanted = {f"{group}/{path}" for path in targets}
@@ -332,8 +356,20 @@ def _meta(archive: ArrayArchive) -> dict:
     text = bytes(archive.read(_META, (None,), np.uint8))
     try:
         meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"its description is damaged ({error})") from error
+    return check_meta(meta)
+
+
+def check_meta(meta: Any) -> dict:
+    """What a checkpoint says of itself, once its form is known to be that which is read here.
+
+    Raises:
+      CheckpointError: it is of another format, or damaged.
+    """
+    try:
         form = meta["format"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError) as error:
         raise CheckpointError(f"its description is damaged ({error})") from error
     if form != FORMAT:
         raise CheckpointError(
@@ -346,7 +382,7 @@ def _meta(archive: ArrayArchive) -> dict:
     return meta
 
 
-def _group(archive: ArrayArchive, group: str) -> dict[str, np.ndarray]:
+def _group(archive: Stored, group: str) -> dict[str, np.ndarray]:
     prefix = f"{group}/"
     return {k[len(prefix) :]: archive.read(k) for k in archive.names if k.startswith(prefix)}
 
@@ -374,9 +410,13 @@ __all__ = [
     "BEST",
     "CheckpointError",
     "Checkpoints",
+    "Stored",
     "arrays_of",
     "assign",
+    "check_meta",
+    "meta_of",
     "read",
+    "read_groups",
     "read_meta",
     "step_of",
 ]
