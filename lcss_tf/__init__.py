@@ -63,6 +63,7 @@ _MODULES = (
     "errors",
     "exact",
     "files",
+    "hub",
     "importers",
     "inference",
     "model",

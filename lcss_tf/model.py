@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf import data as lcss_data
-from lcss_tf import export, files, forms, networks, serialization
+from lcss_tf import export, files, forms, hub, networks, serialization
 from lcss_tf._version import __version__
 from lcss_tf.conditioning import spec_of
 from lcss_tf.control import Guidance, Identity, SDEdit, as_guidance
@@ -28,13 +28,8 @@ from lcss_tf.registry import AVERAGES, PRECONDITIONINGS, SDES
 from lcss_tf.samplers import DormandPrinceSolver
 from lcss_tf.score import Score
 from lcss_tf.sdes import VPSDE
-from lcss_tf.training.checkpoints import (
-    CheckpointError,
-    Checkpoints,
-    arrays_of,
-    description_of,
-    fill,
-)
+from lcss_tf.training import checkpoints as checkpoint_files
+from lcss_tf.training.checkpoints import CheckpointError, Checkpoints, arrays_of
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loop import Run, Trainer
 from lcss_tf.training.snapshots import Reconstruction, with_snapshots
@@ -56,7 +51,7 @@ _PROBES = 8
 _NO_DATA = "The model knows no data yet. Call fit(x), or load one: ScoreModel.load(path)."
 
 
-class ScoreModel:
+class ScoreModel(hub.Shared):
     """A score-based diffusion model: a network read as the score ∇log p_t of an SDE's x_t.
 
     ::
@@ -433,36 +428,26 @@ class ScoreModel:
         """Writes the model as something that runs without lcss_tf.
 
         Args:
-          path: the folder.
+          path: the folder; of ONNX the file, ``….onnx``.
           what: ``"score"``: (x, t) -> ∇log p_t(x) in the network's units; or ``"sampler"``: a seed
             -> samples in the data's units. Either takes ``labels``, or a ``condition`` in the
             data's units, if the network does.
           format: ``"stablehlo"``: a program, a description of its inputs and outputs, and the
-            weights (`lcss_tf.export.program`), which ``tools/run_program.py`` runs by JAX; or
-            ``"saved_model"``, which TensorFlow and TensorFlow Serving load.
-          batch_size: examples, or samples, of one call.
+            weights (`lcss_tf.export.program`), which ``tools/run_program.py`` runs by JAX;
+            ``"saved_model"``, which TensorFlow and TensorFlow Serving load; or ``"onnx"``, where a
+            sampler takes ``x_T``, and a seed if it is stochastic (`export.sampler_from`).
+          batch_size: examples, or samples, of one call. In ONNX it is free.
           sampler: as of `sample`.
 
         Returns:
           The paths written.
 
         Raises:
-          UsageError: another word, or a sampler that XLA cannot compile into one program.
+          MissingPackageError: ONNX needs a package that is not installed.
+          UsageError: another word, or what XLA cannot compile, or ONNX not express.
         """
-        if what not in ("score", "sampler") or format not in ("stablehlo", "saved_model"):
-            raise UsageError(
-                "export expects what = 'score' or 'sampler' and format = 'stablehlo' or "
-                f"'saved_model'; got {what!r} and {format!r}. A training step: lcss export "
-                "--what=train_step."
-            )
-        if what == "score":
-            function = export.score(self.state, batch_size, self._info)
-        else:
-            draw = Sampling(self.state, sampler, batch_size, jit_compile=True)
-            function = export.sampler(self.state, draw, self.info)
-        if format == "saved_model":
-            return export.save_model(path, self.state, function)
-        return export.as_program(self.state, function).write(path)
+        info = self._info if what == "score" else self.info
+        return export.write_model(path, self.state, info, what, format, batch_size, sampler)
 
     def _required(self, condition: Any, count: int) -> Array | None:
         """`_told`, where a network that takes numbers or an image has to be told one."""
@@ -620,9 +605,13 @@ class ScoreModel:
 
     @classmethod
     def _from_file(
-        cls, path: Path, distribution: Distribution | None, sigma_rel: float | None = None
+        cls,
+        path: Path,
+        distribution: Distribution | None,
+        sigma_rel: float | None = None,
+        reader: Any = checkpoint_files,
     ) -> "ScoreModel":
-        description = description_of(path)
+        description = checkpoint_files.description_of(path, reader.read_meta)
         wanted = None if sigma_rel is None else Reconstruction(path, sigma_rel)
         if wanted is not None:
             description |= {"average": serialization.describe(wanted.average, AVERAGES)}
@@ -631,9 +620,9 @@ class ScoreModel:
             state = model.state  # where it knows its data
         except UsageError as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}") from error
-        fill(state, path)
+        checkpoint_files.fill(model.state, path, reader.read)
         if wanted is not None:
-            wanted.fill(state)
+            wanted.fill(model.state)
         return model
 
     @classmethod

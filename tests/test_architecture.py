@@ -37,7 +37,7 @@ LAYERS = [
     },
     {"training"},
     {"inference"},
-    {"callbacks", "export"},
+    {"callbacks", "export", "hub"},
     {"model"},
     {"commands"},
     {"__main__"},
@@ -114,8 +114,10 @@ def test_no_circle():
 
 
 # Slow to import, and neither TensorFlow nor Keras imports them.
-FEW_NEED = {"tensorflow_datasets", "jinja2", "torch", "apache_beam", "jax", "IPython", "pandas"}
-FEW_NEED |= {"pyarrow", "datasets", "huggingface_hub"}
+FEW_NEED = {
+    "tensorflow_datasets", "jinja2", "torch", "apache_beam", "jax", "IPython", "pandas", "onnx",
+    "tf2onnx", "onnxruntime", "safetensors", "huggingface_hub", "pyarrow", "datasets",
+}  # fmt: skip
 
 
 def test_what_few_need_is_imported_when_it_is_used():

@@ -23,7 +23,7 @@ def main(_: Sequence[str]) -> None:
     """The command."""
     imports = FLAGS["import"].value
     out = Path(FLAGS.out)
-    files.check_writable(out, folder=True)
+    files.check_writable(out, folder=FLAGS.format != "onnx")
     bindings = [_ONE_DEVICE, *FLAGS.gin_bindings]
     if FLAGS.batch_size:
         bindings += [f"{key}.batch_size = {FLAGS.batch_size}" for key in ("fit", "sample")]
@@ -39,13 +39,10 @@ def main(_: Sequence[str]) -> None:
             arrays = training_arrays(run.data, run.state.condition)
             paths.append(files.write_arrays(out / "data.npz", arrays))
     else:
-        state, found = function(FLAGS.what, FLAGS.workdir, FLAGS.checkpoint)
-        if FLAGS.format == "saved_model":
-            paths = export.save_model(out, state, found)
-        else:
-            paths = export.as_program(state, found).write(out, FLAGS.describe_state)
+        state, found = function(FLAGS.what, FLAGS.format, FLAGS.workdir, FLAGS.checkpoint)
+        paths = export.write_function(out, state, found, FLAGS.format, FLAGS.describe_state)
     say("\n  ".join(["Written:", *map(str, paths)]))
-    if FLAGS.format != "saved_model":
+    if FLAGS.format == "stablehlo":
         _runs.write_records(out, _runs.records(imports))
         say(f"Run it where JAX is:  python tools/run_program.py {out}")
 
@@ -57,11 +54,11 @@ def training_step(run: loop.Run) -> export.Program:
 
 
 def function(
-    what: str, workdir: str | None = None, checkpoint: str = "newest"
+    what: str, format: str, workdir: str | None = None, checkpoint: str = "newest"
 ) -> tuple[TrainState, export.Function]:
     """(its state, the function): the score, or else the sampler, of a run or an untrained model.
 
-    A run's data need not be there.
+    A run's data need not be there. In ONNX a sampler takes x_T.
     """
     if workdir is None:
         model, arguments = build()
@@ -74,7 +71,7 @@ def function(
     if what == "score":
         return state, export.score(state, _gin.fit()["batch_size"], model.info)
     sampling = model.sampling(**(_gin.sample() | {"jit_compile": True}))
-    return state, export.sampler(state, sampling, model.info)
+    return state, export.sampler_of(state, sampling, model.info, format)
 
 
 def training_arrays(data: Any, spec: ConditionSpec | None = None) -> dict[str, Any]:

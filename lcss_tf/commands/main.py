@@ -18,6 +18,7 @@ COMMANDS = {
     "import": "make a published score_sde checkpoint a run",
     "export": "write the score, the sampler or the training step as a program without TensorFlow",
     "import-state": "make a checkpoint of what an exported training step left",
+    "push": "write a run as a folder to share, and upload it to the Hugging Face Hub",
     "benchmark": "time steps, input, scaling, memory",
     "launch": "start several workers on this machine",
     "configs": "list the gin files that come with the package",

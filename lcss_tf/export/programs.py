@@ -1,6 +1,8 @@
 """The programs that a model has: its score, its sampler and its training step."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +14,10 @@ from lcss_tf.data.base import DataInfo
 from lcss_tf.errors import UsageError
 from lcss_tf.export.program import Program, capture
 from lcss_tf.inference.sampling import Sampling
+from lcss_tf.ops import sum_over_data
 from lcss_tf.training.state import TrainState
 from lcss_tf.training.step import TrainStep
-from lcss_tf.typing import Tensor
+from lcss_tf.typing import Seed, Tensor
 
 
 def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
@@ -113,16 +116,69 @@ def sampler(state: TrainState, sampling: Sampling, info: DataInfo) -> Function:
 
     def function(seed: Tensor, **told: Tensor) -> dict[str, Tensor]:
         inputs = {"x_T": sde.broadcast_prior_sample(shape, random.fold_in(seed, "prior"))}
-        condition = _scaled_condition(told, info)
-        if condition is not None:
-            inputs["condition"] = condition
-        x, nfe = sampling.traced(inputs, random.at_row(random.fold_in(seed, "steps"), 0))
-        return {"samples": unscaled(info, x), "nfe": nfe, "x": x}
+        return _sampled(sampling, info, inputs, seed, told)
 
-    notes = {"step": state.step, "sampler": type(sampling.sampler).__name__, "batch_size": size}
+    notes = _sampler_notes(state, sampling) | {"batch_size": size}
+    return Function("sampler", function, arguments, notes, sampling.more_variables())
+
+
+def sampler_from(state: TrainState, sampling: Sampling, info: DataInfo) -> Function:
+    """A whole sampler: x_T in, samples in the data's units out.
+
+    Arguments: ``x_T`` [B, ...], drawn from the prior; ``seed`` [2], int32, of the noise of the
+    steps, on which nothing depends where the sampler is deterministic; and the condition. With x_T
+    and seed as in `sampler`, the outputs are those of it. The notes say how to draw x_T where the
+    prior is N(0, s² I): ``prior_std`` is s.
+
+    Args:
+      state, sampling, info: see `sampler`.
+    """
+    size, sde = sampling.batch_size, state.sde
+    shape = (size, *state.state_shape)
+    arguments: dict[str, Any] = {"x_T": tf.zeros(shape), "seed": tf.zeros((2,), tf.int32)}
+    arguments |= _condition_argument(state, size, info)
+
+    def function(x_T: Tensor, seed: Tensor, **told: Tensor) -> dict[str, Tensor]:
+        return _sampled(sampling, info, {"x_T": x_T}, seed, told)
+
+    notes = _sampler_notes(state, sampling) | {"sde": type(sde).__name__}
+    prior_std = _prior_std(sde, state.state_shape)
+    if prior_std is not None:
+        notes["prior_std"] = prior_std
+    return Function("sampler", function, arguments, notes, sampling.more_variables())
+
+
+def _sampled(
+    sampling: Sampling, info: DataInfo, inputs: dict, seed: Seed, told: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The outputs of a sampler, from a seed that is a tensor or an array."""
+    condition = _scaled_condition(told, info)
+    if condition is not None:
+        inputs = inputs | {"condition": condition}
+    with contextlib.nullcontext() if tf.is_tensor(seed) else tf.init_scope():  # a constant
+        steps = random.at_row(random.fold_in(seed, "steps"), 0)
+    x, nfe = sampling.traced(inputs, steps if tf.is_tensor(seed) else steps.numpy())
+    return {"samples": unscaled(info, x), "nfe": nfe, "x": x}
+
+
+def _sampler_notes(state: TrainState, sampling: Sampling) -> dict[str, Any]:
+    notes = {"step": state.step, "sampler": type(sampling.sampler).__name__}
     if state.condition is not None and state.condition.is_class:
         notes["classes"] = state.condition.size
-    return Function("sampler", function, arguments, notes, sampling.more_variables())
+    return notes
+
+
+def _prior_std(sde: Any, shape: Sequence[int]) -> float | None:
+    """s where the prior is N(0, s² I), judged by its density at 0 and at random; else None."""
+    try:
+        at_zero = float(sde.prior_log_prob(tf.zeros((1, *shape)))[0])
+        s = float(np.exp(-at_zero / math.prod(shape)) / math.sqrt(2 * math.pi))
+        z = random.normal(0, (8, *shape))
+        density = np.asarray(sde.prior_log_prob(s * z)) - at_zero
+    except NotImplementedError:  # samples need no density
+        return None
+    normal = -0.5 * np.asarray(sum_over_data(z**2))
+    return s if np.allclose(density, normal, rtol=1e-3, atol=1e-3) else None
 
 
 def as_program(state: TrainState, function: Function) -> Program:
@@ -199,4 +255,12 @@ def _scaled_condition(told: dict[str, Tensor], info: DataInfo | None) -> Tensor 
     return None
 
 
-__all__ = ["Function", "as_program", "sampler", "save_model", "score", "train_step"]
+__all__ = [
+    "Function",
+    "as_program",
+    "sampler",
+    "sampler_from",
+    "save_model",
+    "score",
+    "train_step",
+]

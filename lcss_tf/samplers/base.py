@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
+from lcss_tf.ops import shape_of
 from lcss_tf.samplers.schedules import Schedule, UniformSchedule
 from lcss_tf.sdes import SDE
 from lcss_tf.typing import Array, ScoreFn, Seed, Shape, Tensor
@@ -196,7 +197,7 @@ class Sampler:
                 f"{type(self).__name__} takes {self.num_steps}. Ask for fewer, or set num_steps."
             )
         times = self.times(reverse.sde)
-        ones = tf.ones([x_T.shape[0]])
+        ones = tf.ones(shape_of(x_T)[:1])
         from_times = tf.constant(times[:-1], tf.float32)
         to_times = tf.constant(times[1:], tf.float32)
         slots = tf.constant(_trajectory_slots(self.num_steps, trajectory_steps))
@@ -212,7 +213,7 @@ class Sampler:
             return i + 1, step, memory, kept, failure
 
         # The last slot also takes the states that are not part of the trajectory. `x` replaces it.
-        kept = tf.repeat(x_T[None], trajectory_steps + 1 if trajectory_steps else 0, axis=0)
+        kept = tf.repeat(x_T[None], trajectory_steps + 1, axis=0) if trajectory_steps else x_T[:0]
         state = (tf.constant(0), Step(x_T, x_T), self.begin(reverse, x_T), kept, no_failure())
         _, step, _, kept, failure = tf.while_loop(
             lambda i, *_: i < self.num_steps, body, state, maximum_iterations=self.num_steps

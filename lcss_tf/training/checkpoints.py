@@ -11,9 +11,9 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -261,6 +261,19 @@ def step_of(path: Path) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
+def meta_of(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint says of itself, but for the description of its model."""
+    meta = {
+        "format": FORMAT,
+        "lcss_tf": __version__,
+        "step": state.step,
+        "nonfinite_steps": state.nonfinite_steps,
+    }
+    if state.optimizer is not None:  # steps that were skipped are no updates
+        meta["updates"] = int(state.optimizer.iterations.numpy())
+    return meta
+
+
 def arrays_of(state: TrainState, groups: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint: ``meta``, ``<group>/<path>``, and what was measured.
 
@@ -268,15 +281,7 @@ def arrays_of(state: TrainState, groups: Collection[str] | None = None) -> dict[
       state: what it holds.
       groups: of variables; None: all.
     """
-    meta = {
-        "format": FORMAT,
-        "lcss_tf": __version__,
-        "step": state.step,
-        "nonfinite_steps": state.nonfinite_steps,
-        "model": state.description,
-    }
-    if state.optimizer is not None:  # steps that were skipped are no updates
-        meta["updates"] = int(state.optimizer.iterations.numpy())
+    meta = meta_of(state) | {"model": state.description}
     arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     arrays |= {
         name: np.asarray(v.numpy())
@@ -290,14 +295,18 @@ def arrays_of(state: TrainState, groups: Collection[str] | None = None) -> dict[
     return arrays
 
 
-def description_of(path: Path) -> dict:
+def description_of(path: Path, read_its_meta: Callable[[Path], dict] | None = None) -> dict:
     """Of what model a checkpoint is.
+
+    Args:
+      path: of the file, or of what `read_its_meta` reads.
+      read_its_meta: `read_meta`, or its like for files of another kind.
 
     Raises:
       CheckpointError: the file cannot be used; names it, and says why.
     """
     try:
-        return read_meta(path)["model"]
+        return (read_its_meta or read_meta)(path)["model"]
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except (ArchiveError, OSError) as error:
@@ -306,14 +315,19 @@ def description_of(path: Path) -> dict:
         ) from error
 
 
-def fill(state: TrainState, path: Path) -> None:
+def fill(state: TrainState, path: Path, read_it: Callable[..., dict] | None = None) -> None:
     """Gives a state that was built by `description_of` a checkpoint what the checkpoint holds.
+
+    Args:
+      state: the state.
+      path: of the file, or of what `read_it` reads.
+      read_it: `read`, or its like for files of another kind.
 
     Raises:
       CheckpointError: the file cannot be used; names it, and says why.
     """
     try:
-        assign(state, read(path, state.variables()))
+        assign(state, (read_it or read)(path, state.variables()))
     except UsageError as error:
         raise CheckpointError(
             f"{path} is damaged, or does not fit its own description: {error}"
@@ -341,19 +355,39 @@ def read(path: str | Path, variables: Mapping[str, Mapping[str, Any]]) -> dict[s
       ArchiveError, OSError: the file is damaged.
     """
     with ArrayArchive(path) as archive:
-        arrays: dict[str, Any] = {"meta": _meta(archive)}
-        for group, targets in variables.items():
-            _check_group(archive, group, targets)
-        arrays |= {name: _group(archive, name) for name in ("measured", "sde")}
-        for group, targets in variables.items():
-            arrays[group] = {
-                name: archive.read(f"{group}/{name}", tuple(target.shape))
-                for name, target in targets.items()
-            }
+        return {_META: _meta(archive), **read_groups(archive, variables)}
+
+
+class Stored(Protocol):
+    """A file of arrays that says what they are before they are read: `ArrayArchive`, and others."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the arrays."""
+
+    def claim(self, name: str) -> Any:
+        """What an array says it is: its ``shape`` and ``dtype``."""
+
+    def read(self, name: str, shape: Any = None) -> np.ndarray:
+        """An array, which must be of the shape."""
+
+
+def read_groups(
+    archive: Stored, variables: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """{group: {name: array}} of the variables, and of what was measured; see `read`."""
+    for group, targets in variables.items():
+        _check_group(archive, group, targets)
+    arrays = {name: _group(archive, name) for name in ("measured", "sde")}
+    for group, targets in variables.items():
+        arrays[group] = {
+            name: archive.read(f"{group}/{name}", tuple(target.shape))
+            for name, target in targets.items()
+        }
     return arrays
 
 
-def _check_group(archive: ArrayArchive, group: str, targets: Mapping[str, Any]) -> None:
+def _check_group(archive: Stored, group: str, targets: Mapping[str, Any]) -> None:
     """Raises CheckpointError unless the stored arrays claim to be those of the variables."""
     stored = {key for key in archive.names if key.startswith(f"{group}/")}
     wanted = {f"{group}/{path}" for path in targets}
@@ -375,8 +409,20 @@ def _meta(archive: ArrayArchive) -> dict:
     text = bytes(archive.read(_META, (None,), np.uint8))
     try:
         meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"its description is damaged ({error})") from error
+    return check_meta(meta)
+
+
+def check_meta(meta: Any) -> dict:
+    """What a checkpoint says of itself, once its form is known to be that which is read here.
+
+    Raises:
+      CheckpointError: it is of another format, or damaged.
+    """
+    try:
         form = meta["format"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError) as error:
         raise CheckpointError(f"its description is damaged ({error})") from error
     if form != FORMAT:
         raise CheckpointError(
@@ -389,7 +435,7 @@ def _meta(archive: ArrayArchive) -> dict:
     return meta
 
 
-def _group(archive: ArrayArchive, group: str) -> dict[str, np.ndarray]:
+def _group(archive: Stored, group: str) -> dict[str, np.ndarray]:
     prefix = f"{group}/"
     return {k[len(prefix) :]: archive.read(k) for k in archive.names if k.startswith(prefix)}
 
@@ -417,11 +463,15 @@ __all__ = [
     "BEST",
     "CheckpointError",
     "Checkpoints",
+    "Stored",
     "arrays_of",
     "assign",
     "description_of",
     "fill",
+    "check_meta",
+    "meta_of",
     "read",
+    "read_groups",
     "read_meta",
     "step_of",
 ]

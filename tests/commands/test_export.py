@@ -126,6 +126,26 @@ def test_a_run_is_exported_in_the_scaling_that_it_began_with(tmp_path, capsys):
         np.testing.assert_array_equal(value, measured[name])
 
 
+@pytest.mark.slow
+def test_a_run_is_exported_as_onnx(plane_run, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    out = tmp_path / "plane.onnx"
+    bindings = ["sample.sampler = @samplers.DDIM()", "DDIM.num_steps = 3"]
+    words = [f"--workdir={plane_run}", "--what=sampler", "--format=onnx", f"--out={out}"]
+    assert lcss("export", *words, bindings=bindings) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"plane.onnx"}
+    session = runtime.InferenceSession(str(out))
+    assert [i.name for i in session.get_inputs()] == ["x_T"]
+    x_T = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
+    (samples,) = session.run(["samples"], {"x_T": x_T})
+    gin.clear_config()
+    model = lcss_tf.ScoreModel.load(plane_run)
+    sampler = lcss_tf.samplers.DDIM(num_steps=3)
+    here = sampler.sample_from(model.score_fn, model.sde, x_T, 0).x
+    np.testing.assert_allclose(samples, model.denormalise(here), rtol=1e-3, atol=1e-4)
+
+
 def test_images_travel_as_bytes_and_endless_data_as_many():
     digits = lcss_tf.data.Digits()
     data = training_arrays(digits)
@@ -143,6 +163,9 @@ def test_images_travel_as_bytes_and_endless_data_as_many():
         (["export", "--out=x"], "Give --workdir, or --gin_file"),
         (["export", "--out=x", f"--gin_file={SMALL}", "--what=score", "--with_data"],
          "--what=train_step"),
+        (["export", "--out=x", f"--gin_file={SMALL}", "--format=onnx"], "ends in .onnx"),
+        (["export", "--out=x.onnx", f"--gin_file={SMALL}", "--format=onnx", "--what=train_step"],
+         "--format=stablehlo"),
         (["import-state", "--program=x", "--arrays=y", "--workdir=z"], "holds no program"),
     ],
 )  # fmt: skip
