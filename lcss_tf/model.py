@@ -620,9 +620,9 @@ class ScoreModel(hub.Shared):
             state = model.state  # where it knows its data
         except UsageError as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}") from error
-        checkpoint_files.fill(model.state, path, reader.read)
+        checkpoint_files.fill(state, path, reader.read)
         if wanted is not None:
-            wanted.fill(model.state)
+            wanted.fill(state)
         return model
 
     @classmethod
