@@ -243,7 +243,7 @@ def test_its_arithmetic_is_that_on_paper():
 
 
 def test_the_default_is_as_large_as_the_paper_s():
-    """DiT-S/2 on latents of 32×32×4: 33 M parameters, 6.06 G multiplications and additions."""
+    """DiT-S/2 on latents of 32×32×4: 33 M parameters, 6.06 G multiply-adds."""
     network = DiT(num_classes=1000)
     network.build((None, 32, 32, 4))
     assert network.count_params() == pytest.approx(33e6, rel=0.02)
