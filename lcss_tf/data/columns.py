@@ -376,6 +376,8 @@ class ColumnArrays(StoredArrays):
         for split in (split for split in SPLITS if split in found):
             column = found[split][name]
             whole = column.is_valid().combine_chunks().to_numpy(zero_copy_only=False)
+            if not whole.any():
+                raise UsageError(f"{opened.places[split]} holds no {name!r} in any row.")
             self._report_missing(whole)
             array = stacked(column.filter(whole) if not whole.all() else column, self.shape)
             if array is None:
@@ -386,6 +388,11 @@ class ColumnArrays(StoredArrays):
                 )
             check_dtype(array.dtype, f"The column {name!r} of {self._source.place}")
             made.append(Segment(array, None, 0, 0))
+            if array.dtype != made[0].array.dtype:
+                raise UsageError(
+                    f"{opened.places['test']} holds {array.dtype} and {opened.places['train']} "
+                    f"{made[0].array.dtype}. Save both in one dtype, so that one scaling fits both."
+                )
             if label is not None:
                 column = found[split][label]
                 kept[split] = column if whole.all() else column.filter(whole)
@@ -424,13 +431,13 @@ class ColumnArrays(StoredArrays):
 def stacked(column: Any, shape: Shape) -> Array | None:
     """A column without nulls as one array [N, *shape]; None if its rows do not have this shape.
 
-    Where the last size of `shape` is 1 the rows may leave that axis out.
+    N is at least 1. Where the last size of `shape` is 1 the rows may leave that axis out.
     """
     import pyarrow.compute as compute
     import pyarrow.types as kinds
 
-    shape, parts, count = tuple(shape), [], len(column)
-    for chunk in column.chunks:
+    shape, parts = tuple(shape), []
+    for chunk in filter(len, column.chunks):
         sizes: list[int] = []
         while _is_list(chunk.type):
             lengths = compute.unique(compute.list_value_length(chunk)).to_pylist()
@@ -439,13 +446,12 @@ def stacked(column: Any, shape: Shape) -> Array | None:
             sizes += lengths
             chunk = chunk.flatten()
         number = kinds.is_integer(chunk.type) or kinds.is_floating(chunk.type)
-        if not number or (len(column.chunks[0]) and tuple(sizes) not in (shape, shape[:-1])):
-            return None
-        if tuple(sizes) != shape and shape[-1] != 1:
+        left_out = shape[-1] == 1 and tuple(sizes) == shape[:-1]
+        if not number or not (tuple(sizes) == shape or left_out):
             return None
         values = chunk.to_numpy(zero_copy_only=False)
         parts.append(values.reshape(-1, *shape))
-    return np.concatenate(parts) if count else None
+    return np.concatenate(parts)
 
 
 # Tables.

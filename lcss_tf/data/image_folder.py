@@ -276,8 +276,8 @@ class _Counterparts(ImageFolder):
     """
 
     def __init__(self, others: ImageFolder, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
         self._others = others
+        super().__init__(*arguments, **options)
 
     @property
     def owner(self) -> str:

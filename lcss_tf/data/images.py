@@ -208,7 +208,10 @@ class EncodedImages(ImageDataset):
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """See `Dataset.fingerprint`; of a few encoded images. A bad one counts as empty."""
+        """See `Dataset.fingerprint`; of a few encoded images, and of how they are fitted.
+
+        A bad one counts as empty.
+        """
 
         def read(index: int) -> bytes:
             try:
@@ -217,7 +220,8 @@ class EncodedImages(ImageDataset):
                 return b""
 
         count = self.size("train")
-        return {"examples": count, "content": read_hash(count, read, _HASHED)}
+        content = read_hash(count, read, _HASHED)
+        return {"examples": count, "content": content, "fit": self.fit}
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""

@@ -102,7 +102,8 @@ def _finished(source: Source, folder: str) -> tuple[dict[str, Any], str, str] | 
     result = read_json(path, _REPORT, f"Remove {folder} to prepare the data again.")
     if result is None:
         return None
-    if result["made_from"] != source.described():
+    made_from = {"fit": "crop", **result["made_from"]}  # as it was before there was a choice
+    if made_from != source.described():
         raise UsageError(
             f"{folder} holds a dataset made from {result['made_from']}, and {source.described()} "
             "is asked for. Choose another --name or --out, or remove the folder."

@@ -58,10 +58,8 @@ class Source(NamedTuple):
     def described(self) -> dict[str, Any]:
         """What a report says of it, as JSON gives it back; by this it is known again."""
         height, width, _ = self.shape
-        fields = {**self._asdict(), "resolution": height if height == width else [height, width]}
-        if self.fit == "crop":
-            del fields["fit"]  # as it was before there was a choice
-        return fields
+        resolution = height if height == width else [height, width]
+        return {**self._asdict(), "resolution": resolution}
 
     def open(self) -> EncodedImages:
         """The dataset; the same object at every call in a process."""

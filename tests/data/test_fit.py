@@ -120,6 +120,12 @@ def test_real_examples_of_a_metric_are_those_of_the_folder(fit, folder):
     assert np.array_equal(stored(reference, "test"), stored(here, "test"))
 
 
+def test_a_run_that_is_resumed_with_another_fit_notices(folder):
+    seen = [ImageFolder(folder, (24, 36), fit=fit).fingerprint() for fit in FITS]
+    assert [fields["fit"] for fields in seen] == list(FITS)
+    assert len({fields["content"] for fields in seen}) == 1
+
+
 def test_records_of_another_aspect_are_fitted_too(folder, tmp_path):
     prepare(Source(str(folder), (40, 60), test_every=4, fit="stretch"), tmp_path)
     large = stored(TFDS("pictures", (40, 60, 3), data_dir=tmp_path))

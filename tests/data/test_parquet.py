@@ -139,6 +139,23 @@ def test_arrays_that_are_missing_not_finite_or_ragged_are_named(tmp_path, caplog
             Parquet(path, "x", shape=(2,), test_every=2).require()
 
 
+def test_files_without_rows_and_of_two_dtypes_are_refused(tmp_path):
+    empty = write(tmp_path / "a.parquet", x=pa.array([], pa.list_(pa.float32())))
+    with pytest.raises(UsageError, match=r"a\.parquet holds no 'x' in any row"):
+        Parquet(empty, "x", shape=(2,)).require()
+    single = write(tmp_path / "b.parquet", x=pa.array(ROWS.tolist(), pa.list_(pa.float32())))
+    double = write(tmp_path / "c.parquet", x=ROWS.tolist())
+    with pytest.raises(UsageError, match=r"c\.parquet holds float64 and .*b\.parquet float32"):
+        Parquet(single, "x", shape=(3,), test_path=double).require()
+    both = Parquet(single, "x", shape=(3,), test_path=single)
+    assert (both.size(), both.size("test")) == (20, 20)
+    with pytest.raises(UsageError, match="leaves no image for the split"):
+        Parquet(write(tmp_path / "d.parquet", image=pa.array([], pa.binary())),
+                resolution=8).require()  # fmt: skip
+    with pytest.raises(UsageError, match="each needs at least one"):
+        Parquet(write(tmp_path / "e.parquet", a=pa.array([], pa.float32())), columns=["a"]).size()
+
+
 # Tables.
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from lcss_tf.data import (
     Dequantised,
     Digits,
     ImageFolder,
+    Parquet,
     Table,
+    WebDataset,
     from_user,
 )
 from lcss_tf.data.rescaling import Rescaled, rescaled
@@ -28,7 +31,8 @@ from lcss_tf.errors import UsageError
 from lcss_tf.training import Distribution, TrainStep
 from lcss_tf.training.checkpoints import FORMAT
 from lcss_tf.training.workdir import as_begun, source_of, write_description
-from tests.data.helpers import classes
+from tests.data.helpers import classes, encoded
+from tests.data.sources import add
 from tests.training.helpers import no_prior_check
 
 Z = np.random.default_rng(5).normal(size=(40, 3))
@@ -60,7 +64,24 @@ def sounds(folder, x):
     return Audio(folder / "wav", window=10)
 
 
-def pictures(folder, seeds, size=6):
+def shards(folder, seeds, labels=(0, 1, 0, 1)):
+    with tarfile.open(folder / "a.tar", "w") as archive:
+        for (name, seed), label in zip(seeds.items(), labels, strict=True):
+            noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+            add(archive, name, encoded(Image.fromarray(noise), "PNG"))
+            add(archive, name.replace("png", "cls"), str(label).encode())
+    return WebDataset(folder / "a.tar", 6)
+
+
+def columns(folder, x):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table(dict(zip("abc", x.T, strict=True))), folder / "x.parquet")
+    return Parquet(folder / "x.parquet", columns=("a", "b", "c"))
+
+
+def pictures(folder, seeds, size=6, fit="crop"):
     root = folder / "images"
     root.mkdir(exist_ok=True)
     for path in root.iterdir():
@@ -68,7 +89,7 @@ def pictures(folder, seeds, size=6):
     for name, seed in seeds.items():
         noise = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
         Image.fromarray(noise).save(root / name)
-    return ImageFolder(root, size)
+    return ImageFolder(root, size, fit=fit)
 
 
 NAMES = {f"{k}.png": k for k in range(4)}
@@ -110,6 +131,18 @@ CHANGES = {
         lambda f: pictures(f, NAMES),
         lambda f: pictures(f, {name.replace("2", "5"): k for name, k in NAMES.items()}),
         "names",
+    ),
+    "a folder with another fit": (
+        lambda f: pictures(f, NAMES), lambda f: pictures(f, NAMES, fit="pad"), "fit: .* now"
+    ),
+    "shards with another image": (
+        lambda f: shards(f, NAMES), lambda f: shards(f, NAMES | {"2.png": 9}), "content"
+    ),
+    "shards with another label": (
+        lambda f: shards(f, NAMES), lambda f: shards(f, NAMES, (0, 1, 1, 1)), "labels"
+    ),
+    "a Parquet file in another order": (
+        lambda f: columns(f, Z), lambda f: columns(f, Z[::-1]), "content"
     ),
     "an array in memory": (lambda f: from_user(Z), lambda f: from_user(Z + 1e-3), "means"),
     "bytes in memory": (lambda f: from_user(BYTES), lambda f: from_user(BYTES // 2), "content"),
