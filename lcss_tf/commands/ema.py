@@ -45,7 +45,8 @@ def main(_: Sequence[str]) -> None:
         error = reconstruction.fill(model.state).error
         model.average = reconstruction.average
         values = measure()
-        rows.append([sigma_rel, sigma_rel * model.step, f"{error:.1e}", *values.values()])
+        figures = [f"{value:.4g}" for value in values.values()]
+        rows.append([sigma_rel, sigma_rel * model.step, f"{error:.1e}", *figures])
         if sigma_rel in places:
             _runs.load_configuration(workdir, [*bindings, _BINDING.format(sigma_rel)])
             _write(model, places[sigma_rel], imports)
