@@ -129,8 +129,12 @@ READ = {
         lambda folder: read_results(folder, ["LCSS"], _comparison.RESULT),
     ),  # fmt: skip
     "lcss/diagnosis.json": (
-        {"name": "LCSS", "buckets": [[0.0, 0.5]], "figures": {"variance": [1.0]},
-         "step": {"variance": 1.0}},
+        {
+            "name": "LCSS",
+            "buckets": [[0.0, 0.5]],
+            "figures": {"variance": [1.0]},
+            "step": {"variance": 1.0},
+        },
         lambda folder: read_results(folder, ["LCSS"], _comparison.DIAGNOSIS),
     ),
     "progress.json": (
