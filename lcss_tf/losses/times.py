@@ -372,7 +372,7 @@ class AdaptiveTimes(TimeDistribution):
     Args:
       num_bins: of the bins.
       memory: examples after which a batch counts 1/e in the averages.
-      moment: "gradient" or "loss".
+      moment: "loss" or "gradient".
       base: the distribution that is adapted, an object or a name: bins are equal in its quantile,
         and the objective is its. By default uniform times.
       floor: share of `base` that is mixed in, above 0: every time is looked at again.
@@ -387,7 +387,7 @@ class AdaptiveTimes(TimeDistribution):
         self,
         num_bins: int = 64,
         memory: float = 20_000.0,
-        moment: str = "gradient",
+        moment: str = "loss",
         base: Any = "UniformTimes",
         floor: float = _FLOOR,
         stratified: bool = True,
@@ -399,8 +399,8 @@ class AdaptiveTimes(TimeDistribution):
                 "AdaptiveTimes expects num_bins >= 1, memory > 0 and floor > 0; got "
                 f"{num_bins}, {memory} and {floor}."
             )
-        if moment not in ("gradient", "loss"):
-            raise UsageError(f"AdaptiveTimes.moment is 'gradient' or 'loss'; got {moment!r}.")
+        if moment not in ("loss", "gradient"):
+            raise UsageError(f"AdaptiveTimes.moment is 'loss' or 'gradient'; got {moment!r}.")
         self.num_bins, self.memory, self.moment = num_bins, memory, moment
         self.base = TIME_DISTRIBUTIONS.make(base)
         if self.base.initial_state():

@@ -120,6 +120,11 @@ def test_diagnosis_has_every_loss_and_bucket(workdir):
         assert len(variance) == len(diagnosis["buckets"])
         assert min(variance) > 0
     assert "| DSM | variance |" in (workdir / "diagnosis.md").read_text()
+    assert "| loss | variance | norm | critical_batch |" in (workdir / "diagnosis.md").read_text()
+    with open(workdir / "diagnosis_steps.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["loss"] for row in rows] == NAMES
+    assert all(float(row["variance"]) > 0 for row in rows)
 
 
 @pytest.mark.slow

@@ -1,7 +1,11 @@
 """Times: densities, importance weights, strata, what adapts; new ones enter by themselves."""
 
 import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
 
+import gin
 import numpy as np
 import pytest
 import scipy.stats
@@ -9,6 +13,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import random
+from lcss_tf.commands import _gin
 from lcss_tf.errors import UsageError
 from lcss_tf.losses import (
     AdaptiveTimes,
@@ -105,6 +110,7 @@ def test_density_cdf_and_quantile_agree(sde, name):
     middle = tf.constant(0.5 * (u.numpy()[1:] + u.numpy()[:-1]))
     mass = times.density(sde, middle).numpy() * width
     assert mass.sum() == pytest.approx(1 - 1 / 4_096, rel=1e-3)
+    assert np.median(np.abs(4_096 * mass - 1)) < 2e-3, "cell by cell"
     drawn = times.sample(sde, 3, 64)
     assert (drawn.t >= sde.t_min).numpy().all()
     assert (drawn.t <= sde.T).numpy().all()
@@ -166,6 +172,24 @@ def test_it_compiles_and_differentiates(name):
         np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
+@pytest.mark.parametrize("loss", sorted(lcss_tf.LOSSES))
+def test_every_loss_takes_every_distribution(loss):
+    """Its value is λ J/p of its times; what adapts counts every example."""
+    sde, x0 = lcss_tf.sdes.VPSDE(), random.normal(1, (16, 3))
+    score_fn = lambda x, t: -tf.sin(x) * (1 + t[:, None])
+    for name in NAMES:
+        made_loss = lcss_tf.LOSSES[loss](times=name)
+        values = made_loss(score_fn, sde, x0, 2)
+        terms = made_loss.terms(score_fn, sde, x0, values.t, random.fold_in(2, "noise"))
+        expected = tf.add_n(list(terms.values())) * made_loss.scale(sde, values.t, x0.shape)
+        np.testing.assert_allclose(
+            values.per_example, expected * values.weight, rtol=1e-4, atol=1e-4
+        )
+        if values.statistics:
+            assert float(tf.reduce_sum(values.statistics["counts"])) == 16
+            assert (values.statistics["squares"].numpy() >= 0).all()
+
+
 # Closed forms ---------------------------------------------------------------------------------
 
 
@@ -194,6 +218,18 @@ def test_log_normal_noise_levels(sde):
     exact = scipy.stats.truncnorm((low + 0.5) / 1.1, (high + 0.5) / 1.1, loc=-0.5, scale=1.1)
     drawn = np.log(sigma_t / alpha_t)
     assert scipy.stats.kstest(drawn, exact.cdf).pvalue > 0.01
+
+
+def test_logit_normal_times_are_scipys():
+    """Φ((logit u − m)/s) and its derivative, with a floor."""
+    sde, u = lcss_tf.sdes.VPSDE(), np.linspace(0.01, 0.99, 99)
+    times = LogitNormalTimes(-0.4, 0.7, floor=0.25)
+    z, given = (np.log(u / (1 - u)) + 0.4) / 0.7, tf.constant(u, tf.float32)
+    exact = 0.75 * scipy.stats.norm.cdf(z) + 0.25 * u
+    np.testing.assert_allclose(times.cdf(sde, given), exact, rtol=1e-5)
+    slope = 0.75 * scipy.stats.norm.pdf(z) / (0.7 * u * (1 - u)) + 0.25
+    np.testing.assert_allclose(times.density(sde, given), slope, rtol=1e-4)
+    assert np.isfinite(times.density(sde, tf.constant([0.0, 1.0]))).all()
 
 
 def test_log_normal_on_flow_matching_is_logit_normal():
@@ -304,7 +340,7 @@ def trained(times, sde, variance, weighting="noise_scale", steps=60, batch=4_096
 @pytest.mark.parametrize("weighting", ["noise_scale", "likelihood"])
 def test_adaptive_times_find_the_density_of_least_variance(weighting):
     """p ∝ √E[l²] in closed form, bin by bin; and the variance it brings."""
-    sde, times = lcss_tf.sdes.VPSDE(), AdaptiveTimes(16, memory=1e6, moment="loss", floor=0.02)
+    sde, times = lcss_tf.sdes.VPSDE(), AdaptiveTimes(16, memory=1e6, floor=0.02)
     sde.t_min = 1e-2
     u, first, second = moments(sde, 1.0, weighting, 2)
     bins = np.minimum((u * 16).astype(int), 15)
@@ -318,7 +354,7 @@ def test_adaptive_times_find_the_density_of_least_variance(weighting):
 
 def test_the_gradient_moment_is_the_root_of_the_noise_error():
     """r² = E[c l] = c² E‖e‖²/D: at the exact score c √(α² v/V) in closed form."""
-    sde, times = lcss_tf.sdes.VPSDE(), AdaptiveTimes(16, memory=1e6, floor=0.02)
+    sde, times = lcss_tf.sdes.VPSDE(), AdaptiveTimes(16, memory=1e6, moment="gradient", floor=0.02)
     sde.t_min = 1e-2
     u, first, _ = moments(sde, 1.0, "noise_scale", 2)
     bins = np.minimum((u * 16).astype(int), 15)
@@ -344,7 +380,7 @@ def test_a_base_brings_what_bins_cannot():
     u, first, second = moments(sde, 1.0, "likelihood", 2)
     variances = []
     for base in ("UniformTimes", "ImportanceTimes"):
-        times = AdaptiveTimes(base=base, moment="loss")
+        times = AdaptiveTimes(base=base)
         profile = times.profile(trained(times, sde, 1.0, "likelihood")).numpy()
         at = np.asarray(times.base.cdf(sde, tf.constant(u, tf.float32)))
         height = profile[np.minimum((at * times.num_bins).astype(int), times.num_bins - 1)]
@@ -418,7 +454,7 @@ def test_names_classes_and_objects_are_taken():
         (lambda: ImportanceTimes(floor=1.5), "from 0 to 1"),
         (lambda: AdaptiveTimes(floor=0.0), "floor > 0"),
         (lambda: AdaptiveTimes(num_bins=0), "num_bins >= 1"),
-        (lambda: AdaptiveTimes(moment="third"), "'gradient' or 'loss'; got 'third'"),
+        (lambda: AdaptiveTimes(moment="third"), "'loss' or 'gradient'; got 'third'"),
         (lambda: AdaptiveTimes(base="AdaptiveTimes"), "must not be adaptive itself"),
     ],
 )
@@ -445,3 +481,37 @@ def test_what_does_not_go_with_the_sde_is_refused_before_any_work():
         LCSSLoss(times=ImportanceTimes(lambda sde, t: 0 * t)).check(vp)
     with pytest.raises(UsageError, match="EDMWeighting needs the noise level"):
         LCSSLoss(times=ImportanceTimes("EDMWeighting")).check(pearson)
+
+
+def test_the_documentations_code_runs():
+    """docs/losses.md, Times and weights: what it passes to fit, what it registers, its gin keys."""
+    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
+    section = page.split("## Times and weights")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(\w*)\n(.*?)```", section, re.S)
+    fitted = []
+    model = SimpleNamespace(fit=lambda x, loss: fitted.append(loss))
+    try:
+        for code in (code for language, code in blocks if language == "python"):
+            exec(code, {"lcss": lcss_tf, "model": model, "x": None})
+        fitted.append(LCSSLoss(weighting="SoftWeighting", times="LateTimes"))
+    finally:
+        for registry, name in (
+            ("WEIGHTINGS", "SoftWeighting"),
+            ("TIME_DISTRIBUTIONS", "LateTimes"),
+        ):
+            getattr(lcss_tf, registry)._parts.pop(name, None)
+    (bindings,) = (code for language, code in blocks if not language)
+    _gin.load(None, bindings.splitlines())
+    fitted.append(gin.get_configurable("losses.LCSSLoss")())
+    names = [(type(loss.weighting).__name__, type(loss.times).__name__) for loss in fitted]
+    assert names == [
+        ("function", "ImportanceTimes"),
+        ("EDMWeighting", "LogNormalTimes"),
+        ("SoftWeighting", "LateTimes"),
+        ("MinSNRWeighting", "AdaptiveTimes"),
+    ]
+    assert fitted[-1].weighting.gamma == 5.0
+    sde, x0 = lcss_tf.sdes.VPSDE(), random.normal(1, (8, 2))
+    for loss in fitted:
+        loss.check(sde)
+        assert np.isfinite(loss(lambda x, t: -x, sde, x0, 0).per_example).all()

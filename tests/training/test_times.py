@@ -67,7 +67,7 @@ def test_it_learns_the_second_moment_by_bin(alone):
 @pytest.mark.parametrize(
     "options",
     [{"replicas": 2},
-     {"several": 3},
+     pytest.param({"several": 3}, marks=pytest.mark.slow),
      pytest.param({"accumulation_steps": 4}, marks=pytest.mark.slow),
      pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
      pytest.param({"jit_compile": "pieces"}, marks=pytest.mark.slow),
@@ -136,6 +136,7 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(lcss.ScoreModel.load(place).score_fn(x, t), expected)
 
 
+@pytest.mark.slow
 def test_a_fit_begins_anew_and_other_bins_are_named(tmp_path):
     """Without a workdir nothing of an earlier fit is known."""
     model = fit(None, 3)
@@ -181,16 +182,17 @@ def test_an_exported_step_adapts_as_here(tmp_path):
 # What it does to the gradient -------------------------------------------------------------------
 
 
-def variance_of_a_step(state, loss, num_draws=200):
+def variance_of_a_step(state, loss, num_draws=100):
     diagnostics = GradientDiagnostics(state.score, loss, num_draws, 64)
     x0 = tf.constant(helpers.data(64))
     return diagnostics.measure_step(state.network, x0, 0)
 
 
+@pytest.mark.slow
 def test_adaptive_and_importance_times_lower_the_variance_of_the_gradient():
     """The likelihood's loss, at the same weights: the same expectation, by far less noise.
 
-    Measured: uniform 1, adaptive 0.17, importance 0.02, adaptive over importance 0.02.
+    Measured: uniform 1, adaptive 0.13, importance 0.009, adaptive over importance 0.006.
     """
     state = helpers.make_state()[0]
     named = {
@@ -201,10 +203,10 @@ def test_adaptive_and_importance_times_lower_the_variance_of_the_gradient():
     }
     found = {k: variance_of_a_step(state, DSMLoss("likelihood", t)) for k, t in named.items()}
     share = {k: f.variance / found["uniform"].variance for k, f in found.items()}
-    print(share, found)
-    assert share["adaptive"] < 0.5
-    assert share["importance"] < 0.1
-    assert share["both"] < 0.1
+    print(share)
+    assert share["adaptive"] < 0.25
+    assert share["importance"] < 0.03
+    assert share["both"] < 0.02
     exact = found["importance"]
     assert exact.critical_batch == pytest.approx(exact.variance / exact.norm**2)
     assert found["both"].norm == pytest.approx(exact.norm, rel=0.1)
