@@ -377,6 +377,8 @@ class ScoreModel(hub.Shared):
         batch_size: int = 64,
         seed: int = 0,
         condition: Any = None,
+        num_samples: int = 1,
+        dequantiser: Any = None,
     ) -> tuple[Array, Array]:
         """log p(x), or log p(x | condition), by the probability-flow ODE, and its error.
 
@@ -393,6 +395,7 @@ class ScoreModel(hub.Shared):
           seed: of probes and dequantisation; those of example i are functions of (seed, i).
           condition: of the examples, one for all or one for each, as for `sample`; of a network
             with classes None is any class.
+          num_samples, dequantiser: a tighter bound for images; see `LikelihoodRunner`.
 
         Returns:
           (nats [N], standard errors [N]): of the estimate of the divergence; 0 where it is exact.
@@ -406,13 +409,10 @@ class ScoreModel(hub.Shared):
             small = int(np.prod(self.state.shape)) <= _EXACT_UP_TO
             divergence = "exact" if small else "rademacher"
         probes = num_probes or (1 if divergence == "exact" else _PROBES)
-        key = ("log_prob", divergence, probes, rtol, atol, batch_size, id(self.info))
-        make = lambda: LikelihoodRunner(
-            self.state,
-            Likelihood(divergence, probes, DormandPrinceSolver(rtol, atol)),
-            self.info,
-            batch_size,
-        )
+        likelihood = Likelihood(divergence, probes, DormandPrinceSolver(rtol, atol))
+        options = (batch_size, num_samples, dequantiser)
+        key = ("log_prob", divergence, probes, rtol, atol, id(self.info), *options)
+        make = lambda: LikelihoodRunner(self.state, likelihood, self.info, *options)
         given = {} if told is None else {"condition": told}
         result = self._cached(key, make, self.info)(self.normalise(x), seed, **given)
         return result.nats, result.error

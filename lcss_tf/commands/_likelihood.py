@@ -13,7 +13,7 @@ from lcss_tf.commands import _gin, _runs
 from lcss_tf.conditioning import spec_of
 from lcss_tf.display import Bar, say, warn
 from lcss_tf.errors import UsageError
-from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim
+from lcss_tf.inference import Likelihood, LikelihoodRunner, bits_per_dim, fit_dequantiser
 from lcss_tf.model import ScoreModel
 from lcss_tf.samplers import DormandPrinceSolver
 
@@ -26,6 +26,7 @@ _FORM = {
 }
 _REMEDY = "Remove it: the likelihood is measured again from the start."
 _OF_ENDLESS = 1_024  # examples taken of endless data
+_TO_TRAIN = 16_384  # examples by which a dequantiser is trained, at most
 
 
 @gin.configurable(denylist=["model", "workdir"])
@@ -38,6 +39,8 @@ def held_out_likelihood(
     num_probes: int = 1,
     batch_size: int = 64,
     num_examples: int | None = None,
+    num_samples: int = 1,
+    dequantiser_steps: int = 0,
 ) -> dict[str, Any]:
     """The mean log likelihood of held-out data under the average's weights, with its error.
 
@@ -58,6 +61,10 @@ def held_out_likelihood(
       divergence, num_probes: see `Likelihood`.
       batch_size: examples at a time, over all replicas.
       num_examples: of the test split, evenly spaced; by default all, or 1,024 of endless data.
+      num_samples: K samples of the dequantisation noise for each image. They tighten the bound, and
+        the time grows as K.
+      dequantiser_steps: steps that train a `Dequantiser` on the training split first; 0: uniform
+        noise.
 
     Returns:
       A dict of the figures, also in the file.
@@ -72,10 +79,15 @@ def held_out_likelihood(
         raise UsageError(
             f"held_out_likelihood.num_examples must be at least 1; got {num_examples}."
         )
-    solver = DormandPrinceSolver(rtol, atol)
-    run = LikelihoodRunner(
-        model.state, Likelihood(divergence, num_probes, solver), model.info, batch_size
-    )
+    if dequantiser_steps < 0:
+        raise UsageError(
+            f"held_out_likelihood.dequantiser_steps must be at least 0; got {dequantiser_steps}."
+        )
+    likelihood = Likelihood(divergence, num_probes, DormandPrinceSolver(rtol, atol))
+    make = lambda *bound: LikelihoodRunner(
+        model.state, likelihood, model.info, batch_size, *bound
+    )  # fmt: skip
+    run = make(num_samples) if num_samples != 1 else make()
     data.require("test")
     indices = data.spread_indices(num_examples or data.size("test") or _OF_ENDLESS, "test")
     settings = {
@@ -89,10 +101,15 @@ def held_out_likelihood(
         "num_probes": num_probes,
         "seed": seed,
     }
+    # What is left out keeps files readable that were written without it.
+    settings |= {"num_samples": num_samples} if num_samples != 1 else {}
+    settings |= {"dequantiser_steps": dequantiser_steps} if dequantiser_steps else {}
     spec = spec_of(model.state.average)
     told = None if spec is None or spec.is_class else data.conditions(spec, "test", seed)
     results = _Results(Path(workdir) / _FILE, settings, model.distribution.is_chief)
     done = len(results.log_prob)
+    if dequantiser_steps and done < len(indices):
+        run = make(num_samples, _dequantiser(model, data, spec, dequantiser_steps, seed))
     if done:
         say(f"Resuming from {results.path} at example {done:,} of {len(indices):,}.")
     with Bar(len(indices), "likelihood", "examples", done) as bar:
@@ -110,6 +127,18 @@ def held_out_likelihood(
     figures["nfe"] = float(np.mean(results.nfe))
     results.finish(figures)
     return figures
+
+
+def _dequantiser(model: Any, data: Any, spec: Any, steps: int, seed: int) -> Any:
+    """A `Dequantiser` trained on examples spread over the training split."""
+    say(f"Training the dequantiser by {steps:,} steps.")
+    data.require("train")
+    rows = data.spread_indices(min(data.size("train") or _OF_ENDLESS, _TO_TRAIN), "train")
+    x = np.asarray(data.examples(rows, "train", seed))
+    condition = None
+    if spec is not None and not spec.is_class:
+        condition = np.asarray(data.conditions(spec, "train", seed)(rows))
+    return fit_dequantiser(model, x, steps, seed=seed, condition=condition)
 
 
 def report(figures: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from lcss_tf.losses.classical import score_and_products, trace
 from lcss_tf.losses.lcss import DIRECTIONS
 from lcss_tf.ops import shape_of, sum_over_data
 from lcss_tf.samplers.ode import DormandPrinceSolver, probability_flow
-from lcss_tf.typing import ScoreFn, Seed, Shape, Tensor
+from lcss_tf.typing import Array, ScoreFn, Seed, Shape, Tensor
 
 DIVERGENCES = (*DIRECTIONS, "exact")
 _MOST_DIMENSIONS = 256  # of the exact trace
@@ -173,8 +173,9 @@ def _exact(flow):
 class Nats(NamedTuple):
     """What `LikelihoodRunner` returns, of N examples: in the data's units, dequantised.
 
-    nats: log p(x) [N]. error: of the divergence's estimate [N], see `LogLikelihood`. log_prob: nats
-    of the normalised examples [N]. nfe: of each example [N].
+    nats: log p(x) [N]. error: of the divergence's estimate [N], see `LogLikelihood`, and of the
+    mean over several samples. log_prob: nats of the normalised examples [N]. nfe: of each example
+    [N], all samples together.
     """
 
     nats: np.ndarray
@@ -189,19 +190,42 @@ class LikelihoodRunner:
     Images of bytes are dequantised: each level becomes uniform on its width. What is drawn for an
     example depends on (seed, its index) alone, not on batches or replicas.
 
+    The value is then a lower bound of log P of the levels, of K samples of the noise u for each
+    example (Burda et al. 2016): log (1/K) Σ_k p(x + u_k)/q(u_k | x), larger on average the larger K
+    is. An example's samples share their probes: the error of the divergence, which is much the same
+    for all of them, then comes out of the logarithm as it is, and does not raise the mean of the
+    exponentials.
+
     Args:
       state: as of `Sampling`.
       likelihood: a `Likelihood`.
       info: the `DataInfo`.
       batch_size: examples at a time, over all replicas.
+      num_samples: K.
+      dequantiser: q, a `Dequantiser`; None: uniform.
 
     Raises:
-      UsageError: the likelihood does not fit the SDE or the dimension, or images do not say how
-        many levels they have.
+      UsageError: the likelihood does not fit the SDE or the dimension, images do not say how
+        many levels they have, or samples or a dequantiser are asked for of data without levels.
     """
 
-    def __init__(self, state: Any, likelihood: Likelihood, info: Any, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        state: Any,
+        likelihood: Likelihood,
+        info: Any,
+        batch_size: int = 64,
+        num_samples: int = 1,
+        dequantiser: Any = None,
+    ) -> None:
         likelihood.check(state.sde, state.shape)
+        if num_samples < 1:
+            raise UsageError(f"A bound expects num_samples >= 1; got {num_samples}.")
+        if info.scaling.levels is None and (num_samples > 1 or dequantiser is not None):
+            raise UsageError(
+                f"A bound of samples or a dequantiser is for levels, and {info.name} has none: "
+                "leave both out, the likelihood is exact."
+            )
         if (
             info.kind == "image"
             and info.scaling.levels is None
@@ -212,6 +236,7 @@ class LikelihoodRunner:
                 "levels its pixels have. Give its scaling some: Scaling.for_images(levels=256)."
             )
         self._state, self._likelihood, self._info = state, likelihood, info
+        self._num_samples, self._dequantiser = num_samples, dequantiser
         self._dequantises = info.scaling.levels is not None
         self._runner = Runner(self._solve, state.average, state.distribution, batch_size)
 
@@ -233,16 +258,11 @@ class LikelihoodRunner:
         told = inputs_given(condition, len(x))
         for part in self._runner.parts(len(x)):
             start = first + part.start
-            log_prob, error, nfe, failures = self._runner({"x": x[part]} | told(part), seed, start)
-            bad = int((~np.isfinite(log_prob)).sum())
-            if bad:
-                failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, math.nan]])
-                raise NotFiniteError(
-                    f"The likelihood of {bad} of the examples {start} to "
-                    f"{start + len(log_prob) - 1} is not finite: "
-                    f"{self._likelihood.solver.explain(failure)}"
-                )
-            parts.append((log_prob, error, np.full(len(log_prob), np.max(nfe))))
+            samples = [
+                self._sample({"x": x[part]} | told(part), seed, start, k)
+                for k in range(self._num_samples)
+            ]
+            parts.append(_mean_of_samples(*(np.stack(c) for c in zip(*samples, strict=True))))
         log_prob, error, nfe = (np.concatenate(column) for column in zip(*parts, strict=True))
         scaling = self._info.scaling
         # One level is one unit of dequantised images; other data keep their own units.
@@ -250,14 +270,50 @@ class LikelihoodRunner:
         nats = log_prob + math.prod(self._info.shape) * log_unit
         return Nats(nats, error, log_prob, nfe)
 
+    def _sample(self, inputs: dict, seed: Seed, start: int, k: int) -> tuple:
+        """(log p(x + u_k)/q(u_k), error, NFE) of a batch, each [B]."""
+        if self._num_samples > 1:
+            inputs = inputs | {"sample": np.full(len(inputs["x"]), k, np.int32)}
+        log_prob, error, nfe, failures = self._runner(inputs, seed, start)
+        bad = int((~np.isfinite(log_prob)).sum())
+        if bad:
+            failure = min([f for f in failures.tolist() if f[0] >= 0] or [[0, math.nan]])
+            raise NotFiniteError(
+                f"The likelihood of {bad} of the examples {start} to "
+                f"{start + len(log_prob) - 1} is not finite: "
+                f"{self._likelihood.solver.explain(failure)}"
+            )
+        return log_prob, error, np.full(len(log_prob), np.max(nfe))
+
     def _solve(self, inputs: dict, seed: Seed) -> tuple:
-        x, scaling = inputs["x"], self._info.scaling
+        x, log_q = inputs["x"], 0.0
         if self._dequantises:
-            x = scaling.dequantise(x, random.uniform(random.fold_in(seed, "level"), x.shape))
+            levels = random.fold_in(seed, "level")
+            if "sample" in inputs:
+                k = inputs["sample"][0]
+                levels = tf.where(k > 0, random.fold_in(levels, k), levels)  # 0: as of one alone
+            u = random.uniform(levels, x.shape)
+            if self._dequantiser is not None:
+                u, log_q = self._dequantiser(x, u)
+            x = self._info.scaling.dequantise(x, u)
         score_fn = score_given(self._state, inputs)
         result = self._likelihood(score_fn, self._state.sde, x, random.fold_in(seed, "probe"))
         nfe = tf.cast(result.nfe, tf.float32)
-        return result.log_prob, result.error, nfe[None], result.failure[None]
+        return result.log_prob - log_q, result.error, nfe[None], result.failure[None]
+
+
+def _mean_of_samples(log_prob: Array, error: Array, nfe: Array) -> tuple[Array, Array, Array]:
+    """(log of the mean of exponentials, its error, NFE) [B] of K samples, each [K, B]."""
+    count = len(log_prob)
+    if count == 1:
+        return log_prob[0], error[0], nfe[0]
+    largest = log_prob.max(axis=0)
+    shares = np.exp(np.float64(log_prob) - largest)
+    mean = shares.mean(axis=0)
+    own = shares.std(axis=0, ddof=1) / (mean * math.sqrt(count))
+    # The probes are shared, so that their errors do not average out.
+    bound = np.asarray(largest + np.log(mean), np.float32)
+    return bound, np.hypot(own, error.mean(axis=0)), nfe.sum(axis=0)
 
 
 __all__ = [

@@ -93,8 +93,8 @@ class Runner:
             return self._function(inputs, seed)
 
 
-def inputs_given(condition: Any, count: int) -> Callable[[slice], dict[str, Any]]:
-    """part -> the inputs by which `count` rows are told conditions [1, ...] or [count, ...]."""
+def inputs_given(condition: Any, count: int) -> Callable[[Any], dict[str, Any]]:
+    """part, a slice or indices -> its rows' inputs, told conditions [1, ...] or [count, ...]."""
     if condition is None:
         return lambda part: {}
     rows = np.broadcast_to(condition, (count, *np.shape(condition)[1:]))

@@ -14,7 +14,10 @@ from lcss_tf.typing import Array, Numbers
 
 
 class MetricValue(NamedTuple):
-    """A value and its standard error over the samples, for fixed real data; NaN if unknown."""
+    """A value and its standard error over the samples, for fixed real data; NaN if unknown.
+
+    The Inception score's error is the literature's, a standard deviation between groups.
+    """
 
     value: float
     error: float

@@ -13,6 +13,8 @@ from lcss_tf.metrics.statistics import FeatureStatistics
 from lcss_tf.registry import METRICS
 from lcss_tf.typing import Array
 
+_ROUNDING = 1e-12  # of squared distances in float64, relative
+
 
 def squared_radii(x: Array, k: int) -> Array:
     """The squared distance of each x_i to its k-th nearest neighbour, itself excluded: [N].
@@ -119,8 +121,9 @@ class DensityCoverage(_NeighbourMetric):
     Density is the mean number of real balls that hold a sample, divided by k. Coverage is the
     share of real balls that hold a sample. For equal distributions the density is 1 on average,
     and n samples cover 1 − (m−1)⋯(m−k)/((n+m−1)⋯(n+m−k)) of m real balls. Unlike recall, neither
-    needs balls about samples, which outliers would enlarge. The errors are that of the mean over
-    samples, and binomial.
+    needs balls about samples, which outliers would enlarge. A ball is open, as in the authors' code
+    (prdc): it does not hold a sample at its very radius, which matters for repeated examples. The
+    errors are that of the mean over samples, and binomial.
 
     Args:
       extractor: an object of `EXTRACTORS`.
@@ -142,7 +145,10 @@ class DensityCoverage(_NeighbourMetric):
     ) -> dict[str, MetricValue]:
         """{density: value, coverage: value}."""
         x, y = self._pair(samples, reference)
-        radii = squared_radii(y, self.k)
+        # Equal distances are equal up to rounding, of the size of the largest.
+        centre = np.mean(y, axis=0, dtype=np.float64)
+        spread = max(np.sum((part - centre) ** 2, axis=1).max() for part in blocks(y))
+        radii = squared_radii(y, self.k) - _ROUNDING * spread
         density = in_balls(x, y, radii)[0] / self.k
         nearest = in_balls(y, x, np.zeros(len(x)))[1]
         return {
@@ -162,9 +168,10 @@ class InceptionScore(Metric):
     """exp E KL(p(y|x) ‖ p(y)), large if samples are of clear classes and of many (Salimans 2016).
 
     With `Inception` it is ``inception_score_50k`` of the literature; any other classifier will do.
-    It is the mean over ten groups of consecutive samples. The error is that of this mean; the ± of
-    the literature is the standard deviation between the groups, √10 times as large. The score
-    does not use the reference, and rises with the number of samples.
+    It is the mean over ten groups of consecutive samples. Its error is the ± of the literature, the
+    standard deviation between the groups: √10 times the standard error of the mean, which is what
+    the other metrics give. The score does not use the reference, and rises with the number of
+    samples.
 
     Args:
       extractor: an object of `EXTRACTORS` that is a classifier.
@@ -186,4 +193,4 @@ class InceptionScore(Metric):
         """{name: value}."""
         del reference
         scores = [sums.score() for sums in samples.classes(self.num_samples)]
-        return {self.name: MetricValue(float(np.mean(scores)), standard_error(scores))}
+        return {self.name: MetricValue(float(np.mean(scores)), float(np.std(scores)))}

@@ -26,6 +26,39 @@ def test_the_inception_score_of_certain_and_of_uncertain_classes():
     assert value(InceptionScore(Classes(), 1_000), unsure, unsure) == pytest.approx((1.0, 0.0))
 
 
+def test_the_error_of_the_inception_score_is_the_literatures():
+    """The mean and np.std of exp E KL(p(y|x) ‖ p(y)) over ten groups of consecutive samples."""
+    logits = normal(1_000, 5, 7)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    scores = [
+        np.exp(np.mean(np.sum(p * np.log(p / p.mean(axis=0)), axis=1)))
+        for p in np.split(shares, 10)
+    ]
+    found = value(InceptionScore(Classes(), 1_000), logits, logits)
+    assert found == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-6)
+
+
+def by_prdc(real, fake, k):
+    """Density and coverage by the definitions of prdc, with all distances at once."""
+    distance = lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=2)
+    radii = np.sort(distance(real, real), axis=1)[:, k]
+    between = distance(real, fake)
+    density = np.mean(np.sum(between < radii[:, None], axis=0)) / k
+    return density, np.mean(between.min(axis=1) < radii)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_density_and_coverage_are_those_of_prdc(ties):
+    """On a grid of whole numbers many distances are equal, and many examples repeated."""
+    real, fake = normal(300, 2, 0), normal(200, 2, 1, shift=0.5)
+    if ties:
+        real, fake = np.round(real), np.round(fake)
+    metric = DensityCoverage(IdentityFeatures(), 300, k=5)
+    found = metric.compute(metric.statistics([fake]), metric.statistics([real])).values()
+    expected = by_prdc(real, fake, 5)
+    np.testing.assert_allclose([v.value for v in found], expected, rtol=1e-9)
+
+
 def test_precision_and_recall_of_a_mixture_half_of_which_is_missing():
     real = np.concatenate([normal(400, 2, 0), normal(400, 2, 1, shift=50.0)])
     half = normal(400, 2, 2)
