@@ -48,6 +48,7 @@ _OFFERED = ".offered"  # a folder of the workdir
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
 _NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.")
+_NUMBERLESS += ("Guidance.",)
 
 
 def default_workdir(gin_file: str | Path) -> Path:
