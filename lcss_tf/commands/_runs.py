@@ -49,6 +49,7 @@ _OFFERED = ".offered"  # a folder of the workdir
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
 _NUMBERLESS = (
     "Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.", "Snapshots.",
+    "Guidance.",
 )  # fmt: skip
 
 

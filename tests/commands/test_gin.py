@@ -8,6 +8,7 @@ import pytest
 
 from lcss_tf.commands import _gin
 from lcss_tf.commands.train import build
+from lcss_tf.control import Guidance
 from lcss_tf.model import ScoreModel
 from lcss_tf.registry import ALL_REGISTRIES
 from tests.commands.helpers import ROOT, SMALL, load
@@ -214,6 +215,20 @@ def test_the_stubs_take_the_arguments_of_the_methods(stub, method, elsewhere):
             assert parameter.default == taken[name].default, name
     values = {name: object() for name in bound}
     assert stub(**values) == values
+
+
+def test_guidance_is_bound_as_the_class_takes_it(tmp_path):
+    bound, taken = (inspect.signature(f).parameters for f in (_gin.guidance, Guidance))
+    assert {n: p.default for n, p in bound.items()} == {n: p.default for n, p in taken.items()}
+    lines = ["sample.guidance = @Guidance()", "Guidance.scale = 3", "Guidance.interval = [0.2, 5]"]
+    load(SMALL, *lines)
+    assert _gin.sample()["guidance"] == Guidance(3.0, (0.2, 5.0))
+    load(SMALL, *lines, f"Guidance.weaker = '{tmp_path / 'none.lcss'}'")
+    guidance = _gin.sample()["guidance"]  # loaded when it is needed, and not before
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        guidance.weaker_model(None)
+    with pytest.raises(_gin.ConfigError, match=r"Guidance.interval expects .* got 3"):
+        load(SMALL, "Guidance.interval = 3")
 
 
 def test_a_file_binds_what_any_command_reads():

@@ -27,8 +27,9 @@ def weaker():
     return model_of(2, width=4, num_classes=2)
 
 
-def draw(model, guidance=1.0, **options):
-    return model.sample(8, seed=1, sampler=SAMPLER, batch_size=8, guidance=guidance, **options)
+def draw(model, guidance=1.0):
+    """Normalised samples, of each class in turn."""
+    return model.sampling(SAMPLER, 8, guidance, jit_compile=False)(8, 1, progress=False).x
 
 
 def test_scale_1_is_the_main_model_and_scale_0_the_weaker_one(main, weaker):
@@ -45,9 +46,7 @@ def test_scale_1_is_the_main_model_and_scale_0_the_weaker_one(main, weaker):
 def test_one_euler_step_is_on_the_line_of_the_two_denoisers(main, weaker):
     """D = D_weak + w (D_main − D_weak), and an Euler step is affine in D."""
     sampler = lcss.samplers.DDIM(num_steps=1, denoise=False)
-    one = lambda model, guidance: model.normalise(
-        model.sample(8, 1, sampler, 8, guidance=guidance)
-    ).numpy()
+    one = lambda model, guidance: model.sampling(sampler, 8, guidance, False)(8, progress=False).x
     strong, weak = one(main, 1.0), one(weaker, 1.0)
     for w in (0.5, 3.0):
         found = one(main, Guidance(w, weaker=weaker))
