@@ -47,8 +47,9 @@ _VERSIONS = ("tensorflow", "keras", "numpy")
 _OFFERED = ".offered"  # a folder of the workdir
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
-_NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.")
-_NUMBERLESS += ("Guidance.",)
+_NUMBERLESS = (
+    "Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.", "Guidance.",
+)  # fmt: skip
 
 
 def default_workdir(gin_file: str | Path) -> Path:
