@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lcss_tf import files, plots
 from lcss_tf.commands import _cli, _conditions, _gin, _runs
-from lcss_tf.commands._inputs import read_examples, read_inputs
+from lcss_tf.commands._inputs import Inputs, read_examples, read_inputs
 from lcss_tf.commands.flags.sample import FLAGS
 from lcss_tf.control import AveragePooling, Greyscale, Identity, Mask
 from lcss_tf.control.guidance import as_guidance, interval_of
@@ -85,18 +85,12 @@ def main(_: Sequence[str]) -> None:
         observed = FLAGS.observed or task == "edit"
         noise = (FLAGS.noise_std, FLAGS.seed)
         given = read_inputs(FLAGS.input, model.info, data, operator, noise, observed)
-        draw = functools.partial(
-            posterior,
-            model,
-            out,
-            operator,
-            noise_std=FLAGS.noise_std,
-            label=label,
-            condition=condition,
-            method=_edit() if task == "edit" else None,
-        )
-        count = 4 if count is None else count
-        make = lambda: draw(given.observed, given.truth, count, FLAGS.seed)
+        options = _gin.posterior() | {"operator": operator, "noise_std": FLAGS.noise_std}
+        if task == "edit":
+            options["method"] = _gin.made(METHODS, "SDEdit", strength=FLAGS.strength)
+        asked = {"num_samples": 4 if count is None else count, "seed": FLAGS.seed}
+        asked |= {"label": label, "condition": condition}
+        make = lambda: posterior(model, out, given, options, asked)
     with only_process(out.parent, out.name):
         paths = make()
     for path in paths:
@@ -121,10 +115,6 @@ def _guidance() -> list[str]:
         lines.append(f"Guidance.weaker = {FLAGS.weaker!r}")
         lines.append(f"Guidance.checkpoint = {FLAGS.weaker_checkpoint!r}")
     return lines
-
-
-def _edit() -> Any:
-    return _gin.made(METHODS, "SDEdit", strength=FLAGS.strength)
 
 
 def _told(model: ScoreModel, label: int | None, condition: Any) -> Any:
@@ -255,34 +245,35 @@ def interpolation(
 def posterior(
     model: ScoreModel,
     out: Path,
-    operator: Any,
-    observed: Array,
-    truth: Array | None = None,
-    num_samples: int = 4,
-    seed: int = 0,
-    noise_std: float = 0.0,
-    label: int | None = None,
-    condition: Any = None,
-    method: Any = None,
+    given: Inputs,
+    options: Mapping[str, Any],
+    asked: Mapping[str, Any],
 ) -> list[Path]:
-    """Writes samples given normalised observations.
+    """Writes samples given observations.
 
     ``<out>.npz`` holds ``samples`` [N, num_samples, ...], ``observed`` and, where it is known,
     ``truth``, in the data's own units; of images ``<out>.png`` has a row for each input: truth,
     what is observed, and the samples. What an operator does not keep in units is written as it is.
-    `method` takes the place of ``posterior.method``.
+
+    Args:
+      model: the model.
+      out: a path without suffix.
+      given: the observations and, where it is known, what they are of; normalised.
+      options: of `ScoreModel.posterior`, but y.
+      asked: of `Posterior.sample`.
+
+    Returns:
+      The paths written.
     """
-    info, options = model.info, _gin.posterior()
-    options |= {} if method is None else {"method": method}
+    info, (truth, observed), operator = model.info, given, options["operator"]
     # Not as bytes, which would round the noise and clip it.
     y = info.scaling.invert(tf.constant(observed)) if operator.keeps_units else observed
-    given = model.posterior(np.asarray(y), operator, noise_std, **options)
-    samples = given.sample(num_samples, seed, label, condition)
+    samples = model.posterior(np.asarray(y), **options).sample(**asked)
     arrays: dict[str, Any] = {
         "samples": samples,
         "observed": info.unscale(observed) if operator.keeps_units else observed,
         "step": model.step,
-        "seed": seed,
+        "seed": asked["seed"],
     }
     if truth is not None:
         arrays["truth"] = info.unscale(truth)

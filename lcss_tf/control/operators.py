@@ -179,7 +179,7 @@ class Linear(LinearOperator):
 
     ::
 
-        blur = lcss.control.Linear(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"))
+        blur = lcss.control.Linear(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"), keeps_units=True)
         model.posterior(y, blur, noise_std=0.05).sample(4)
 
     At its first use it is checked at random x and y: ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ (the dot-product test)

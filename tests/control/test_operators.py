@@ -189,6 +189,16 @@ def test_a_right_adjoint_passes_at_many_sizes_and_scales():
                 Linear(shift, shift).observed_shape((5, *shape[1:]))
 
 
+def test_the_documentation_s_operators():
+    """A box blur, which keeps units, and phase retrieval."""
+    blur = Linear(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"), keeps_units=True)
+    assert blur.observed_shape((6, 4, 1)) == (6, 4, 1)
+    flat = tf.fill([1, 6, 4, 1], 0.3)
+    np.testing.assert_allclose(blur.apply(flat), flat, rtol=1e-6)
+    phases = Nonlinear(lambda x: tf.abs(tf.signal.rfft2d(x[..., 0])))
+    assert phases.observed_shape((6, 4, 1)) == (6, 3)
+
+
 def test_a_nonlinear_function():
     operator = Nonlinear(lambda x: tf.abs(tf.linalg.matvec(MATRIX, x)))
     assert operator.observed_shape((5,)) == (3,)
