@@ -46,6 +46,8 @@ def main(_: Sequence[str]) -> None:
         model.average = reconstruction.average
         values = measure()
         figures = [f"{value:.4g}" for value in values.values()]
+        for name, figure in zip(values, figures, strict=True):  # a sweep may take long
+            say(f"relative length {sigma_rel:g}: {name} {figure}")
         rows.append([sigma_rel, sigma_rel * model.step, f"{error:.1e}", *figures])
         if sigma_rel in places:
             _runs.load_configuration(workdir, [*bindings, _BINDING.format(sigma_rel)])
