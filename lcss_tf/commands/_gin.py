@@ -54,6 +54,11 @@ for _name in ("CosineDecay", "ExponentialDecay", "PolynomialDecay", "PiecewiseCo
     _bound(getattr(keras.optimizers.schedules, _name), module="keras.optimizers.schedules")
 _bound(training.WarmUp)
 
+# Keras' callbacks that suit a command; others are registered by a module of `--import`.
+KERAS_CALLBACKS = ("CSVLogger", "EarlyStopping", "RemoteMonitor", "TensorBoard")
+for _name in KERAS_CALLBACKS:
+    _bound(getattr(keras.callbacks, _name), module="keras.callbacks")
+
 ScoreModel = _bound(model.ScoreModel, denylist=["distribution"])
 Distribution = _bound(training.Distribution)
 Trainer = _bound(
@@ -79,8 +84,12 @@ def fit(
     optimizer: Any = None,
     seed: int = 0,
     validation: Any = None,
+    callbacks: Sequence[Any] = (),
 ) -> dict[str, Any]:
-    """The arguments of `ScoreModel.fit` that a gin file binds, under its names."""
+    """The arguments of `ScoreModel.fit` that a gin file binds, under its names.
+
+    `callbacks` holds classes or functions, ``[@CSVLogger]``, which a training alone calls.
+    """
     return {
         "data": data,
         "loss": loss,
@@ -89,6 +98,7 @@ def fit(
         "optimizer": optimizer,
         "seed": seed,
         "validation": validation,
+        "callbacks": callbacks,
     }
 
 

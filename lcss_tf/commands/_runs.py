@@ -47,7 +47,10 @@ _VERSIONS = ("tensorflow", "keras", "numpy")
 _OFFERED = ".offered"  # a folder of the workdir
 # What binds the devices, and what changes no number of a run: neither is part of what it is.
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
-_NUMBERLESS = ("Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.")
+_NUMBERLESS = (
+    "Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.", "fit.callbacks",
+    *(f"{name}." for name in _gin.KERAS_CALLBACKS),
+)  # fmt: skip
 
 
 def default_workdir(gin_file: str | Path) -> Path:
