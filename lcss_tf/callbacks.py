@@ -24,11 +24,15 @@ from lcss_tf.training.loop import Periodic, Run
 
 _BEST = {"metric": forms.TEXT, "value": forms.NUMBER, "step": forms.COUNT}
 _MOST_COLUMNS = 16  # classes that stand side by side in a grid
+_DATA_TITLE = "Real examples"
 _SCORE_TIMES = (0.02, 0.2, 0.5)  # fractions of T at which the score field is drawn
 
 
 class Pictures(Periodic):
     """Draws samples: PNGs in ``<workdir>/samples``, and in TensorBoard.
+
+    Once, real examples of the training split are drawn as well, as many and laid out alike, under
+    ``data/…``; of kinds whose pictures show both they stand beside the samples.
 
     Args:
       every: steps between pictures; 0: none.
@@ -57,11 +61,13 @@ class Pictures(Periodic):
         self._draw = Sampling(run.state, **self._options)
         self._count = plots.num_samples(run.data.info(), self._num_samples)
         self._real: Any = None
+        self._shown = False  # whether the real examples have been drawn
         self._given: Any = None  # the conditions of the samples
 
     def act(self, step: int) -> None:
         """Draws the pictures."""
         summaries = self.run.summaries
+        self._show_data()
         try:
             pictures = self._pictures()
         except NotFiniteError as error:  # young weights: training goes on
@@ -71,6 +77,31 @@ class Pictures(Periodic):
             summaries.picture(f"samples/{name}", picture, step, f"samples/{name}_{step:09d}.png")
         summaries.flush()
 
+    def _show_data(self) -> None:
+        """The picture of real examples, unless it has been drawn, by a run before this one too."""
+        run = self.run
+        info = run.data.info()
+        if self._shown or run.workdir is None or self._is_density() or plots.shows_data(info):
+            return
+        self._shown = True
+        columns = len(self._class_titles(info)) or None
+        name = "grid" if info.kind == "image" else "points"
+        path = f"samples/data_{name}.png"
+        if (run.workdir / path).is_file():
+            return
+
+        def draw() -> Any:
+            real = info.unscale(run.data.some_examples(self._count, "train"))
+            picture = plots.main_view(real, info, columns=columns)
+            return None if picture is None else plots.titled(picture, [_DATA_TITLE])
+
+        run.summaries.picture(f"data/{name}", draw, 0, path)
+
+    def _is_density(self) -> bool:
+        """Whether the true density is known, and drawn."""
+        data = self.run.data
+        return getattr(data, "log_density", None) is not None and tuple(data.shape) == (2,)
+
     def _pictures(self) -> dict[str, Any]:
         data = self.run.data
         info, log_density = data.info(), getattr(data, "log_density", None)
@@ -78,7 +109,7 @@ class Pictures(Periodic):
             self._given = conditions_of(self.run.state.network, data, self._count)
         drawn = self._draw(self._count, self._seed, self._given, progress=False)
         samples = info.unscale(drawn.x)
-        if log_density is None or tuple(data.shape) != (2,):
+        if not self._is_density():
             titles = self._class_titles(info)
             columns = len(titles) or None
             pictures = plots.views(samples, info, self._real_examples(info), columns=columns)

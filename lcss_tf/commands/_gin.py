@@ -67,6 +67,11 @@ for _name in (
 _bound(training.WarmUp)
 default_optimizer = _bound(training.default_optimizer, denylist=["steps"])
 
+# Keras' callbacks that suit a command; others are registered by a module of `--import`.
+KERAS_CALLBACKS = ("CSVLogger", "EarlyStopping", "RemoteMonitor", "TensorBoard")
+for _name in KERAS_CALLBACKS:
+    _bound(getattr(keras.callbacks, _name), module="keras.callbacks")
+
 ScoreModel = _bound(model.ScoreModel, denylist=["distribution"])
 Distribution = _bound(training.Distribution)
 Trainer = _bound(
@@ -93,8 +98,12 @@ def fit(
     optimizer: Any = None,
     seed: int = 0,
     validation: Any = None,
+    callbacks: Sequence[Any] = (),
 ) -> dict[str, Any]:
-    """The arguments of `ScoreModel.fit` that a gin file binds, under its names."""
+    """The arguments of `ScoreModel.fit` that a gin file binds, under its names.
+
+    `callbacks` holds classes or functions, ``[@CSVLogger]``, which a training alone calls.
+    """
     return {
         "data": data,
         "loss": loss,
@@ -103,6 +112,7 @@ def fit(
         "optimizer": optimizer or default_optimizer,
         "seed": seed,
         "validation": validation,
+        "callbacks": callbacks,
     }
 
 

@@ -49,7 +49,8 @@ _OFFERED = ".offered"  # a folder of the workdir
 _DEVICES = re.compile(r"^Distribution\.\w+ = .*\n", re.MULTILINE)
 _NUMBERLESS = (
     "Checkpoints.", "Pictures.", "Watch.", "Trainer.", "Evaluation.", "sample.", "Snapshots.",
-    "Guidance.",
+    "Guidance.", "fit.callbacks",
+    *(f"{name}." for name in _gin.KERAS_CALLBACKS),
 )  # fmt: skip
 
 

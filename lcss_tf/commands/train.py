@@ -1,6 +1,7 @@
 """Trains what a gin file describes."""
 
 import functools
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,12 +63,14 @@ def train(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto"
         resume=resume,
     )
     sampling = _gin.sample()
+    own = _made(arguments.pop("callbacks"))
     callbacks = [
         _Records(workdir, imports),
         _gin.Pictures(sampling=sampling),
         _gin.Diagnostics(make=_gin.GradientDiagnostics),
         _gin.Watch(sampling=sampling, references=_gin.References),
         _gin.Snapshots(),
+        *own,
     ]
     model.fit(**arguments, workdir=workdir, callbacks=callbacks, trainer=trainer)
     if model.distribution.is_chief:
@@ -84,6 +87,11 @@ def build() -> tuple[ScoreModel, dict[str, Any]]:
     if arguments["steps"] < 1:
         raise UsageError(f"fit.steps must be at least 1; got {arguments['steps']}.")
     return model, arguments
+
+
+def _made(callbacks: Sequence[Any]) -> list[Any]:
+    """The callbacks of ``fit.callbacks``, made of the classes and functions that it names."""
+    return [c() if inspect.isclass(c) or not hasattr(c, "set_params") else c for c in callbacks]
 
 
 class _Records(loop.Periodic):

@@ -90,7 +90,7 @@ def _converted(function: Function, **fixed: Any) -> tuple[Any, bool]:
         with _quiet("tf2onnx"):
             model = _model(tf2onnx, concrete, list(arguments))
         unknown = {name for name in _operations(model.graph) if not onnx.defs.has(name)}
-        if not unknown:
+        if not unknown and (not free or _fits_together(model)):
             break
     if unknown:
         raise UsageError(
@@ -101,6 +101,16 @@ def _converted(function: Function, **fixed: Any) -> tuple[Any, bool]:
     onnx.checker.check_model(model, full_check=True)
     traced_operations = {node.op for node in concrete.graph.as_graph_def().node}
     return model, _OF_NOISE in traced_operations | _operations(model.graph)
+
+
+def _fits_together(model: Any) -> bool:
+    """Whether all shapes agree: with a free batch those of derivatives may not."""
+    onnx, _ = _packages()
+    try:
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return False
+    return True
 
 
 def _model(tf2onnx: Any, concrete: Any, names: list[str]) -> Any:
@@ -298,8 +308,8 @@ def _broadcast_axes(graph: Any, node: Any) -> None:
 
     An axis whose size is not known is the batch's. Where that is 1, to sum over it or not is one.
     """
-    shapes = [_shape_in(graph, name) for name in node.input]
-    if None in shapes:
+    shapes = [shape for name in node.input if (shape := _shape_in(graph, name)) is not None]
+    if len(shapes) < 2:
         return
     rank = max(map(len, shapes))
     x, y = ([1] * (rank - len(shape)) + shape for shape in shapes)

@@ -17,6 +17,14 @@ _RECORDING = (
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
 )
+# Packages of which all callbacks do: they tell a service, or a file, what the training says.
+_RECORDERS = ("aim", "clearml", "comet_ml", "mlflow", "neptune", "wandb")
+
+
+def _records(callback: Any) -> bool:
+    """Whether a callback only records."""
+    package = type(callback).__module__.partition(".")[0]
+    return isinstance(callback, _RECORDING) or package in _RECORDERS
 
 
 class KerasCallbacks:
@@ -45,7 +53,7 @@ class KerasCallbacks:
         """Calls a method, such as ``"on_epoch_end"``, of all."""
         for callback, alone in self._each:
             call = getattr(alone, hook)
-            if isinstance(callback, _RECORDING):
+            if _records(callback):
                 self._tolerance(f"{type(callback).__name__}.{hook}", call, *arguments)
             else:
                 call(*arguments)

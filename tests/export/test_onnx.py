@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("tf2onnx")
 runtime = pytest.importorskip("onnxruntime")
 
-ROWS = 5  # the batch is free: the functions are made for another
+ROWS = 6  # the batch is free: the functions are made for another
 SEED = np.int32([-3, 4])
 RUN = """
 import sys
@@ -86,7 +86,7 @@ def test_onnxruntime_alone_draws_the_samples_of_a_deterministic_sampler(images, 
     sampler = lcss.samplers.EDMHeun(num_steps=4)
     assert images.export(path, "sampler", "onnx", batch_size=2, sampler=sampler) == [path]
     x_T = 50.0 * np.random.default_rng(1).normal(size=(ROWS, 8, 8, 1)).astype(np.float32)
-    labels = np.int32([0, 1, 2, 3, 1])  # 3: none of the classes
+    labels = np.int32([0, 1, 2, 3, 1, 0])  # 3: none of the classes
     there = elsewhere(path, {"x_T": x_T, "labels": labels}, tmp_path)
     sampling = Sampling(images.state, sampler, 2)
     here = export.sampler_from(images.state, sampling, images.info)
@@ -104,7 +104,7 @@ def test_onnxruntime_alone_draws_the_samples_of_a_deterministic_sampler(images, 
 def test_a_score_with_classes_is_the_models(images, tmp_path):
     images.export(tmp_path / "score.onnx", format="onnx", batch_size=2)
     x = np.random.default_rng(1).normal(size=(ROWS, 8, 8, 1)).astype(np.float32)
-    t, labels = np.linspace(0.01, 1, ROWS, dtype=np.float32), np.int32([0, 1, 2, 3, 0])
+    t, labels = np.linspace(0.01, 1, ROWS, dtype=np.float32), np.int32([0, 1, 2, 3, 0, 1])
     there = run(tmp_path / "score.onnx", x=x, t=t, labels=labels)["score"]
     assert relative(there, images.score_fn(x, t, tf.constant(labels))) < 1e-5
 
@@ -114,8 +114,8 @@ def test_a_stochastic_sampler_draws_the_same_noise_from_a_seed(tmp_path):
     model = plane()
     sampler = lcss.samplers.EulerMaruyama(num_steps=20)
     model.export(tmp_path / "plane.onnx", "sampler", "onnx", batch_size=2, sampler=sampler)
-    sampling = Sampling(model.state, sampler, ROWS + 1)
-    x_T = model.state.sde.broadcast_prior_sample((ROWS + 1, 2), random.fold_in(SEED, "prior"))
+    sampling = Sampling(model.state, sampler, ROWS + 2)
+    x_T = model.state.sde.broadcast_prior_sample((ROWS + 2, 2), random.fold_in(SEED, "prior"))
     there = run(tmp_path / "plane.onnx", x_T=x_T.numpy(), seed=SEED)
     here = export.sampler(model.state, sampling, model.info).call(seed=tf.constant(SEED))
     assert relative(there["samples"], here["samples"]) < 1e-4
@@ -143,8 +143,8 @@ S = lcss.samplers
     ids=lambda part: type(part).__name__,
 )
 def test_every_sampler_is_that_of_tensorflow(sampler, sde, tmp_path):
-    model = plane(sde)
-    sampling = Sampling(model.state, sampler, 2)
+    model = plane(sde)  # with derivatives of the SDE the batch is not free
+    sampling = Sampling(model.state, sampler, ROWS, jit_compile=False)
     function = export.sampler_from(model.state, sampling, model.info)
     export.write_onnx(tmp_path / "a.onnx", function)
     inputs = {"x_T": model.state.sde.broadcast_prior_sample((ROWS, 2), 1).numpy(), "seed": SEED}
