@@ -29,6 +29,22 @@ _COMMAND = re.compile(r"(?:^|&& )(?:[A-Z_]+=\S+ )*(?:lcss|(?:\S*python\S* )bin/(
 _BINDING = re.compile(r"^[\w/]+(?:\.\w+)+ = .+", re.M)
 
 
+def test_the_prose_is_plain_and_links_lead_somewhere():
+    """As `make lint` says: sentences of 35 words at most, the field's words, files that exist."""
+    done = subprocess.run([sys.executable, str(ROOT / "tools/prose.py")], capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_every_yes_of_the_features_names_its_page_and_its_test():
+    rows = (ROOT / "docs/reference/features.md").read_text().splitlines()
+    last = [row.rsplit(" | ", 1)[-1] for row in rows if row.startswith("|") and "yes]" in row]
+    assert len(last) > 30
+    for cell in last:
+        assert re.fullmatch(
+            r"\[yes\]\(\.\./[\w.#/-]+\) · \[test\]\(\.\./\.\./tests/\S+\.py\) \|", cell
+        ), cell
+
+
 def blocks(page):
     """(kind, code, comments before it) of a page."""
     for match in _BLOCK.finditer(page.read_text()):
