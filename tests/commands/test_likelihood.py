@@ -69,8 +69,8 @@ def test_bits_per_dim_of_digits(resting, tmp_path, centered, levels):
     assert f"{expected:.2f}" in module.report(figures)
 
 
-def test_samples_and_a_dequantiser_tighten_the_bound(resting, tmp_path):
-    """Under N(0, I), which hardly varies within a level, by little; files of each stay apart."""
+def test_samples_and_a_dequantiser_are_asked_for(resting, tmp_path):
+    """Under N(0, I), which hardly varies within a level, by next to nothing. The file says how."""
     model = resting(lcss_tf.DATASETS["Digits"]())
     options = {"batch_size": 20, "num_examples": 20, "rtol": 1e-2, "atol": 1e-2}
     plain = held_out_likelihood(model, tmp_path, **options)
@@ -79,8 +79,7 @@ def test_samples_and_a_dequantiser_tighten_the_bound(resting, tmp_path):
     tight = held_out_likelihood(model, tmp_path, **options, **more)
     settings = json.loads((tmp_path / "likelihood.json").read_text())["settings"]
     assert more.items() <= settings.items()
-    assert tight["bits_per_dim"] < plain["bits_per_dim"] + 1e-4
-    assert tight["bits_per_dim"] == pytest.approx(plain["bits_per_dim"], abs=0.02)
+    assert tight["bits_per_dim"] == pytest.approx(plain["bits_per_dim"], abs=5e-3)
     assert tight["nfe"] > 2 * plain["nfe"]
     with pytest.raises(ValueError, match="dequantiser_steps must be at least 0; got -1"):
         held_out_likelihood(model, tmp_path, **options, dequantiser_steps=-1)

@@ -96,8 +96,9 @@ def test_unipc_without_its_corrector_is_dpm_solver(monkeypatch):
     sde, x_T = lcss_tf.SDES["VPSDE"](), random.normal(1, (16, 2))
     monkeypatch.setattr(UniPC, "correct", lambda self, sde, x, before, past: x)
     for order in (2, 3):
-        predictor = run(UniPC(order, "bh2", num_steps=8), sde, exact_score(sde), x_T)
-        solver = run(DPMSolverPP(order, num_steps=8), sde, exact_score(sde), x_T)
+        options = {"num_steps": 8, "schedule": LogSNRSchedule()}
+        predictor = run(UniPC(order, "bh2", **options), sde, exact_score(sde), x_T)
+        solver = run(DPMSolverPP(order, **options), sde, exact_score(sde), x_T)
         np.testing.assert_allclose(predictor, solver, rtol=1e-5, atol=1e-6)
 
 
@@ -154,5 +155,20 @@ def test_few_steps():
     errors = {n: [error(DPMSolverPP, num_steps=n, order=k) for k in (1, 2, 3)] for n in (5, 12)}
     assert errors[12][0] > 3 * errors[12][1] > 6 * errors[12][2]
     assert errors[5][1] < errors[5][2]  # of five values, three are too few to extrapolate
-    for make in (DEIS, UniPC):
-        assert error(make, num_steps=12) < 0.6 * errors[12][1]
+    assert error(DEIS, num_steps=12) < 0.6 * errors[12][1]
+    assert error(UniPC, num_steps=12, schedule=LogSNRSchedule()) < 0.6 * errors[12][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"num_steps": 14}, False),
+        ({"num_steps": 14, "denoise": False}, True),
+        ({"num_steps": 14, "order": 3}, True),
+        ({"num_steps": 15, "order": 3}, False),
+        ({"num_steps": 15, "denoise": False}, False),
+        ({"num_steps": 5, "order": 3, "first_order_end": False}, False),
+    ],
+)
+def test_when_the_last_orders_are_lowered(options, expected):
+    assert DPMSolverPP(**options).first_order_end == expected
