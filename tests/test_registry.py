@@ -80,6 +80,7 @@ def test_near_names_are_suggested():
 def test_public_names():
     assert {"VPSDE", "SubVPSDE", "VESDE"} <= set(lcss_tf.SDES)
     assert {"LCSSLoss", "DSMLoss"} <= set(lcss_tf.LOSSES)
+    assert {"UniformTimes", "AdaptiveTimes"} <= set(lcss_tf.TIME_DISTRIBUTIONS)
     assert {"NCSNpp", "DiT", "MLP"} <= set(lcss_tf.NETWORKS)
     assert {"EulerMaruyama", "PredictorCorrector", "ProbabilityFlowODE"} <= set(lcss_tf.SAMPLERS)
     assert {"moments", "noise", "none"} <= set(lcss_tf.PRECONDITIONINGS)

@@ -120,7 +120,8 @@ class GradientDiagnostics:
     ) -> StepDiagnostics:
         """`StepDiagnostics` at the weights of `network`; arguments as of `measure`.
 
-        An adaptive time distribution first sees as many batches as are measured.
+        The examples are in another order in each draw, as training sees them. An adaptive time
+        distribution first sees as many batches as are measured.
         """
         times, seed = self._loss.times, random.seed_for(seed, "diagnostics", "step")
         state = {name: tf.constant(v) for name, v in times.initial_state().items()}
@@ -143,6 +144,11 @@ class GradientDiagnostics:
         if key not in self._compiled:
 
             def gradient(x0, condition, seed, state):
+                # Strata belong to rows: in a fixed order an example would always have the same.
+                order = tf.argsort(random.uniform(random.fold_in(seed, "order"), (batch,)))
+                x0 = tf.gather(x0, order)
+                if condition is not None:
+                    condition = tf.gather(condition, order)
                 with tf.GradientTape() as tape:
                     score_fn = self._score.score_fn(network, batch=batch, condition=condition)
                     values = self._loss(score_fn, self._score.sde, x0, seed, batch, state=state)

@@ -182,7 +182,7 @@ def test_an_exported_step_adapts_as_here(tmp_path):
 # What it does to the gradient -------------------------------------------------------------------
 
 
-def variance_of_a_step(state, loss, num_draws=100):
+def variance_of_a_step(state, loss, num_draws=200):
     diagnostics = GradientDiagnostics(state.score, loss, num_draws, 64)
     x0 = tf.constant(helpers.data(64))
     return diagnostics.measure_step(state.network, x0, 0)
@@ -192,24 +192,28 @@ def variance_of_a_step(state, loss, num_draws=100):
 def test_adaptive_and_importance_times_lower_the_variance_of_the_gradient():
     """The likelihood's loss, at the same weights: the same expectation, by far less noise.
 
-    Measured: uniform 1, adaptive 0.13, importance 0.009, adaptive over importance 0.006.
+    Measured, uniform times as 1: adaptive 0.069 by the loss's moment and 0.077 by the gradient's,
+    importance 0.098, adaptive over importance 0.052.
     """
     state = helpers.make_state()[0]
+    state.sde.t_min = 1e-3  # below, the variance of uniform times is that of a few rare ones
     named = {
         "uniform": "UniformTimes",
-        "adaptive": AdaptiveTimes(memory=2_000.0),
+        "loss": AdaptiveTimes(memory=2_000.0),
+        "gradient": AdaptiveTimes(memory=2_000.0, moment="gradient"),
         "importance": "ImportanceTimes",
         "both": AdaptiveTimes(memory=2_000.0, base="ImportanceTimes"),
     }
     found = {k: variance_of_a_step(state, DSMLoss("likelihood", t)) for k, t in named.items()}
     share = {k: f.variance / found["uniform"].variance for k, f in found.items()}
-    print(share)
-    assert share["adaptive"] < 0.25
-    assert share["importance"] < 0.03
-    assert share["both"] < 0.02
-    exact = found["importance"]
+    assert share["loss"] < 0.12
+    assert share["gradient"] < 0.14
+    assert share["importance"] < 0.16
+    assert share["both"] < 0.1
+    exact = found["both"]
     assert exact.critical_batch == pytest.approx(exact.variance / exact.norm**2)
-    assert found["both"].norm == pytest.approx(exact.norm, rel=0.1)
+    for name in ("loss", "gradient", "importance"):
+        assert found[name].norm == pytest.approx(exact.norm, rel=0.08), "the same expectation"
 
 
 def test_the_optimiser_of_keras_is_untouched():
