@@ -96,9 +96,9 @@ def fit(
     steps: int = gin.REQUIRED,
     batch_size: int = 128,
     optimizer: Any = None,
+    callbacks: Sequence[Any] = (),
     seed: int = 0,
     validation: Any = None,
-    callbacks: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """The arguments of `ScoreModel.fit` that a gin file binds, under its names.
 
@@ -110,9 +110,9 @@ def fit(
         "steps": steps,
         "batch_size": batch_size,
         "optimizer": optimizer or default_optimizer,
+        "callbacks": callbacks,
         "seed": seed,
         "validation": validation,
-        "callbacks": callbacks,
     }
 
 

@@ -79,8 +79,8 @@ def _converted(function: Function, **fixed: Any) -> tuple[Any, bool]:
     def call(*values: Any) -> dict[str, Any]:
         return function.call(**dict(zip(arguments, values, strict=True)), **constants)
 
-    traced = tf.function(call, autograph=False)
     for free in (True, False):
+        traced = tf.function(call, autograph=False)  # anew, or it would be that of the free batch
         try:
             concrete = traced.get_concrete_function(*_signature(arguments, free))
         except (AttributeError, TypeError, ValueError):

@@ -199,11 +199,7 @@ def test_bindings_override_and_underscores_work():
 @pytest.mark.parametrize(
     ("stub", "method", "elsewhere"),
     [
-        (
-            _gin.fit,
-            ScoreModel.fit,
-            {"self", "workdir", "callbacks", "labels", "trainer", "condition"},
-        ),
+        (_gin.fit, ScoreModel.fit, {"self", "workdir", "labels", "trainer", "condition"}),
         (_gin.sample, ScoreModel.sampling, {"self"}),
     ],
 )

@@ -136,7 +136,7 @@ S = lcss.samplers
         (S.DPMSolverPP(num_steps=6, stochastic=True), lcss.sdes.EDMSDE()),
         (S.EDMHeun(num_steps=6, s_churn=2.0), lcss.sdes.CosineVPSDE()),
         (S.ProbabilityFlowODE(num_steps=6), lcss.sdes.MirafzaliSDE()),
-        (S.StochasticHeun(num_steps=6), lcss.sdes.PearsonSDE()),
+        (S.StochasticHeun(num_steps=12), lcss.sdes.PearsonSDE()),
         (S.PredictorCorrector(corrector=S.Langevin(), num_steps=30), None),
         (S.DormandPrince(num_steps=200), None),
     ],
@@ -147,14 +147,16 @@ def test_every_sampler_is_that_of_tensorflow(sampler, sde, tmp_path):
     sampling = Sampling(model.state, sampler, ROWS, jit_compile=False)
     function = export.sampler_from(model.state, sampling, model.info)
     export.write_onnx(tmp_path / "a.onnx", function)
-    inputs = {"x_T": model.state.sde.broadcast_prior_sample((ROWS, 2), 1).numpy(), "seed": SEED}
+    inputs = {"x_T": np.random.default_rng(1).normal(size=(ROWS, 2)), "seed": SEED}
+    inputs["x_T"] = inputs["x_T"].astype(np.float32)  # not of the prior, whose tails may be heavy
     draw = lambda seed: function.call(tf.constant(inputs["x_T"]), seed)["samples"].numpy()
     here = draw(tf.constant(SEED))
     takes = {i.name for i in onnx.load(tmp_path / "a.onnx").graph.input}
     there = run(tmp_path / "a.onnx", **{k: v for k, v in inputs.items() if k in takes})
+    assert np.isfinite(here).all()
     # Adaptive steps differ by rounding: as much between TensorFlow with XLA and without.
     assert relative(there["samples"], here) < (1e-3 if sampler.fixed_steps else 1e-2)
-    assert ("seed" in takes) == (relative(draw(tf.constant(SEED + 1)), here) > 1e-6)
+    assert ("seed" in takes) != np.array_equal(draw(tf.constant(SEED + 1)), here)
 
 
 @pytest.mark.slow
