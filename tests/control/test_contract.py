@@ -136,7 +136,7 @@ def test_every_combination_is_taken_or_refused_with_a_remedy():
             operator = lcss_tf.OPERATORS[operator_name]()
             for method in lcss_tf.METHODS:
                 for name in lcss_tf.SAMPLERS:
-                    for noise_std in (0.0, 0.1):
+                    for noise_std in (0.0, 0.1) if name == "EulerMaruyama" else (0.0,):
                         problem = InverseProblem(operator, None, noise_std)
                         sampler = new_sampler(name, 40)
                         controlled = lcss_tf.METHODS[method]().control(sampler, problem)
