@@ -97,10 +97,11 @@ def test_matrix(kind, method):
             )
             if not works(sde, controlled):
                 continue
-            samples = controlled.sample(score_of(sde), sde, truth.shape, 1, trajectory_steps=2)
+            parts = 1 if method in UNBOUND else 2  # of few steps an edit takes fewer
+            samples = controlled.sample(score_of(sde), sde, truth.shape, 1, parts)
             assert np.isfinite(samples.x).all(), (operator_name, name)
             worked.add((operator_name, name))
-            assert samples.trajectory.shape == (3, *truth.shape)
+            assert samples.trajectory.shape == (parts + 1, *truth.shape)
             np.testing.assert_array_equal(samples.trajectory[-1], samples.x)
             if method in UNBOUND or not operator.is_linear:
                 continue
@@ -135,7 +136,7 @@ def test_every_combination_is_taken_or_refused_with_a_remedy():
             operator = lcss_tf.OPERATORS[operator_name]()
             for method in lcss_tf.METHODS:
                 for name in lcss_tf.SAMPLERS:
-                    for noise_std in (0.0, 0.1):
+                    for noise_std in (0.0, 0.1) if name == "EulerMaruyama" else (0.0,):
                         problem = InverseProblem(operator, None, noise_std)
                         sampler = new_sampler(name, 40)
                         controlled = lcss_tf.METHODS[method]().control(sampler, problem)
