@@ -12,6 +12,7 @@
 # transition kernel. We measure their errors against the truth, and the noise of their gradients, which explains them.
 
 # %%
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -41,7 +42,8 @@ x0 = data.examples(np.arange(2_000), "test")
 models = {}
 for name, loss in losses.items():
     model = models[name] = lcss.ScoreModel(lcss.networks.MLP(width=128), sde())
-    model.fit(data, loss=loss, steps=2_000, batch_size=512)
+    adam = keras.optimizers.Adam(lcss.training.WarmUp(2e-3, decay="cosine"))
+    model.fit(data, loss=loss, steps=2_000, batch_size=512, optimizer=adam)
     errors = []
     for i, t in enumerate(times):
         x_t = model.sde.sample_xt(x0, tf.fill([2_000], t), seed=1)

@@ -14,6 +14,7 @@
 # %%
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -69,7 +70,8 @@ except lcss.UsageError as error:
 
 # %%
 model = lcss.ScoreModel(lcss.networks.MLP(width=128), Swirl())
-history = model.fit(data, steps=3_000, batch_size=512)
+adam = keras.optimizers.Adam(lcss.training.WarmUp(2e-3, decay="cosine"))
+history = model.fit(data, steps=4_000, batch_size=512, optimizer=adam)
 
 # %% [markdown]
 # ## The truth

@@ -3,6 +3,7 @@
 Sampling, latents, likelihoods and inverse problems all come through here.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -46,8 +47,11 @@ class Runner:
         self._rows = distribution.rows_per_replica(batch_size, what)
         mode = xla.mode(jit_compile, getattr(network, "pieces_on_cpu", False))
         self._in_pieces = mode == "pieces"
-        self._compiled = tf.function(self._run, jit_compile=mode is True or None, autograph=False)
-        self._compiled_batch = tf.function(self._batch, autograph=False)
+        # As objects of their own: of one method's code TensorFlow counts the tracings together, and
+        # would warn of retracing where a few runners are made.
+        run, batch = functools.partial(self._run), functools.partial(self._batch)
+        self._compiled = tf.function(run, jit_compile=mode is True or None, autograph=False)
+        self._compiled_batch = tf.function(batch, autograph=False)
 
     def __call__(self, inputs: Mapping[str, Any], seed: Seed, first: int = 0) -> Any:
         """The function's outputs on one batch, as NumPy arrays.
