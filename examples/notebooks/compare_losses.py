@@ -42,7 +42,7 @@ x0 = data.examples(np.arange(2_000), "test")
 models = {}
 for name, loss in losses.items():
     model = models[name] = lcss.ScoreModel(lcss.networks.MLP(width=128), sde())
-    adam = keras.optimizers.Adam(lcss.training.WarmUp(2e-3, decay="cosine"))
+    adam = keras.optimizers.Adam(lcss.training.WarmUp(1e-3, decay="cosine"))
     model.fit(data, loss=loss, steps=2_000, batch_size=512, optimizer=adam)
     errors = []
     for i, t in enumerate(times):

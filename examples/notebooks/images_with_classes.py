@@ -12,6 +12,7 @@
 # `lcss.data.FashionMNIST()` or a folder of images, which take longer.
 
 # %%
+import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -32,8 +33,9 @@ model = lcss.ScoreModel(network)
 history = model.fit(
     x,
     labels=digits.target,
-    steps=3_000,
+    steps=4_000,
     batch_size=64,
+    optimizer=keras.optimizers.Adam(lcss.training.WarmUp(1e-3, decay="cosine")),
     workdir="runs/notebook",  # checkpoints and TensorBoard; the same call again resumes
 )
 
