@@ -88,7 +88,7 @@ def test_log_prob_is_in_the_units_of_the_data_of_the_last_fit(monkeypatch):
     made = []
 
     class Runner:
-        def __init__(self, state, likelihood, info, batch_size):
+        def __init__(self, state, likelihood, info, *options):
             self.info = info
             made.append(self)
 

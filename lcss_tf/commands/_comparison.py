@@ -192,6 +192,7 @@ def train_entry(
     memory = PeakMemory()
     model, arguments = comparison.build(name)
     arguments["optimizer"] = for_run(arguments["optimizer"], arguments["steps"])
+    del arguments["callbacks"]  # `train` alone makes them: several runs would share one's files
     budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
     budgets.begun = lambda: _runs.adopt(workdir)
     trainer = _gin.Trainer(

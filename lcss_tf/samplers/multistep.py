@@ -281,14 +281,13 @@ class UniPC(_DataMultistep):
       order: p, 1, 2 or 3.
       variant: "bh1": B(h) = h; "bh2": B(h) = 1 − e^{−h}. It matters at the orders named above only.
       first_order_end: see `Multistep`.
-      **options: of `AffineSampler`; times are quadratic by default. (The paper's, equal steps of λ,
-        are worse on VP at few steps, and better on VE.)
+      **options: of `AffineSampler`; times are equal steps of λ by default.
 
     Raises:
       UsageError: order out of its range, or another variant.
     """
 
-    default_schedule = PowerSchedule(2.0)
+    default_schedule = LogSNRSchedule()
 
     def __init__(
         self,

@@ -111,7 +111,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         """The schedule of `get_config`; Keras leaves the schedule inside as a description."""
         rate = config["learning_rate"]
         if isinstance(rate, dict):
-            rate = keras.optimizers.schedules.deserialize(rate)
+            rate = keras.saving.deserialize_keras_object(rate, safe_mode=True)
         return cls(**{**config, "learning_rate": rate})
 
 

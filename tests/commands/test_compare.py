@@ -17,6 +17,7 @@ from lcss_tf.commands import _cli, _gin, _runs, compare
 from lcss_tf.commands._comparison import Comparison, Evaluator, diagnose_entry, slug, train_entry
 from lcss_tf.commands._comparison_report import write_diagnosis, write_tables
 from lcss_tf.errors import UsageError
+from lcss_tf.training.optimizers import for_run
 from lcss_tf.training.workdir import only_process
 from tests.processes import (
     alive,
@@ -334,8 +335,11 @@ def test_networks_side_by_side_are_each_run_s_own():
         "Comparison.optimizers = {'DSM': @own/Adam()}", "own/Adam.learning_rate = 0.02",
     )  # fmt: skip
     comparison = Comparison()
-    optimizers = [comparison.build(name)[1]["optimizer"] for name in comparison.entries]
-    assert [o and round(float(o.learning_rate), 6) for o in optimizers] == [0.02, None] * 2
+    built = [comparison.build(name)[1] for name in comparison.entries]
+    optimizers = [for_run(arguments["optimizer"], 100) for arguments in built]
+    rates = [round(float(o.get_config()["learning_rate"]), 6) for o in optimizers[::2]]
+    assert rates == [0.02] * 2
+    assert all(float(o.learning_rate) < 2e-4 for o in optimizers[1::2])  # a warm-up's first
     made = [comparison.build(name)[0].network for name in comparison.entries]
     assert [type(network).__name__ for network in made] == ["DiT", "MLP"] * 2
     assert made[0] is not made[2]

@@ -84,6 +84,7 @@ MADE = {
         write_arrays(p / "x.npz"), (6, 2), class_names=("cat", "dog")
     ),
     "Audio": lambda p: data.Audio(write_wav(p), 40),
+    "Augmented": lambda p: data.Augmented(data.Digits()),
     "Checkerboard": lambda p: data.Checkerboard(),
     "DataService": served,
     "Dequantised": lambda p: data.Dequantised(data.Digits()),

@@ -489,7 +489,7 @@ def test_the_documentations_code_runs():
     section = page.split("## Times and weights")[1].split("\n## ")[0]
     blocks = re.findall(r"```(\w*)\n(.*?)```", section, re.S)
     fitted = []
-    model = SimpleNamespace(fit=lambda x, loss: fitted.append(loss))
+    model = SimpleNamespace(fit=lambda x, steps, loss: fitted.append(loss))
     try:
         for code in (code for language, code in blocks if language == "python"):
             exec(code, {"lcss": lcss_tf, "model": model, "x": None})

@@ -156,7 +156,7 @@ def test_few_steps():
     assert errors[12][0] > 3 * errors[12][1] > 6 * errors[12][2]
     assert errors[5][1] < errors[5][2]  # of five values, three are too few to extrapolate
     assert error(DEIS, num_steps=12) < 0.6 * errors[12][1]
-    assert error(UniPC, num_steps=12, schedule=LogSNRSchedule()) < 0.6 * errors[12][1]
+    assert error(UniPC, num_steps=12) < 0.6 * errors[12][1]
 
 
 @pytest.mark.parametrize(
