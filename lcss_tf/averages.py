@@ -1,9 +1,10 @@
 """Averages of the weights: how they move in training, and what others can be made of them after it.
 
 An average is θ̄(t) = ∫₀ᵗ p(τ) θ(τ) dτ, t counting updates of the weights. Its *profile* p is what
-distinguishes one from another. The profiles of `PowerFunction` keep their shape as training goes
-on, and snapshots of two of them span those of nearly any length (Karras et al., "Analyzing and
-improving the training dynamics of diffusion models", 2024): `combination` finds the coefficients.
+distinguishes one from another. The profiles of `PowerFunction` keep their shape as training
+continues, and snapshots of two of them span those of nearly any length. (Karras et al., "Analyzing
+and improving the training dynamics of diffusion models", 2024.) `combination` finds the
+coefficients.
 """
 
 import math

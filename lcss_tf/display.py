@@ -72,7 +72,7 @@ class Tolerance:
             text = _error_text(error)
             self.errors[name] = text
             if count % 100 == 0:
-                warn("%s failed (%s). It goes on without.", name, text, exc_info=count == 0)
+                warn("%s failed (%s). Work continues without it.", name, text, exc_info=count == 0)
             return None
 
     def text(self) -> str:

@@ -56,9 +56,9 @@ class Moments(Preconditioning):
 
     - **Affine SDEs** (`has_marginal`): m_t and v_t from the data's mean and variance in closed
       form, S_0 = −(x − m_t)/v_t, c_out = α_t √(v_0/v_t)/s.
-    - **All others**: m_t and v_t along one simulated path, S_0 the prior's own score, made steeper
-      where x_t is narrower, c_out = √(1 − r + 0.01)/s with r = s²/(variance of the prior). x_t
-      need not come to the prior at the rate of its noise, hence the 0.01.
+    - **All others**: m_t and v_t along one simulated path. S_0 is the prior's own score, made
+      steeper where x_t is narrower. The factor is c_out = √(1 − r + 0.01)/s, with r = s² over the
+      variance of the prior. x_t need not come to the prior at the rate of its noise, hence the 0.01.
 
     - **States with a velocity** (`has_velocity`): the score of u alone, its S_0 that of a Gaussian
       with the state's own mean and covariance, −(u − E[u|x])/v, v = Var[u|x]. F sees x and

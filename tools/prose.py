@@ -2,9 +2,12 @@
 
 A sentence has at most 35 words. Words that the field does not use are named with the one that it
 does. Links to files lead somewhere; the site's build checks their anchors. Code, tables' rules and
-addresses are not prose.
+addresses are not prose. Of Python files the docstrings and the messages are read: their words, and
+the length of the docstrings' sentences.
 """
 
+import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -15,12 +18,11 @@ MOST_WORDS = 35
 # What was written once, and what the field says.
 WORDS = {
     r"films?": "trajectory",
-    r"laws?": "distribution",
+    r"(?<!power )(?<!-)laws?": "distribution",
     r"(?<!standard )deviations?": "standard deviation",
     r"(?:go|goes|went|going) on(?= from| where| with)?": "resume, or continue",
     r"spacings?": "time schedule",
     r"restorations?": "posterior sampling, inverse problems",
-    r"few[- ]steps": "samplers for affine SDEs",
     r"kernel distance": "KID",
     r"class score": "Inception score",
     r"evened": "c_in",
@@ -63,19 +65,48 @@ def sentences(paragraph: str) -> list[str]:
     return [s for s in _END.split(plain) if s.strip()]
 
 
+def long_sentences(place: str, paragraph: str) -> Iterator[str]:
+    """The sentences of a paragraph that are too long, a line each."""
+    for sentence in sentences(paragraph):
+        words = re.findall(r"[A-Za-zÀ-ž0-9'’.-]*[A-Za-zÀ-ž][\w'’.-]*", sentence)
+        if len(words) > MOST_WORDS:
+            yield f"{place}: a sentence of {len(words)} words: {sentence[:70]}…"
+
+
+def other_words(place: str, text: str, skipped: str = "") -> Iterator[str]:
+    """The words of a text that the field does not use, a line each; but those of `skipped`."""
+    plain = " ".join(re.sub(r"`+[^`]*`+", "", text).split())
+    for word, better in WORDS.items():
+        hit = None if skipped and skipped in word else re.search(rf"\b(?:{word})\b", plain, re.I)
+        if hit:
+            yield f"{place}: {hit[0]!r}: write {better!r}"
+
+
+def python_faults(path: Path) -> Iterator[str]:
+    """What is wrong with a module's docstrings and messages, a line each."""
+    tree = ast.parse(path.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and (doc := ast.get_docstring(node, clean=False)):
+            place = f"{path}:{node.body[0].lineno}"
+            for paragraph in re.split(r"\n\s*\n|\n\s*(?=[-*] |[\w*, ]+: )", inspect.cleandoc(doc)):
+                if paragraph.startswith(("    ", "|")):
+                    continue
+                for part in re.split(r"; |\. (?=[a-z_, ]+: )", paragraph):  # of a list
+                    yield from long_sentences(place, " ".join(part.split()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield from other_words(f"{path}:{node.lineno}", node.value, "spacing")
+
+
 def faults(path: Path) -> Iterator[str]:
     """What is wrong with a page, a line each."""
+    if path.suffix == ".py":
+        yield from python_faults(path)
+        return
     text = path.read_text()
     for line, paragraph in blocks(text):
-        for sentence in sentences(paragraph):
-            words = re.findall(r"[A-Za-zÀ-ž0-9'’.-]*[A-Za-zÀ-ž][\w'’.-]*", sentence)
-            if len(words) > MOST_WORDS:
-                yield f"{path}:{line}: a sentence of {len(words)} words: {sentence[:70]}…"
-        plain = re.sub(r"`[^`]*`", "", paragraph)
-        for word, better in WORDS.items():
-            hit = re.search(rf"\b(?:{word})\b", plain, re.I)
-            if hit:
-                yield f"{path}:{line}: {hit[0]!r}: write {better!r}"
+        yield from long_sentences(f"{path}:{line}", paragraph)
+        yield from other_words(f"{path}:{line}", paragraph)
     for _, target in _LINK.findall(text):
         if re.match(r"[a-z]+:|#", target):
             continue
@@ -91,9 +122,10 @@ def main(paths: list[str]) -> int:
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "lcss_tf").rglob("*.py")),
     ]
     found = [fault for page in pages for fault in faults(page)]
-    sys.stdout.write("\n".join(found or [f"{len(pages)} pages are fine."]) + "\n")
+    sys.stdout.write("\n".join(found or [f"{len(pages)} files are fine."]) + "\n")
     return bool(found)
 
 

@@ -102,7 +102,7 @@ def write_records(workdir: str | Path, contents: dict[str, bytes]) -> None:
 
 
 def _failures(workdir: str | Path) -> dict[str, Any]:
-    """What failed while the run went on, as its record has it; {} where that is damaged."""
+    """What failed while the run continued, as its record has it; {} where that is damaged."""
     try:
         return (files.read_json(Path(workdir) / _RUN, dict) or {}).get("failures") or {}
     except UsageError:  # it is written anew

@@ -68,9 +68,9 @@ def inpainting(
     In units of the data's range (1 is black for white). Beside the methods, fills that
     need no model: the training images' mean, and the training image that is nearest on the
     visible pixels. Of each method several errors: of one sample, and of means of several.
-    For truth and samples drawn alike from p(x | y), with a variance v, the mean of n has
-    the expected squared error (1 + 1/n) v: one draw twice that of the posterior's mean, to which
-    a fill that minimises the squared error is to be compared.
+    Let truth and samples come from p(x | y), with a variance v. Then the mean of n samples has the
+    expected squared error (1 + 1/n) v. One draw has twice that of the posterior's mean, with which
+    a fill of least squared error is to be compared.
 
     A second table says by how many standard errors of the difference, image by image, each fill
     is nearer (+) or farther (−) in squared error than the nearest training image.

@@ -42,11 +42,12 @@ def from_user(
     """A `Dataset` of whatever a user passes as data.
 
     Args:
-      data: one of these:
-        an object of `lcss_tf.data`, which is returned as it is;
-        an array [N, *shape], or anything that ``np.asarray`` takes, see `InMemory`;
-        a pair (a tuple) of such an array and integer labels [N];
-        a ``tf.data.Dataset`` of examples x, or of pairs (x, label) or (x, condition), see
+      data: one of these.
+
+        - An object of `lcss_tf.data`, which is returned as it is.
+        - An array [N, *shape], or anything that ``np.asarray`` takes, see `InMemory`.
+        - A pair (a tuple) of such an array and integer labels [N].
+        - A ``tf.data.Dataset`` of examples x, or of pairs (x, label) or (x, condition), see
         `FromTFData`.
       labels: classes 0, 1, … of the examples, integers [N], if they are not part of `data`.
       test_every: of an array: hold out the first of every so many examples as the test split.

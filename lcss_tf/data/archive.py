@@ -1,6 +1,6 @@
 """ZIP archives of images: members are found by their offset, and unpacked as they are needed.
 
-They are unpacked and checked by `archives`, which lets go of Python's lock meanwhile: no TensorFlow
+They are unpacked and checked by `archives`, which releases Python's lock meanwhile: no TensorFlow
 operation unpacks within a limit.
 """
 

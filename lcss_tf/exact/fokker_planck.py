@@ -10,9 +10,9 @@ Where the drift crosses few cells in a step it is the central one, whose error d
 the noise vanishes. The mixture is the same function of x in every run below (the ratio Δt/h is
 the same), so the error is a series in h².
 
-**Time.** A step solves dm/ds = A m over s in [0, 1], A made of ∫f dt and ∫g² dt over the step:
-exact in time where f and g² share one factor β(t), else of second order, with a series in Δt²
-(Magnus 1954). exp(A) is a rational function of order 5 with one real pole,
+**Time.** A step solves dm/ds = A m over s in [0, 1], A made of ∫f dt and ∫g² dt over the step. It
+is exact in time where f and g² share one factor β(t), else of second order, with a series in Δt²
+(Magnus 1954). In place of exp(A) stands a rational function of order 5 with one real pole,
 L-stable (Nørsett 1974; Hairer and Wanner, *Solving ODEs II*, IV.6): five tridiagonal solves.
 
 **Both.** Runs with h and Δt at 1, ½ and ⅓ of the coarsest are extrapolated (Richardson)

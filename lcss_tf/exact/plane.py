@@ -3,8 +3,8 @@
     ∂p/∂t = −∇·(f p) + ½ Σ_i ∂_i² (g_i² p),  dx = f(x, t) dt + g(x, t) dw
 
 Both axes have the nodes and the conserving fluxes of `lcss_tf.exact.fokker_planck`. A step is
-Strang's splitting (1968): half along the first axis, whole along the second, half along the first;
-each part is the exponential of a tridiagonal matrix, with f and g² at the middle of the step. Its
+Strang's splitting (1968): half along the first axis, whole along the second, half along the first.
+Each part is the exponential of a tridiagonal matrix, with f and g² at the middle of the step. Its
 error is of second order in the spacing and in the step, so two runs, the second with both halved,
 are extrapolated in log p (Richardson).
 """

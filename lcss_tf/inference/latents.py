@@ -70,9 +70,9 @@ def _solved(score_fn, sde, x, solver, times):
 def interpolate(sde: Any, first: Array, second: Array, fractions: Numbers) -> Array:
     """Latents between pairs of latents, on an arc that suits the prior.
 
-    In coordinates z in which the prior is N(0, I) the points lie on the great arc from z_1 to
-    z_2, in the direction sin((1 − w)θ) z_1/‖z_1‖ + sin(wθ) z_2/‖z_2‖, θ the angle between them
-    (Shoemake 1985), and at the norm ‖z_1‖^(1−w) ‖z_2‖^w. A straight line would pass where the
+    In coordinates z in which the prior is N(0, I) the points lie on the great arc from z_1 to z_2
+    (Shoemake 1985). Their direction is sin((1 − w)θ) z_1/‖z_1‖ + sin(wθ) z_2/‖z_2‖, θ the angle
+    between the two, and their norm ‖z_1‖^(1−w) ‖z_2‖^w. A straight line would pass where the
     prior has next to no mass. For a Gaussian prior z is x_T over its standard deviation. For
     another with independent, identically distributed coordinates, z is the quantile of N(0, 1)
     at x_T's level under the prior.

@@ -192,8 +192,8 @@ class LikelihoodRunner:
 
     The value is then a lower bound of log P of the levels, of K samples of the noise u for each
     example (Burda et al. 2016): log (1/K) Σ_k p(x + u_k)/q(u_k | x), larger on average the larger K
-    is. An example's samples share their probes: the error of the divergence, which is much the same
-    for all of them, then comes out of the logarithm as it is, and does not raise the mean of the
+    is. An example's samples share their probes, so the error of the divergence is much the same for
+    all of them. It comes out of the logarithm as it is, and does not raise the mean of the
     exponentials.
 
     Args:

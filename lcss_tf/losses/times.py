@@ -357,12 +357,12 @@ class AdaptiveTimes(TimeDistribution):
 
         p_k = (1 − floor) r_k/mean(r) + floor      for equal bins k of [0, 1]
 
-    moment = "loss": r² = E[l²], l the loss of an example: the estimate of the loss has the least
+    moment = "loss": r² = E[l²], l the loss of an example. The estimate of the loss has the least
       variance of all independent times (Nichol and Dhariwal 2021).
     moment = "gradient": r² = E[c l], c = λ/s² the factor of the noise error in l. With l = c ‖e‖²,
-      as in DSM and in LCSS by paths, that is the squared gradient by the network's output: the
-      gradient has the least variance, if the network's Jacobian is alike at all times
-      (Katharopoulos and Fleuret 2018, who choose examples so).
+      as in DSM and in LCSS by paths, that is the squared gradient by the network's output. Then the
+      gradient has the least variance, if the network's Jacobian is alike at all times.
+      (Katharopoulos and Fleuret 2018 choose examples so.)
 
     Averages are over past batches, with weights that fall exponentially with the examples since.
     It starts uniform. The next batch's p depends on earlier batches alone, so the estimate stays

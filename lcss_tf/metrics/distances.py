@@ -256,7 +256,9 @@ class KID(KernelMetric):
     """
 
     stem = "kid"
-    words: ClassVar = {"kid": "kernel distance; lower is better, 0 for equal distributions"}
+    words: ClassVar = {
+        "kid": "squared maximum mean discrepancy; lower is better, 0 for equal distributions"
+    }
 
     def __init__(self, extractor: Extractor, num_samples: int = 10_000) -> None:
         super().__init__(extractor, num_samples)

@@ -249,10 +249,11 @@ class DownLevel(_Level):
 class UpLevel(_Level):
     """`num_blocks` residual blocks, each taking a skip connection; attention; a step up.
 
-    The pyramid (the output) starts at the lowest level. ``"output_skip"``: every level adds an
-    image, in float32, to the upsampled sum of those below. ``"residual"``: a convolution brings
-    the pyramid to the next resolution and the features' width; its sum with the features is the
-    next level's features and its pyramid.
+    The pyramid (the output) starts at the lowest level.
+
+    - ``"output_skip"``: every level adds an image, in float32, to the upsampled sum of those below.
+    - ``"residual"``: a convolution brings the pyramid to the next resolution and the features'
+      width. Its sum with the features is the next level's features and its pyramid.
 
     Args:
       out_channels: channels of the image.

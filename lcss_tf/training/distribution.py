@@ -16,7 +16,7 @@ from lcss_tf.typing import Tensor
 
 
 class WorkerLostError(TemporaryError, RuntimeError):
-    """Another worker ended or cannot be reached; training goes on from the last checkpoint."""
+    """Another worker ended or cannot be reached; training resumes from the last checkpoint."""
 
 
 class Distribution:

@@ -221,7 +221,7 @@ class Trainer:
         finally:
             run.summaries.close()
             if show.failures:
-                warn("What failed while training went on: %s.", show.text())
+                warn("What failed while training continued: %s.", show.text())
                 if run.records and run.workdir and chief:  # it has begun
                     show("The record of failures", record_failures, run.workdir, show)
 
@@ -300,7 +300,8 @@ class _Loop:
         """Trains up to the last step.
 
         On a signal the running step is finished (a periodic callback is broken off), the state
-        saved, and SystemExit raised. If the data fail, the state is saved before the error goes on.
+        saved, and SystemExit raised. If the data fail, the state is saved before their error is
+        raised.
         """
         run, state, clock = self._run, self._state, Clock()
         periodic = [c for c in callbacks if hasattr(c, "act")]
@@ -467,7 +468,7 @@ class _Loop:
                 raise
             newest = self._checkpoints.paths()[-1:]
             warn(
-                "Step %d could not be saved (%s). Training goes on, and tries again in %d steps; "
+                "Step %d could not be saved (%s). Training continues, and tries again in %d steps; "
                 "the newest checkpoint is %s.",
                 self._state.step, error, self._checkpoints.every,
                 newest[0].name if newest else "none",

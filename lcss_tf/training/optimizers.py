@@ -34,7 +34,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     keep it.
 
     Args:
-      learning_rate: η; a number, or a Keras schedule that goes on from there.
+      learning_rate: η; a number, or a Keras schedule that continues from there.
       warmup_steps: W, over which the rate rises from 0; by default a tenth of the run, 5,000 steps
         at most.
       decay: None, ``"cosine"`` or ``"inverse_root"``.

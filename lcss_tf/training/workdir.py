@@ -266,7 +266,7 @@ def write_description(workdir: str | Path, description: dict) -> dict[str, bytes
 
 
 def record_failures(workdir: str | Path, tolerance: Tolerance) -> None:
-    """Adds what failed while training went on to the run's record, under ``failures``.
+    """Adds what failed while training continued to the run's record, under ``failures``.
 
     Raises:
       UsageError: the record is damaged; it is left as it is.
