@@ -58,7 +58,7 @@ class Moments(Preconditioning):
       form, S_0 = −(x − m_t)/v_t, c_out = α_t √(v_0/v_t)/s.
     - **All others**: m_t and v_t along one simulated path. S_0 is the prior's own score, made
       steeper where x_t is narrower. The factor is c_out = √(1 − r + 0.01)/s, with r = s² over the
-      variance of the prior. x_t need not come to the prior at the rate of its noise, hence the 0.01.
+      variance of the prior. x_t need not come to the prior at the rate of its noise: hence 0.01.
 
     - **States with a velocity** (`has_velocity`): the score of u alone, its S_0 that of a Gaussian
       with the state's own mean and covariance, −(u − E[u|x])/v, v = Var[u|x]. F sees x and
