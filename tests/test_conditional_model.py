@@ -58,6 +58,7 @@ def conditional():
     return model
 
 
+@pytest.mark.slow
 def test_conditional_means_and_covariances(conditional):
     """E[x|y] to 0.12 and Var[x|y] to 0.06; without the condition they are those of x alone."""
     draw = functools.partial(conditional.sample, 2_000, sampler=ODE, batch_size=2_000)
@@ -119,6 +120,7 @@ def test_guidance_between_the_null_and_the_conditional_score(conditional):
     np.testing.assert_array_equal(conditional.score_fn(x, t), network(x, t))
 
 
+@pytest.mark.slow
 def test_the_units_of_a_condition_do_not_matter():
     """y and a·y + b give one model: the same moments taken off, the same weights."""
     x, y = gaussian(256)

@@ -141,6 +141,7 @@ def shortened(code):
         (r"\b(sample\()[\d_]{3,}", r"\g<1>64"),
         (r"\b(batch_size=)[\d_]{3,}", r"\g<1>64"),
         (r"\b(num_draws=)[\d_]+", r"\g<1>2"),
+        (r'\b(checkpoint=")\d+', r"\g<1>2"),
     ):
         code = re.sub(pattern, few, code)
     return code

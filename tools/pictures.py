@@ -75,6 +75,10 @@ PICTURES = (
     Picture("quality_digits.png", DIGITS, "quality --workdir={run}", "{run}/quality/quality.png"),
     Picture("quality_mixture64.png", None, f"{_MIXTURE} --workdir={{out}}", "{out}/quality.png"),
     Picture("soak.png", None, f"{_SOAK} --workdir={{out}}", "{out}/soak.png"),
+    Picture("first_model.png", None, "first_model.py", "{out}.png"),
+    Picture("own_sde.png", None, "own_sde.py", "{out}.png"),
+    Picture("images_with_classes.png", None, "images_with_classes.py", "{out}.png"),
+    Picture("images_guided.png", None, "images_with_classes.py", "{out}.png"),
     Picture("my_sde.png", "my_sde", "examples/my_sde_picture.py {run} {out}.png"),
 )
 
@@ -95,6 +99,8 @@ def commands(picture: Picture) -> tuple[list[list[str]], Path]:
         found.append([*lcss, "train", recipe, f"--workdir={words['run']}"])
     if picture.command:
         asked = [word.format(**words) for word in shlex.split(picture.command)]
+        if picture.name.startswith(("first", "own", "images")):  # a notebook's, written beside it
+            asked[0] = str(ROOT / "examples" / "notebooks" / asked[0])
         start = [sys.executable] if asked[0].endswith(".py") else lcss
         found.append([*start, *asked])
     return found, Path(picture.made.format(**words))
@@ -129,7 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"  {shlex.join(command)}", flush=True)
                 if args.list or tuple(command) in done:
                     continue
-                subprocess.run(command, check=True, cwd=ROOT)
+                place = made.parent if "notebooks" in command[1] else ROOT
+                place.mkdir(parents=True, exist_ok=True)
+                subprocess.run(command, check=True, cwd=place)
                 done.add(tuple(command))
             if not args.list:
                 shutil.copyfile(newest(made), IMAGES / picture.name)

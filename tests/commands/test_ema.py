@@ -33,6 +33,7 @@ def weights(model, group="ema"):
     return np.concatenate([v.numpy().ravel() for v in model.state.variables()[group].values()])
 
 
+@pytest.mark.slow
 def test_one_binding_decays_and_one_averages(run):
     text = (run / "operative_config.gin").read_text()
     assert "decay = 'cosine'" in text

@@ -84,6 +84,7 @@ def test_a_run_is_exported_with_its_weights(plane_run, tmp_path):
     np.testing.assert_allclose(there, model.score_fn(x, t), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_in_the_scaling_that_it_began_with(tmp_path, capsys):
     """The score and the sampler without its data; a training step from data as they were."""
     rows = np.random.default_rng(0).normal(size=(40, 2))

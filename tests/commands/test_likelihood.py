@@ -69,6 +69,7 @@ def test_bits_per_dim_of_digits(resting, tmp_path, centered, levels):
     assert f"{expected:.2f}" in module.report(figures)
 
 
+@pytest.mark.slow
 def test_samples_and_a_dequantiser_are_asked_for(resting, tmp_path):
     """Under N(0, I), which hardly varies within a level, by next to nothing. The file says how."""
     model = resting(lcss_tf.DATASETS["Digits"]())

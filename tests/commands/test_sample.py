@@ -221,6 +221,7 @@ def RowSums(scale=1.0):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operator",
     ["RowSums", *(pytest.param(n, marks=pytest.mark.slow) for n in ("GaussianBlur", "Clipping"))],
@@ -264,6 +265,7 @@ def test_what_has_the_shape_of_an_example_may_be_an_observation(image_run, tmp_p
         np.testing.assert_array_equal(held["observed"], blurred)
 
 
+@pytest.mark.slow
 def test_an_edit_stays_nearer_the_smaller_its_strength(image_run, tmp_path):
     away = {}
     for strength in (0.05, 1.0):

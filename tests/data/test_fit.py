@@ -93,6 +93,7 @@ def stored(data, split="train"):
     return data.stored(tf.range(data.size(split), dtype=tf.int64), split).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", FITS)
 def test_the_folder_the_archive_and_prepared_records_give_the_same_bytes(fit, folder, tmp_path):
     here = ImageFolder(folder, (24, 36), test_every=4, fit=fit)
@@ -112,6 +113,7 @@ def test_the_folder_the_archive_and_prepared_records_give_the_same_bytes(fit, fo
         prepare(Source(str(folder), (24, 36), test_every=4, fit=other), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", FITS)
 def test_real_examples_of_a_metric_are_those_of_the_folder(fit, folder):
     bindings = [f"ImageFolder.fit = '{fit}'"]
@@ -126,6 +128,7 @@ def test_a_run_that_is_resumed_with_another_fit_notices(folder):
     assert len({fields["content"] for fields in seen}) == 1
 
 
+@pytest.mark.slow
 def test_records_of_another_aspect_are_fitted_too(folder, tmp_path):
     prepare(Source(str(folder), (40, 60), test_every=4, fit="stretch"), tmp_path)
     large = stored(TFDS("pictures", (40, 60, 3), data_dir=tmp_path))

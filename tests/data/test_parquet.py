@@ -36,6 +36,7 @@ def all_examples(data, split="train"):
 # Images.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [False, True])
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_images_are_those_of_the_folder(tmp_path, words, fit):
@@ -82,6 +83,7 @@ def test_resuming_is_a_jump_and_held_out_files_are_kept_apart(tmp_path):
         assert np.array_equal(c, d)
 
 
+@pytest.mark.slow
 def test_bad_images_end_the_run_or_are_replaced(tmp_path, caplog):
     images = [content for _, content, _, _ in PICTURES[:8]]
     path = write(tmp_path / "a.parquet", image=[b"no image", *images[1:5], None, images[6], b""])

@@ -52,6 +52,7 @@ def assert_same(here, there):
     tf.nest.map_structure(np.testing.assert_array_equal, here, there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_batches_are_those_without_a_service(servers, folder, count):
     images = ImageFolder(folder, (8, 12), flip=True, fit="pad", cache_mib=0)
@@ -93,6 +94,7 @@ def test_several_workers_of_one_dispatcher_are_noticed(folder):
     assert len(workers) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_refused(folder):
     images = ImageFolder(folder, 8)
     for wrong in ("host:5000", "grpc://host", [], ["grpc://h:1", "grpc://h:1"]):

@@ -162,6 +162,7 @@ def test_every_source_of_the_project_is_held_to_it():
     assert ours == set(MADE)
 
 
+@pytest.mark.slow
 def test_one_set_of_pictures_gives_the_same_bytes_and_classes_by_every_route(tmp_path):
     def folder(name):
         (tmp_path / name).mkdir()

@@ -28,6 +28,7 @@ def stored(data, split="train"):
     return data.stored(tf.range(data.size(split), dtype=tf.int64), split).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_mib", [0, 16])
 def test_shards_give_what_the_folder_gives(pattern, tmp_path, cache_mib):
     folder = ImageFolder(sources.write_folder(tmp_path / "a", PICTURES), 12, test_every=4)
@@ -41,6 +42,7 @@ def test_shards_give_what_the_folder_gives(pattern, tmp_path, cache_mib):
     assert data.location(0, "train").endswith("train-0000.tar:{0}.{2}".format(*PICTURES[1]))
 
 
+@pytest.mark.slow
 def test_resuming_is_a_jump(pattern):
     data = WebDataset(pattern, (8, 12), flip=True, fit="pad", cache_mib=0)
     read = lambda start, count: [

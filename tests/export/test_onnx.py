@@ -109,6 +109,7 @@ def test_a_score_with_classes_is_the_models(images, tmp_path):
     assert relative(there, images.score_fn(x, t, tf.constant(labels))) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_stochastic_sampler_draws_the_same_noise_from_a_seed(tmp_path):
     """With x_T of the same seed the samples are those of the whole sampler from it."""
     model = plane()

@@ -266,6 +266,7 @@ def fake(monkeypatch, tmp_path):
     return module
 
 
+@pytest.mark.slow
 def test_a_model_goes_to_the_hub_and_comes_back(model, fake):
     assert model.push_to_hub("me/moons", private=True) == "https://huggingface.co/me/moons"
     again = lcss.ScoreModel.from_hub("me/moons", revision="v1")

@@ -110,6 +110,7 @@ def test_every_shape(shape):
     assert log_q.shape == (3,)
 
 
+@pytest.mark.slow
 def test_training_a_dequantiser_closes_the_gap(model):
     """KL(q ‖ p(u | x)) falls to almost none, by the score alone, and the bound holds."""
     x, truth = levels(200)

@@ -90,6 +90,7 @@ def test_the_default_method_suits_the_sde():
     assert type(default_method(lcss_tf.SDES["VPSDE"](), Clipping())) is DPS
 
 
+@pytest.mark.slow
 def test_an_observation_is_in_the_data_s_units_or_in_the_operator_s():
     """Data of mean (1, −2) and deviation 0.3; A takes the sum of the normalised coordinates."""
     model = model_of(1)

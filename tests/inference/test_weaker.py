@@ -53,6 +53,7 @@ def test_one_euler_step_is_on_the_line_of_the_two_denoisers(main, weaker):
         np.testing.assert_allclose(found, weak + w * (strong - weak), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_and_a_maker_will_do(main, weaker, tmp_path):
     guided = draw(main, Guidance(2.0, weaker=weaker))
     path = weaker.save(tmp_path / "weaker.lcss")
@@ -63,6 +64,7 @@ def test_a_file_and_a_maker_will_do(main, weaker, tmp_path):
         draw(main, Guidance(2.0, weaker=tmp_path / "none.lcss"))
 
 
+@pytest.mark.slow
 def test_a_network_without_a_condition_guides_one_with_and_the_other_way_round(main):
     plain = model_of(2, width=4)
     assert np.isfinite(draw(main, Guidance(2.0, weaker=plain))).all()

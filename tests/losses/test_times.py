@@ -155,6 +155,7 @@ def test_samples_pass_the_kolmogorov_smirnov_test(name):
     assert scipy.stats.kstest(np.asarray(v, float), "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_compiles_and_differentiates(name):
     """In one program, in a gradient tape, with the same times as without."""
@@ -279,6 +280,7 @@ def moments(sde, variance, weighting, dimension):
     return u, mean, mean**2 * (1 + 2 / dimension)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stratified", [False, True], ids=["independent", "stratified"])
 @pytest.mark.parametrize("times", ["UniformTimes", "ImportanceTimes", "LogNormalTimes"])
 def test_the_variance_of_the_loss_is_the_closed_form(times, stratified):
@@ -374,6 +376,7 @@ def test_lcss_by_paths_adapts_as_denoising_score_matching_does():
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_base_brings_what_bins_cannot():
     """Bins in the quantile of importance times: far finer where the noise is small."""
     sde = lcss_tf.sdes.VPSDE()

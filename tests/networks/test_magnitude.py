@@ -158,6 +158,7 @@ def test_attention_is_that_of_normalised_vectors():
     np.testing.assert_allclose(tf.reshape(y, (12, 32)), expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 8, 1), (2, 4, 8, 5), (2, 4, 4, 8, 2)], ids=str)
 def test_any_rank_with_finite_gradients_for_all(shape):
     network = moved(NCSNpp(**SMALL), shape[1:])
@@ -174,6 +175,7 @@ def test_any_rank_with_finite_gradients_for_all(shape):
     np.testing.assert_array_equal(again(x, cond), network(x, cond))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"num_classes": 3}, {"condition_channels": 2}], ids=str)
 def test_conditions_copies_and_dropout(options):
     network = moved(NCSNpp(**SMALL | options, fir=True), (4, 4, 1))
@@ -204,6 +206,7 @@ def test_mixed_policy_gives_float32():
     assert 1e-5 < error < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_training_forces_the_norms_back_after_each_step(replicas):
     network = NCSNpp(**SMALL | {"channel_multipliers": (1,), "attention_resolutions": ()})

@@ -102,6 +102,7 @@ def test_unipc_without_its_corrector_is_dpm_solver(monkeypatch):
         np.testing.assert_allclose(predictor, solver, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [DEIS, DPMSolverPP, UniPC])
 def test_order_one_and_every_first_step_are_ddim(make):
     """UniPC's corrector acts from the second step on, so of one step alone nothing is left."""

@@ -34,6 +34,7 @@ def fit(model, steps, workdir=None, images=None):
     return model
 
 
+@pytest.mark.slow
 def test_a_class_and_an_augmentation_train_together_and_samples_are_told_nothing():
     model = fit(model_of(augmentation_size=9), 6)
     network = model.state.average

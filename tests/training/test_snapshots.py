@@ -99,6 +99,7 @@ def test_a_run_with_other_lengths_is_another_model(tmp_path):
 # Interruptions ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "keep"), [(1, 64), (1, 4), (2, 3)])
 def test_a_run_that_was_killed_ends_with_the_same_snapshots(every, keep, tmp_path):
     """Back to an earlier checkpoint, whose own snapshot was not written yet; later ones go."""
@@ -119,6 +120,7 @@ def test_a_run_that_was_killed_ends_with_the_same_snapshots(every, keep, tmp_pat
     assert not list((again / "averages").glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_real_steps_resume_to_the_same_averages(tmp_path):
     whole, again = tmp_path / "whole", tmp_path / "again"
     power(whole, make_step=REAL, every=2)
@@ -164,6 +166,7 @@ def test_one_replica_equals_two():
     assert np.abs(runs[1]["ema"] - runs[1]["ema_0.25"]).max() > 0
 
 
+@pytest.mark.slow
 def test_averages_change_nothing_of_the_training(tmp_path):
     """The same network to the bit, whatever is averaged."""
     models = [fit(make_step=REAL), power(None, make_step=REAL)]
@@ -189,6 +192,7 @@ def gap(one, two):
     return np.linalg.norm(one - two) / np.linalg.norm(two)
 
 
+@pytest.mark.slow
 def test_an_average_is_that_of_a_run_which_kept_it(run):
     """σ_rel = 0.07 of a run that kept 0.05 and 0.10, against direct averaging."""
     workdir, model = run
@@ -217,6 +221,7 @@ def test_a_length_that_was_kept_comes_back_to_the_bit(run):
         np.testing.assert_array_equal(variable.numpy(), kept(workdir)[50][f"ema_0.1/{name}"])
 
 
+@pytest.mark.slow
 def test_a_reconstruction_is_saved_and_read_as_any_model(run, tmp_path):
     workdir, _ = run
     made = lcss.ScoreModel.load(workdir, sigma_rel=0.08)

@@ -64,6 +64,7 @@ def test_it_learns_the_second_moment_by_bin(alone):
     assert total == pytest.approx(helpers.BATCH, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"replicas": 2},
@@ -92,6 +93,7 @@ def test_two_replicas_draw_the_times_of_one(times):
         np.testing.assert_allclose(b.bucket_counts, a.bucket_counts, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_non_finite_step_leaves_the_times_alone():
     state, distribution = helpers.make_state()
     step = helpers.make_step(state, distribution, LCSSLoss(times=adaptive()), jit_compile=False)
@@ -116,6 +118,7 @@ def fit(workdir, steps, steps_per_call=1):
     return model
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(tmp_path):
     """The state of the times is in every checkpoint; a model that is saved has none."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"

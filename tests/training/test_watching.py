@@ -133,6 +133,7 @@ def general(tag):
     return re.sub(r"^(watch|evaluate|evaluate_error)/.+", r"\1/…", tag)
 
 
+@pytest.mark.slow
 def test_every_scalar_that_a_training_writes_is_on_the_page(tmp_path):
     """And every scalar on the page is written: by this training, or by the code of a command."""
     x = plane()
