@@ -37,6 +37,7 @@ def exported(tmp_path_factory):
     return folder, trainer
 
 
+@pytest.mark.slow
 def test_what_was_trained_elsewhere_becomes_a_run_that_resumes(exported, tmp_path, capsys):
     folder, trainer = exported
     words = [f"--program={folder / 'step'}", f"--arrays={folder / 'after.npz'}"]

@@ -57,6 +57,7 @@ def test_any_rank_channels_and_sides_with_finite_gradients(shape, options):
     assert all("key/bias" in name for name in dead)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("progressive_output", "progressive_input", "resblock", "fir"),
     [

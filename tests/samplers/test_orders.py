@@ -136,6 +136,7 @@ def multistep_errors(make, kind, monkeypatch, all_steps, end=END, **options):
 _SOME = ("DPM-Solver++, 2", "UniPC, 1", "UniPC, 2, bh1", "DEIS, 1", "DEIS, 2", "DEIS, 3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -68,6 +68,7 @@ def several(state, step, iterator, *counts, size):
     return reports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "options"),
     [(1, {"jit_compile": False}), (2, {"jit_compile": False}),
