@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The modules that users import from, in the order of a run.
 MODULES = (
     "model", "sdes", "score", "networks", "losses", "samplers", "control", "data", "training",
-    "callbacks", "metrics", "plots", "inference", "exact", "export", "importers", "registry",
+    "averages", "callbacks", "metrics", "plots", "inference", "exact", "export", "hub", "importers", "registry",
     "random", "xla", "typing", "errors",
 )  # fmt: skip
 _LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
