@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The modules that users import from, in the order of a run.
 MODULES = (
     "model", "sdes", "score", "networks", "losses", "samplers", "control", "data", "training",
-    "averages", "callbacks", "metrics", "plots", "inference", "exact", "export", "hub", "importers", "registry",
-    "random", "xla", "typing", "errors",
+    "averages", "callbacks", "metrics", "plots", "inference", "exact", "export", "hub",
+    "importers", "registry", "random", "xla", "typing", "errors",
 )  # fmt: skip
 _LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
 _LANGUAGES = {".py": "python", ".gin": "python", ".sh": "bash", ".yaml": "yaml", ".toml": "toml"}
