@@ -186,9 +186,9 @@ class ScoreModel(hub.Shared):
         if chosen:
             say(self.summary())
         self.stop_training = False
-        if run.workdir is None:
-            state.step = state.nonfinite_steps = 0  # a new run, from the weights as they are
-        else:
+        # A new run, from the weights as they are, unless the workdir has a checkpoint.
+        state.step = state.nonfinite_steps = 0
+        if run.workdir is not None:
             state.description = self.description()
         return trainer.train(run, with_snapshots(run, callbacks), self)
 

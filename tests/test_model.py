@@ -229,6 +229,19 @@ def test_fit_with_a_workdir_resumes_to_the_same_bits(tmp_path):
     assert json.loads((parts / "model.json").read_text())["sde"]["class"] == "VPSDE"
 
 
+def test_a_fitted_model_begins_a_new_run_in_an_empty_workdir(tmp_path):
+    """As many steps again, not none: what was done without a workdir is no part of the run."""
+    x, trainer, model = two_clusters(), no_prior_check(), small_model()
+    model.fit(x, steps=3, batch_size=16, trainer=trainer)
+    before = [np.array(w) for w in model.network.weights]
+    model.fit(x, steps=3, batch_size=16, workdir=tmp_path / "run", trainer=trainer)
+    assert model.step == 3
+    assert any((np.array(w) != b).any() for w, b in zip(model.network.weights, before, strict=True))
+    loaded = lcss.ScoreModel.load(tmp_path / "run", distribution=Distribution(1))
+    model.fit(x, steps=5, batch_size=16, workdir=tmp_path / "run", trainer=trainer)  # resumes
+    assert (loaded.step, model.step) == (3, 5)
+
+
 def test_a_workdir_of_another_model_is_refused(tmp_path):
     x, trainer = two_clusters(), no_prior_check()
     small_model().fit(x, steps=2, batch_size=16, workdir=tmp_path, trainer=trainer)

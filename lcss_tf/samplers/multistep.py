@@ -115,7 +115,7 @@ class Multistep(AffineSampler):
             order = tf.minimum(order, self._steps_left(reverse.sde, s[0]))
         past = Past(
             tf.concat([value[None], before.values[:-1]], axis=0),
-            tf.concat([t[:1], before.times[:-1]], axis=0),
+            tf.concat([t[0][None], before.times[:-1]], axis=0),
             known,
             order,
         )

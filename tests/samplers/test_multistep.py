@@ -173,3 +173,15 @@ def test_few_steps():
 )
 def test_when_the_last_orders_are_lowered(options, expected):
     assert DPMSolverPP(**options).first_order_end == expected
+
+
+@pytest.mark.parametrize("make", [DPMSolverPP, UniPC, DEIS])
+def test_the_batch_may_be_of_any_size_in_a_graph(make):
+    """As an exported sampler has it: one graph for batches of 2 and of 5."""
+    sde, sampler = lcss_tf.SDES["VPSDE"](), make(num_steps=3)
+    draw = tf.function(
+        lambda x: sampler.sample_from(lambda x, t: -x, sde, x, 1).x, autograph=False,
+        input_signature=[tf.TensorSpec((None, 2))],
+    )  # fmt: skip
+    x = random.normal(3, (5, 2))
+    np.testing.assert_allclose(draw(x)[:2], draw(x[:2]), rtol=1e-5)
