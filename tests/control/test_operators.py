@@ -146,6 +146,20 @@ def test_a_matrix_as_a_function_has_its_algebra(adjoint):
     assert operator.largest_gain((5,)) == pytest.approx(largest, rel=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 1e6])
+def test_conjugate_gradients_solve_in_every_unit(unit):
+    """An instrument that measures in volts or picovolts: A⁺ and Wiener's filter are the same."""
+    operator = Linear(lambda x: unit * tf.linalg.matvec(MATRIX, x))
+    operator.observed_shape((5,))
+    y = np.concatenate([np.zeros((1, 3), np.float32), random.normal(1, (3, 3)).numpy()])
+    found = operator.pseudo_inverse(tf.constant(unit * y), (5,))
+    np.testing.assert_allclose(found, y @ np.linalg.pinv(MATRIX).T, rtol=1e-3, atol=1e-4)
+    found = operator.wiener(tf.constant(unit * y), (5,), 0.5, 0.3 * unit**2)
+    gram = 0.5 * MATRIX @ MATRIX.T + 0.3 * np.eye(3)
+    expected = 0.5 * np.linalg.solve(gram, y.T).T @ MATRIX
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_conjugate_gradients_agree_with_the_closed_form_of_a_blur():
     blur, shape = GaussianBlur(1.0), (9, 12, 2)
     own = Linear(blur.apply, keeps_units=True)
