@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
-from lcss_tf.networks.layers import register
+from lcss_tf.networks.layers import register, repeat_copies
 from lcss_tf.typing import OpenShape, Tensor
 
 
@@ -45,6 +45,11 @@ class ConditionLayer(ToldLayer):
     def nulls(self, batch: Tensor, x_shape: OpenShape) -> Tensor:
         """`batch` null conditions, for x of a shape."""
         raise NotImplementedError(f"{type(self).__name__} must define nulls(batch, x_shape).")
+
+    def enter(self, x: Tensor, condition: Tensor, copies: int) -> tuple[Tensor, Tensor | None]:
+        """(x with what the condition joins to it, what it adds to the noise embedding or None)."""
+        del copies
+        return x, self(condition)
 
 
 @register
@@ -173,6 +178,11 @@ class ImageCondition(ConditionLayer):
         """See `ConditionLayer`."""
         return tf.fill([batch, *x_shape[1:-1], self.channels], float("nan"))
 
+    def enter(self, x: Tensor, condition: Tensor, copies: int) -> tuple[Tensor, Tensor | None]:
+        """See `ConditionLayer`; the channels of the condition come after those of x."""
+        image = tf.cast(repeat_copies(self(condition), copies), x.dtype)
+        return tf.concat([x, image], axis=-1), None
+
     def check(self, condition: Tensor, x_shape: OpenShape) -> None:
         """See `ConditionLayer`."""
         expected = (*x_shape[1:-1], self.channels)
@@ -265,31 +275,46 @@ def _split_null(condition: Tensor) -> tuple[Tensor, Tensor]:
     return missing, tf.where(missing, 0.0, condition)
 
 
-def make_embedding(
-    num_classes: int | None, condition_size: int | None, units: int
+def make_condition(
+    units: int,
+    num_classes: int | None = None,
+    condition_size: int | None = None,
+    condition_channels: int | None = None,
 ) -> ConditionLayer | None:
-    """The built layer of a condition that is added to the noise embedding; None where none is."""
+    """The built layer of a network's condition, of which there is at most one; None: there is none.
+
+    Args:
+      units: of the noise embedding.
+      num_classes, condition_size, condition_channels: of the condition, as of the networks.
+    """
     layer: ConditionLayer
     if num_classes is not None:
         layer = ClassEmbedding(num_classes, units, name="class_embedding")
     elif condition_size is not None:
         layer = VectorEmbedding(condition_size, units, name="vector_embedding")
+    elif condition_channels is not None:
+        layer = ImageCondition(condition_channels, name="image_condition")
     else:
         return None
     layer.build((None,))
     return layer
 
 
-def checked_condition(
-    layer: ConditionLayer | None, condition: Tensor | None, batch: Tensor, x_shape: OpenShape
-) -> Tensor | None:
-    """The conditions [batch, ...] for a network's layer; None for a network without a condition.
+def with_condition(
+    x: Tensor,
+    layer: ConditionLayer | None,
+    condition: Tensor | None,
+    batch: Tensor,
+    copies: int = 1,
+) -> tuple[Tensor, Tensor | None]:
+    """(x, with an image condition joined to its channels; what is added to the noise embedding).
 
     Args:
+      x: [N, ...], in the dtype of the computation.
       layer: of the network, or None.
       condition: [batch, ...]; None means the null condition for all.
-      batch: number of examples, a scalar.
-      x_shape: of x, [N, ...].
+      batch: N/copies, a scalar.
+      copies: how many stacked copies of a batch x holds.
 
     Raises:
       UsageError: a condition for a network without one, or of another shape.
@@ -300,12 +325,13 @@ def checked_condition(
                 "This network takes no condition, and got one. Make it with num_classes, "
                 "condition_size or condition_channels, or leave the condition out."
             )
-        return None
+        return x, None
     if condition is None:
-        return layer.nulls(batch, x_shape)
-    condition = tf.convert_to_tensor(condition)
-    layer.check(condition, x_shape)
-    return condition
+        condition = layer.nulls(batch, x.shape)
+    else:
+        condition = tf.convert_to_tensor(condition)
+        layer.check(condition, x.shape)
+    return layer.enter(x, condition, copies)
 
 
 __all__ = [
@@ -314,8 +340,8 @@ __all__ = [
     "ConditionLayer",
     "ImageCondition",
     "VectorEmbedding",
-    "checked_condition",
     "make_augmentation",
-    "make_embedding",
+    "make_condition",
     "with_augmentation",
+    "with_condition",
 ]

@@ -16,12 +16,10 @@ from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
 from lcss_tf.networks.blocks import attention, run_block
 from lcss_tf.networks.conditions import (
-    ConditionLayer,
-    ImageCondition,
-    checked_condition,
     make_augmentation,
-    make_embedding,
+    make_condition,
     with_augmentation,
+    with_condition,
 )
 from lcss_tf.networks.layers import (
     Block,
@@ -242,12 +240,10 @@ class DiT(keras.Model):
             name="noise_embedding",
         )
         self.noise_embedding.build((None,))
-        self.condition_layer: ConditionLayer | None
-        self.condition_layer = make_embedding(self.num_classes, self.condition_size, self.width)
+        self.condition_layer = make_condition(
+            self.width, self.num_classes, self.condition_size, self.condition_channels
+        )
         self.augmentation_layer = make_augmentation(self.augmentation_size, self.width)
-        if self.condition_channels is not None:
-            self.condition_layer = ImageCondition(self.condition_channels, name="image_condition")
-            self.condition_layer.build((None,))
 
         def zero(outputs: int, name: str) -> keras.layers.Layer:
             made = keras.layers.Dense(
@@ -304,14 +300,8 @@ class DiT(keras.Model):
         patch = self._patch_of(x.shape)
         seed = random.as_seed(seed) if seed is not None and self.stochastic else None
         first = first_copy(tf.cast(cond, tf.float32), copies)
-        layer, added = self.condition_layer, None
-        condition = checked_condition(layer, condition, tf.shape(first)[0], x.shape)
-        x = tf.cast(x, self.compute_dtype)
-        if layer is not None and self.condition_channels is not None:
-            image = tf.cast(repeat_copies(layer(condition), copies), x.dtype)
-            x = tf.concat([x, image], axis=-1)
-        elif layer is not None:
-            added = layer(condition)
+        x, rows = tf.cast(x, self.compute_dtype), tf.shape(first)[0]
+        x, added = with_condition(x, self.condition_layer, condition, rows, copies)
         added = with_augmentation(added, self.augmentation_layer, augmentation)
         embedding = self.noise_embedding(first, added)
 

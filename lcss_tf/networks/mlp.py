@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
-from lcss_tf.networks.conditions import checked_condition, make_embedding
+from lcss_tf.networks.conditions import make_condition, with_condition
 from lcss_tf.networks.layers import (
     Dense,
     NoiseEmbedding,
@@ -102,7 +102,7 @@ class MLP(keras.Model):
             name="noise_embedding",
         )
         self.noise_embedding.build((None,))
-        self.condition_layer = make_embedding(self.num_classes, self.condition_size, self.width)
+        self.condition_layer = make_condition(self.width, self.num_classes, self.condition_size)
 
         def layer(inputs: int, outputs: int, name: str) -> Dense:
             made = Dense(outputs, name=name, dtype=self.dtype_policy)
@@ -140,9 +140,7 @@ class MLP(keras.Model):
         """
         self._check_size(x.shape)
         first = first_copy(cond, copies)
-        layer = self.condition_layer
-        condition = checked_condition(layer, condition, tf.shape(first)[0], x.shape)
-        added = None if layer is None else layer(condition)
+        x, added = with_condition(x, self.condition_layer, condition, tf.shape(first)[0])
         embedding = self.noise_embedding(first, added)
         h = self.first(x)
         for inner, noise, outer in zip(self.inner, self.noise, self.outer, strict=True):

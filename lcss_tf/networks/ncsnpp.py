@@ -17,13 +17,10 @@ from lcss_tf.conditioning import check_options
 from lcss_tf.errors import UsageError
 from lcss_tf.networks.blocks import run_block
 from lcss_tf.networks.conditions import (
-    AugmentationEmbedding,
-    ConditionLayer,
-    ImageCondition,
-    checked_condition,
     make_augmentation,
-    make_embedding,
+    make_condition,
     with_augmentation,
+    with_condition,
 )
 from lcss_tf.networks.layers import (
     NoiseEmbedding,
@@ -31,7 +28,6 @@ from lcss_tf.networks.layers import (
     first_copy,
     one_of,
     register,
-    repeat_copies,
 )
 from lcss_tf.networks.levels import FAMILIES, DownLevel, UpLevel, seed_of
 from lcss_tf.registry import NETWORKS
@@ -200,9 +196,7 @@ class NCSNpp(keras.Model):
         options, family = {"dtype": self.dtype_policy}, FAMILIES[self.resblock]
 
         self.noise_embedding: NoiseEmbedding | None = None
-        self.condition_layer: ConditionLayer | None = None
-        self.augmentation_layer: AugmentationEmbedding | None = None
-        embedding = None
+        embedding, units = None, 0
         if self.conditional:
             self.noise_embedding = family.embedding(
                 self.num_features,
@@ -212,12 +206,11 @@ class NCSNpp(keras.Model):
             )
             self.noise_embedding.build((None,))
             units = self.noise_embedding.units
-            self.condition_layer = make_embedding(self.num_classes, self.condition_size, units)
-            self.augmentation_layer = make_augmentation(self.augmentation_size, units)
             embedding = (None, units)
-        if self.condition_channels is not None:
-            self.condition_layer = ImageCondition(self.condition_channels, name="image_condition")
-            self.condition_layer.build((None,))
+        self.condition_layer = make_condition(
+            units, self.num_classes, self.condition_size, self.condition_channels
+        )
+        self.augmentation_layer = make_augmentation(self.augmentation_size, units)
         self._inputs = (*self._like[:-1], channels + (self.condition_channels or 0))
 
         self.input_conv = family.input(self.num_features, name="input_conv", **options)
@@ -334,13 +327,7 @@ class NCSNpp(keras.Model):
         x = tf.cast(x, tf.float32)
         x = tf.cast(x if self.centered else 2.0 * x - 1.0, self.compute_dtype)
         embedding, first = None, first_copy(cond, copies)
-        layer, added = self.condition_layer, None
-        condition = checked_condition(layer, condition, tf.shape(first)[0], x.shape)
-        if layer is not None and self.condition_channels is not None:
-            image = tf.cast(repeat_copies(layer(condition), copies), x.dtype)
-            x = tf.concat([x, image], axis=-1)
-        elif layer is not None:
-            added = layer(condition)
+        x, added = with_condition(x, self.condition_layer, condition, tf.shape(first)[0], copies)
         added = with_augmentation(added, self.augmentation_layer, augmentation)
         if self.noise_embedding is not None:
             embedding = self.noise_embedding(first, added)
