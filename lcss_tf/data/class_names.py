@@ -38,7 +38,7 @@ def numbered(
     """
     every = [label for part in labels.values() for label in part]
     words = {label for label in every if isinstance(label, str)}
-    known = [visible(name) for name in names]
+    known = list(names)
     if not known and words:
         if len(words) < len(set(every)):
             some = next(label for label in every if not isinstance(label, str))
@@ -113,7 +113,7 @@ def _ordered(content: Any, path: str) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (", …" if len(names) > _FEW else "")
+    return ", ".join(map(visible, names[:_FEW])) + (", …" if len(names) > _FEW else "")
 
 
 __all__ = ["check_named", "numbered", "read_class_names"]

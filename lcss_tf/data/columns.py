@@ -203,7 +203,7 @@ class ColumnImages(EncodedImages):
         return self._source.owner
 
     def _open(self, split: str) -> dict[str, Any]:
-        Dataset.require(self, split)
+        super()._open(split)
         if self._columns is None:
             label, name = self._asked.label, self._asked.column
             wanted = [name] if label in (None, name) else [name, label]
@@ -235,12 +235,6 @@ class ColumnImages(EncodedImages):
         if row < self._first:
             return columns["train"][row]
         return columns["test"][row - self._first]
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; decodes one image."""
-        self._open(split)
-        if self.on_bad_example == "error":
-            self.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of images of a split."""

@@ -8,7 +8,7 @@ from typing import Any
 from lcss_tf.data.around import Around
 from lcss_tf.data.columns import Asked, Opened, dataset_of, no_column
 from lcss_tf.data.files import absolute
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import MissingPackageError, UsageError
 from lcss_tf.registry import DATASETS
 from lcss_tf.texts import visible
 from lcss_tf.typing import Shape
@@ -131,9 +131,7 @@ class _Hub:
         """Errors of the package inside the block say what to put where."""
         try:
             yield
-        except (
-            Exception
-        ) as error:  # of damaged JSON, Arrow files, and the package's own: many kinds
+        except Exception as error:  # of damaged JSON, of Arrow, of the package: many kinds
             if isinstance(error, ImportError):
                 raise
             reason = f"{type(error).__name__}: {str(error)[:300]}"
@@ -156,7 +154,7 @@ def _package() -> Any:
     try:
         import datasets  # an extra, and slow to import
     except ImportError as error:
-        raise UsageError(
+        raise MissingPackageError(
             "HuggingFace needs the package datasets, which is not installed: pip install "
             "'lcss_tf[hub]'. Parquet files are read without it, by lcss_tf.data.Parquet."
         ) from error

@@ -132,7 +132,7 @@ class ImageFolder(EncodedImages):
         return dict(self._choice.left_out.most_common())
 
     def _open(self, split: str) -> None:
-        super().require(split)
+        super()._open(split)
         if not self._splits:
             self._zipped = os.path.isfile(self.root)
             self._choice = _Choice(self.pattern)
@@ -200,24 +200,6 @@ class ImageFolder(EncodedImages):
             f"The {what} {visible(self.root)} holds no file that matches {self.pattern!r} and has "
             f"the ending of an image.{others} {_HELP}"
         )
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; decodes one image, so that a wrong folder shows at once.
-
-        Raises:
-          UsageError: that image is bad, or images are there that cannot be read.
-        """
-        self._open(split)
-        if self.on_bad_example == "error":
-            for place, why in self.unread()[:1]:
-                raise UsageError(
-                    f"{place} cannot be used: {why}. Of such images there are "
-                    f"{len(self.unread())}. Convert them, or remove them, or set "
-                    'ImageFolder.on_bad_example = "skip" to leave them out.'
-                )
-            self.check_examples([0], split)
-            if self.paired_with is not None and self.paired_with.size(split):
-                self.paired_with.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of files of a split."""

@@ -180,6 +180,8 @@ class EncodedImages(ImageDataset):
         see `decoding.fitted`.
     """
 
+    _remedy = "Convert them, or remove them"  # for images that cannot be read
+
     def __init__(
         self,
         name: str,
@@ -202,6 +204,28 @@ class EncodedImages(ImageDataset):
         self._cache_bytes = cache_mib * 2**20
         self._cache: dict[str, Tensor] = {}
         self._graphs: dict[str, Any] = {}
+
+    def _open(self, split: str) -> Any:
+        """Checks the name of a split. A subclass finds its images here, at the first call."""
+        super().require(split)
+
+    def require(self, split: str = "train") -> None:
+        """See `Dataset.require`; decodes one image, so that wrong data show at once.
+
+        Raises:
+          UsageError: that image is bad, or images are there that cannot be read.
+        """
+        self._open(split)
+        if self.on_bad_example != "error":
+            return
+        for place, why in self.unread()[:1]:
+            raise UsageError(
+                f"{place} cannot be used: {why}. Of such images there are {len(self.unread())}. "
+                f'{self._remedy}, or set {self.owner}.on_bad_example = "skip" to leave them out.'
+            )
+        self.check_examples([0], split)
+        if self.paired_with is not None and self.paired_with.size(split):
+            self.paired_with.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of images of a split; see `Dataset.size`."""

@@ -235,7 +235,7 @@ class FFHQ(EncodedImages):
         )
 
     def _open(self, split: str) -> Records:
-        super().require(split)
+        super()._open(split)
         if self._records is None:
             self._records = Records([FilePart(self.file())])
             splits = held_out(len(self._records), self.test_every)
@@ -248,12 +248,6 @@ class FFHQ(EncodedImages):
                 f"{split!r}. At least two are needed."
             )
         return self._records
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; reads one image, and all records' lengths."""
-        self._open(split)
-        if self.on_bad_example == "error":
-            self.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of records of a split."""
@@ -460,7 +454,7 @@ class TFDS(EncodedImages):
             ) from error
 
     def _open(self, split: str) -> _Prepared | _FromIdx:
-        super().require(split)
+        super()._open(split)
         if split not in self._opened:
             try:
                 self._opened[split] = self._prepared(split)
@@ -499,12 +493,6 @@ class TFDS(EncodedImages):
             ) from error
         records = Records([_file_part(instruction) for instruction in instructions])
         return _Prepared(records, "label" in builder.info.features)
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; reads one image, and all records' lengths."""
-        self._open(split)
-        if self.on_bad_example == "error":
-            self.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of images of a split."""

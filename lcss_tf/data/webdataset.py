@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf.data.base import SPLITS, Dataset, check_both_splits, check_test_every, held_out
+from lcss_tf.data.base import SPLITS, check_both_splits, check_test_every, held_out
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
 from lcss_tf.data.class_names import numbered, read_class_names
 from lcss_tf.data.files import absolute, expand, is_hidden, read_range
@@ -203,6 +203,8 @@ class WebDataset(EncodedImages):
       UsageError: an argument out of its range.
     """
 
+    _remedy = "Convert them, or remove them, or set WebDataset.image"
+
     def __init__(
         self,
         pattern: str,
@@ -231,7 +233,7 @@ class WebDataset(EncodedImages):
         self._labels: tuple[dict[str, Array | None], list[str]] | None = None
 
     def _open(self, split: str) -> Shards:
-        Dataset.require(self, split)
+        super()._open(split)
         if not self._opened:
             found = divided(self.pattern, self.test_pattern, self.test_every, "WebDataset")
             self._unread: list[tuple[str, str]] = []
@@ -283,22 +285,6 @@ class WebDataset(EncodedImages):
             why = f"{kinds[0]} is not read; convert it to PNG"
         self._unread.append((sample.location("*"), why))
         return None
-
-    def require(self, split: str = "train") -> None:
-        """See `Dataset.require`; reads the index of all shards, and one image.
-
-        Raises:
-          UsageError: that image is bad, or examples are there without one.
-        """
-        self._open(split)
-        if self.on_bad_example == "error":
-            for place, why in self._unread[:1]:
-                raise UsageError(
-                    f"{place} cannot be used: {why}. Of such examples there are "
-                    f"{len(self._unread)}. Remove them, set WebDataset.image, or set "
-                    'WebDataset.on_bad_example = "skip" to leave them out.'
-                )
-            self.check_examples([0], split)
 
     def size(self, split: str = "train") -> int:
         """The number of examples of a split."""
