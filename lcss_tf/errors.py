@@ -17,6 +17,10 @@ class UnknownNameError(UsageError, KeyError):
         return str(self.args[0]) if self.args else ""  # KeyError would show its quotes
 
 
+class UnknownPartError(UsageError):
+    """A part of a stored model that cannot be made: its class is unknown here, or differs."""
+
+
 class MissingPackageError(UsageError, ModuleNotFoundError):
     """A package that is needed for this alone, and is not installed; the message says how to."""
 
@@ -34,5 +38,6 @@ __all__ = [
     "NotFiniteError",
     "TemporaryError",
     "UnknownNameError",
+    "UnknownPartError",
     "UsageError",
 ]

@@ -541,8 +541,7 @@ class ScoreModel(hub.Shared):
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists. Choose another path, or overwrite=True.")
         self.state.description = self.description()
-        groups = self.state.variables().keys() - {"optimizer", "times"}
-        return files.write_arrays(path, arrays_of(self.state, groups))
+        return files.write_arrays(path, arrays_of(self.state, self.state.model_groups))
 
     def save_weights(self, path: str | Path, overwrite: bool = True) -> Path:
         """As `save`: the file describes the model too. For ``keras.callbacks.ModelCheckpoint``."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lcss_tf import forms
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import UnknownPartError, UsageError
 from lcss_tf.registry import Registry
 
 DESCRIPTION = {"class": forms.TEXT, "module": forms.Optional(forms.TEXT), "arguments": dict}
@@ -38,7 +38,8 @@ def restore(description: dict, registry: Registry) -> Any:
     """The object that `describe` described.
 
     Raises:
-      UsageError: the class is not registered, or takes other arguments, or it is no description.
+      UnknownPartError: the class is not registered.
+      UsageError: it takes other arguments, or it is no description.
     """
     problem = forms.mismatch(description, DESCRIPTION)
     if problem:
@@ -62,7 +63,7 @@ def restore(description: dict, registry: Registry) -> Any:
 
 def _known(registry: Registry, name: str, module: str | None) -> Any:
     if name not in registry:
-        raise UsageError(
+        raise UnknownPartError(
             f"The {registry.kind} {name} is not registered. It was defined in {module}: import "
             "that module first (on the command line --import=…)."
         )

@@ -92,9 +92,7 @@ def _part(name: str, part: Any) -> list[str]:
     denied = gin.config._REGISTRY.get_match(name).denylist or ()
     lines = [f"### `{name}`", "", _escaped(summary), ""]
     rows = [
-        f"| `{name}.{key}` | {'' if default is _REQUIRED else f'`{default!r}`'} |".replace(
-            "function ", ""
-        )
+        f"| `{name}.{key}` | {'' if default is _REQUIRED else f'`{default!r}`'} |"
         for key, default in _arguments(part).items()
         if key not in denied
     ]

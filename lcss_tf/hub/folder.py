@@ -1,7 +1,7 @@
 """A model as a folder: weights, what they are of, and a card for people.
 
 ``model.safetensors``
-    The weights, their average, and what was measured on the data, under the names of a checkpoint.
+    The weights, their averages, and what was measured on the data, under the names of a checkpoint.
 ``config.json``
     What the model is: registered classes and their arguments, and the scaling of the data.
 ``README.md``
@@ -17,10 +17,10 @@ from lcss_tf.errors import UsageError
 from lcss_tf.hub.tensors import TensorFile, write_tensors
 from lcss_tf.training.checkpoints import (
     CheckpointError,
-    arrays_of,
     check_meta,
     meta_of,
     read_groups,
+    values_of,
 )
 from lcss_tf.training.state import TrainState
 
@@ -45,11 +45,9 @@ def write(folder: str | Path, state: TrainState, description: dict, card: str) -
     """
     folder = Path(folder)
     files.check_writable(folder, folder=True)
-    kept = ("network/", "ema/", "measured/", "sde/")
-    arrays = {name: a for name, a in arrays_of(state).items() if name.startswith(kept)}
     shared = {key: value for key, value in description.items() if key != "source"}
     return [
-        write_tensors(folder / WEIGHTS, arrays),
+        write_tensors(folder / WEIGHTS, values_of(state, state.model_groups)),
         files.write_json(folder / CONFIG, meta_of(state) | {"model": shared}, indent=2),
         files.write_text(folder / CARD, card),
     ]

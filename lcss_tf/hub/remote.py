@@ -13,8 +13,12 @@ _SITE = "https://huggingface.co"
 
 def check_name(name: str) -> None:
     """Raises UsageError unless a repository of the hub can be called so."""
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _is_name(name):
         raise UsageError(f"A repository of the hub is called 'owner/model'; got {name!r}.")
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and ".." not in name
 
 
 def fetch(name: str | Path, revision: str | None = None) -> Path:
@@ -33,7 +37,7 @@ def fetch(name: str | Path, revision: str | None = None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     name = str(name)
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _is_name(name):
         raise UsageError(
             f"There is no folder {name}, and a repository of the hub is called 'owner/model'."
         )

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import UnknownPartError, UsageError
 from lcss_tf.hub import folder as folders
 from lcss_tf.hub.card import model_card
 from lcss_tf.hub.remote import check_name, fetch, push
@@ -89,8 +89,9 @@ class Shared:
             reason: BaseException = error
             while isinstance(reason.__cause__, UsageError):
                 reason = reason.__cause__
-            unknown = "is not registered" in str(reason) or "No network can be made" in str(reason)
-            raise CheckpointError(f"{error} {_NO_CODE if unknown else ''}".rstrip()) from error
+            if isinstance(reason, UnknownPartError):
+                raise CheckpointError(f"{error} {_NO_CODE}") from error
+            raise
 
 
 __all__ = ["Shared"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from lcss_tf.errors import UsageError
+from lcss_tf.errors import UnknownPartError, UsageError
 
 _REMEDY = (
     "Decorate the class with @keras.saving.register_keras_serializable(package=...), write "
@@ -49,14 +49,14 @@ def deserialize(description: dict[str, Any]) -> keras.Model:
     A network that was built is built again: under the scope of a strategy, if one is entered.
 
     Raises:
-      UsageError: the class is not known to Keras here.
+      UnknownPartError: the class is not known to Keras here, or takes other arguments.
     """
     state = random.getstate()  # Keras' initialisers draw their seeds from it
     try:
         return keras.saving.deserialize_keras_object(description, safe_mode=True)
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         name = description.get("registered_name") or description.get("class_name")
-        raise UsageError(f"No network can be made of {name!r}: {error}. {_REMEDY}") from error
+        raise UnknownPartError(f"No network can be made of {name!r}: {error}. {_REMEDY}") from error
     finally:
         random.setstate(state)
 

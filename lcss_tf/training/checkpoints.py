@@ -282,8 +282,12 @@ def arrays_of(state: TrainState, groups: Collection[str] | None = None) -> dict[
       groups: of variables; None: all.
     """
     meta = meta_of(state) | {"model": state.description}
-    arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    arrays |= {
+    return {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8), **values_of(state, groups)}
+
+
+def values_of(state: TrainState, groups: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The same without ``meta``."""
+    arrays = {
         name: np.asarray(v.numpy())
         for name, v in state.variables_by_name().items()
         if groups is None or name.partition("/")[0] in groups
@@ -474,4 +478,5 @@ __all__ = [
     "read_groups",
     "read_meta",
     "step_of",
+    "values_of",
 ]

@@ -189,6 +189,11 @@ class TrainState:
             groups["times"] = dict(self.times)
         return groups
 
+    @property
+    def model_groups(self) -> set[str]:
+        """The groups of `variables` that a model is made of; the others are of its training."""
+        return self.variables().keys() - {"optimizer", "times"}
+
     def variables_by_name(self) -> dict[str, Any]:
         """{"<group>/<path>": variable} of `variables`: the names of a checkpoint's arrays."""
         return {

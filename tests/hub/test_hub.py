@@ -16,6 +16,7 @@ import pytest
 import lcss_tf as lcss
 from lcss_tf import hub
 from lcss_tf.archives import ArchiveError
+from lcss_tf.averages import PowerFunction
 from lcss_tf.errors import MissingPackageError, UsageError
 from lcss_tf.training import CheckpointError
 
@@ -66,6 +67,21 @@ def test_a_folder_gives_the_same_samples_to_the_bit(model, folder):
     assert {path.name for path in folder.iterdir()} == {hub.CARD, hub.CONFIG, hub.WEIGHTS}
     again = lcss.ScoreModel.from_hub(folder)
     assert again.step == 7
+    assert_equal_variables(model, again)
+    np.testing.assert_array_equal(samples(again), samples(model))
+
+
+def test_several_averages_are_kept(tmp_path):
+    data = lcss.data.from_user(5 + np.random.default_rng(0).normal(size=(64, 2)).astype("f"))
+    network = lcss.networks.MLP(width=8, depth=1)
+    average = PowerFunction(sigma_rels=(0.05, 0.1))
+    model = moved(lcss.ScoreModel(network, average=average), data)
+    for number, weights in enumerate(model.state.more_averages.values()):
+        for variable in weights:
+            variable.assign(variable + number + 1)
+    model.save_pretrained(tmp_path)
+    again = lcss.ScoreModel.from_hub(tmp_path)
+    assert len(again.state.more_averages) == 1
     assert_equal_variables(model, again)
     np.testing.assert_array_equal(samples(again), samples(model))
 
