@@ -125,6 +125,7 @@ class Bar:
         self._name, self._unit = visible(name), visible(unit)
         self._shown = shown
         self._start = self._last = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first update came, with which n
         self._bar: Any = None
 
     def __enter__(self) -> "Bar":
@@ -151,6 +152,7 @@ class Bar:
     def update(self, count: int = 1) -> None:
         """`count` more are done."""
         self.n += count
+        self._first = self._first or (time.monotonic(), self.n)
         if self._bar is not None:
             with contextlib.suppress(Exception):
                 self._bar.set_postfix_str(visible(self.note), refresh=False)
@@ -163,13 +165,21 @@ class Bar:
         elapsed = self._last - self._start
         if not self._shown or elapsed < self._delay_s or is_live():
             return
-        rate = (self.n - self._initial) / max(elapsed, 1e-9)
-        left = time_left(self._total - self.n, rate)
+        left = time_left(self._total - self.n, self._rate(elapsed))
         name = f"{self._name}: " if self._name else ""
         spent = tqdm.format_interval(elapsed)
         done = f"{name}{self.n:,}/{self._total:,} {self._unit}"
         note = f", {self.note}" if self.note else ""
         say(f"{done}{note} [{spent}, {left} left]", error=True)
+
+
+    def _rate(self, elapsed: float) -> float:
+        """Of what is counted, a second; without the time to the first update, which compiles."""
+        if self._first is not None:
+            since, n = self._first
+            if self.n > n and self._last > since:
+                return (self.n - n) / (self._last - since)
+        return (self.n - self._initial) / max(elapsed, 1e-9)
 
 
 def duration(seconds: float) -> str:

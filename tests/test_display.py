@@ -89,6 +89,19 @@ def test_into_a_file_work_is_told_in_whole_lines(clock, capsys):
     assert not any("\r" in line for line in lines)
 
 
+def test_the_time_left_does_not_count_the_time_to_the_first_update(clock, capsys):
+    """A first step compiles: a minute for it and a second for each of the others."""
+    with Bar(100, "work", "steps") as bar:
+        clock.now += 60.0
+        bar.update(1)
+        for _ in range(31):
+            clock.now += 1.0
+            bar.update(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "work: 1/100 steps [01:00, 1:39:00 left]"  # nothing else is known yet
+    assert lines[1] == "work: 32/100 steps [01:31, 01:08 left]"
+
+
 def test_short_work_says_nothing_where_it_was_asked_to_wait(clock, capsys):
     with Bar(5, "reading", delay_s=3.0) as bar:
         bar.update(5)
