@@ -155,6 +155,44 @@ def test_requirements_are_pinned(name):
     assert (RIVALS / f"{name}.py").is_file()
 
 
+@pytest.fixture
+def paired(monkeypatch):
+    monkeypatch.syspath_prepend(str(RIVALS))
+    module = importlib.import_module("paired_steps")
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
+    yield module
+    sys.modules.pop("paired_steps", None)
+
+
+def test_the_other_step_is_asked_for_each_round(paired, tmp_path):
+    """By a program in the place of Python with PyTorch, whose step takes 2 ms a run asked for."""
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nprint('{{\"first_s\": 1.0}}', flush=True)\n"
+        "for line in sys.stdin:\n    print(2.0 * int(line), flush=True)\n"
+    )
+    program.chmod(0o755)
+    args = SimpleNamespace(python=str(program), reference="r", network="ncsnpp", batch=4)
+    theirs = paired.Theirs(args, "bfloat16", True)
+    assert theirs.facts == {"first_s": 1.0}
+    assert theirs.name == "PyTorch, bfloat16, channels-last, compiled"
+    order = []
+    ours = SimpleNamespace(ms=lambda runs: order.append("ours") or 3.0)
+    asked = SimpleNamespace(ms=lambda runs: order.append("theirs") or theirs.ms(runs))
+    assert paired.measured([asked, ours], 2, 3).tolist() == [[6.0, 3.0], [6.0, 3.0]]
+    assert order == ["theirs", "ours", "ours", "theirs"]
+    program.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(SystemExit, match="status 3"):
+        paired.Theirs(args, "float32", False)
+
+
+def test_ratios_are_of_the_same_round(paired):
+    times = np.array([[100.0, 50.0], [200.0, 120.0], [400.0, 160.0]])  # the machine drifts
+    lines = paired.table(["PyTorch, float32", "lcss_tf, float32"], times).splitlines()
+    assert lines[2] == "| PyTorch, float32 | 200 | 1.00 (1.00 to 1.00) |"
+    assert lines[3] == "| lcss_tf, float32 | 120 | 0.50 (0.45 to 0.55) |"
+
+
 @pytest.mark.parametrize("name", [*NAMES, "ours", "compare"])
 def test_help_needs_no_library(name):
     """Whatever is installed: the libraries are hidden."""

@@ -7,6 +7,9 @@ Needs torch and numpy, and a checkout of the reference, which is not part of thi
 is the reference's: denoising score matching, the gradient's norm clipped to 1, Adam, the average of
 the weights. `--best` tries what a user would: channels-last, torch.compile, fused Adam.
 Prints one line of JSON: medians over rounds in ms, and the device.
+
+With `--serve` it is the other half of `paired_steps.py`: after the first steps, for every line N of
+its input it takes N steps and prints the ms of one.
 """
 
 import argparse
@@ -161,6 +164,7 @@ def main():
     add("--cuda_filter", action="store_true", help="the reference's CUDA extension for filters")
     add("--rounds", type=int, default=5)
     add("--runs", type=int, default=10)
+    add("--serve", action="store_true", help="take as many steps as each line of the input asks")
     args = parser.parse_args()
     args.reference = Path(args.reference).resolve()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -173,13 +177,21 @@ def main():
         step()
     wait()
     first = time.perf_counter() - start
-    times = []
-    for _ in range(args.rounds):
+
+    def ms_of(runs):
         start = time.perf_counter()
-        for _ in range(args.runs):
+        for _ in range(runs):
             step()
         wait()
-        times.append((time.perf_counter() - start) / args.runs * 1e3)
+        return (time.perf_counter() - start) / runs * 1e3
+
+    if args.serve:
+        print(json.dumps({"first_s": first, "parameters": parameters, "torch": torch.__version__}))
+        sys.stdout.flush()
+        for line in sys.stdin:
+            print(ms_of(int(line)), flush=True)
+        return
+    times = [ms_of(args.runs) for _ in range(args.rounds)]
     peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else float("nan")
     way = "eager" if not args.best else f"channels-last, {'compiled' if args.compile else 'eager'}"
     result = {
