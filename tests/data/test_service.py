@@ -87,10 +87,11 @@ def test_an_example_that_is_bad_is_named(servers, folder, tmp_path):
 
 def test_several_workers_of_one_dispatcher_are_noticed(folder):
     dispatcher, workers = start(workers=2)
-    time.sleep(0.5)  # until both have registered
     data = DataService(ImageFolder(folder, 8, cache_mib=0), dispatcher.target)
+    until = time.monotonic() + 120.0  # by when both must have registered and given a batch
     with pytest.raises(tf.errors.InvalidArgumentError, match="one was lost or doubled"):
-        first(data, 200)
+        for _ in data.training_pipeline(4, 3):
+            assert time.monotonic() < until, "batches of one worker alone"
     assert len(workers) == 2
 
 
