@@ -172,7 +172,6 @@ class Bar:
         note = f", {self.note}" if self.note else ""
         say(f"{done}{note} [{spent}, {left} left]", error=True)
 
-
     def _rate(self, elapsed: float) -> float:
         """Of what is counted, a second; without the time to the first update, which compiles."""
         if self._first is not None:
