@@ -2,7 +2,8 @@
 
 A code block is Python if it says so, gin if its lines bind keys, and commands otherwise. A comment
 ``<!-- not run: why -->`` before a block leaves it out. A comment ``<!-- setup`` … ``-->`` before a
-Python block is code that runs first, for names that the text takes for granted.
+Python block is code that runs first, for names that the text takes for granted. A comment
+``<!-- file: name -->`` makes the block a file of that name, which other blocks and commands use.
 """
 
 import importlib
@@ -119,7 +120,7 @@ def test_gin_keys_of_the_documentation_exist(page, code):
 
 def python_pages():
     for page in PAGES:
-        if any(kind == "python" and "not run" not in note for kind, _, note in blocks(page)):
+        if python_of(page):
             yield page
 
 
@@ -128,7 +129,7 @@ def python_of(page):
     parts = []
     for kind, code, note in blocks(page):
         parts += re.findall(r"<!-- setup\n(.*?)-->", note, re.S)
-        if kind == "python" and "not run" not in note:
+        if kind == "python" and "not run" not in note and "file:" not in note:
             parts.append(code)
     return shortened("\n".join(parts))
 
@@ -159,6 +160,41 @@ def run(code, folder):
 @pytest.mark.parametrize("page", python_pages(), ids=named)
 def test_python_of_the_documentation_runs(page, tmp_path):
     run(python_of(page), tmp_path)
+
+
+def write_files(page, folder):
+    """The page's blocks that are files."""
+    for _, code, note in blocks(page):
+        if name := re.search(r"<!-- file: (\S+) -->", note):
+            (folder / name[1]).write_text(code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "name", "contract"),
+    [
+        ("my_sde", "TwoWellSDE", ["sdes", "samplers/test_matrix.py"]),
+        ("my_loss", "AntitheticDSMLoss", ["losses/test_contract.py"]),
+        ("my_sampler", "Midpoint", ["samplers", "inference"]),
+        ("my_network", "ConvNet", []),
+        ("my_data", "Rings", []),
+    ],
+)
+def test_parts_of_your_own_pass_their_tests_and_the_contract(part, name, contract, tmp_path):
+    """docs/extending.md: each file with its test, and the contract tests that it says."""
+    write_files(ROOT / "docs" / "extending.md", tmp_path)
+    pytest_on = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    options = {"capture_output": True, "text": True, "env": {**os.environ, "PYTHONPATH": path}}
+    own = subprocess.run([*pytest_on, f"test_{part}.py"], cwd=tmp_path, **options)
+    assert own.returncode == 0, own.stdout[-3000:]
+    assert "1 passed" in own.stdout
+    if contract:
+        places = [str(ROOT / "tests" / place) for place in contract]
+        command = [*pytest_on, "-p", part, "-k", name, *places]
+        shared = subprocess.run(command, cwd=ROOT, **options)
+        assert shared.returncode == 0, shared.stdout[-3000:]
+        assert int(re.search(r"(\d+) passed", shared.stdout)[1]) > 2
 
 
 @pytest.mark.slow
