@@ -80,9 +80,13 @@ def gin_page() -> str:
     sections = {f"@{r.module}: {r.kind}": dict(r) for r in registry.ALL_REGISTRIES}
     _gin.load(None)  # imports the commands, which bring keys of their own
     own = {name: gin.config._REGISTRY.get_match(name).wrapped for name in _gin._OWN}
-    for title, parts in {"The run, and what surrounds it": own, **sections}.items():
+    theirs = {name: part for name, part in own.items() if part.__module__.startswith("keras.")}
+    main = {name: own[name] for name in _FIRST}
+    rest = {name: own[name] for name in sorted(own.keys() - theirs.keys() - main.keys())}
+    groups = {"The run": main | rest, **sections, "Keras' optimisers, schedules, callbacks": theirs}
+    for title, parts in groups.items():
         lines += [f"## {title}", ""]
-        for name in sorted(parts, key=str.casefold):
+        for name in parts if parts is groups["The run"] else sorted(parts, key=str.casefold):
             lines += _part(name, parts[name])
     return "\n".join(lines)
 
@@ -102,6 +106,7 @@ def _part(name: str, part: Any) -> list[str]:
 
 
 _REQUIRED = object()
+_FIRST = ("ScoreModel", "fit", "sample", "posterior")  # what most files bind
 
 
 def _arguments(part: Any) -> dict[str, Any]:

@@ -33,9 +33,7 @@ from lcss_tf.exact import exact_mixture
 class Swirl(lcss.SDE):
     """A swirl round the origin, with noise."""
 
-    simulation_spacing = (
-        0.5  # β grows like t: every step of the path gets the same share of the noise
-    )
+    simulation_spacing = 0.5  # β grows like t: each step gets the same share of the noise
 
     def beta(self, t):
         return 0.1 + 19.9 * t[:, None]
