@@ -130,7 +130,8 @@ class ScoreModel(hub.Shared):
           steps: training steps in all. A resumed run counts from its beginning.
           batch_size: examples per step, over all replicas.
           optimizer: a Keras optimiser, or a function steps -> optimiser; by default
-            `default_optimizer`: Adam at 2e-4 after a warm-up over a tenth of the steps.
+            `default_optimizer`: Adam at a rate that suits the network's size, 2e-4 to 2e-3, after a
+            warm-up over a tenth of the steps.
           workdir: where the run is kept. A run that is resumed keeps the scaling of the data that
             it began with; other data than these are refused, unless ``Trainer.resume`` is "force".
           callbacks: ``keras.callbacks.Callback`` objects. An epoch, to them, is an interval of

@@ -191,7 +191,8 @@ def train_entry(
     """
     memory = PeakMemory()
     model, arguments = comparison.build(name)
-    arguments["optimizer"] = for_run(arguments["optimizer"], arguments["steps"])
+    asked, steps = arguments["optimizer"], arguments["steps"]
+    arguments["optimizer"] = lambda _, parameters: for_run(asked, steps, parameters)
     del arguments["callbacks"]  # `train` alone makes them: several runs would share one's files
     budgets = _Budgets(comparison, name, arguments["steps"], model, memory)
     budgets.begun = lambda: _runs.adopt(workdir)

@@ -65,7 +65,7 @@ for _name in (
 ):  # fmt: skip
     _bound(getattr(keras.optimizers.schedules, _name), module="keras.optimizers.schedules")
 _bound(training.WarmUp)
-default_optimizer = _bound(training.default_optimizer, denylist=["steps"])
+default_optimizer = _bound(training.default_optimizer, denylist=["steps", "parameters"])
 
 # Keras' callbacks that suit a command; others are registered by a module of `--import`.
 KERAS_CALLBACKS = ("CSVLogger", "EarlyStopping", "RemoteMonitor", "TensorBoard")

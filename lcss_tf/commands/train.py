@@ -151,7 +151,8 @@ def planned(model: ScoreModel, arguments: dict[str, Any]) -> loop.Run:
     steps = arguments["steps"]
     state = model.build(arguments["data"].shape, arguments["seed"])
     loss = arguments["loss"] or LCSSLoss()
-    state.attach(for_run(arguments["optimizer"], steps), loss)
+    optimizer = for_run(arguments["optimizer"], steps, state.num_parameters())
+    state.attach(optimizer, loss)
     return loop.Run(
         state,
         arguments["data"],

@@ -5,7 +5,7 @@ draw.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +28,8 @@ _DENSITY = LinearSegmentedColormap.from_list("density", _BLUES)
 # Okabe and Ito's colours, which colour-blind people can tell apart, and a marker for each.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 _MARKERS = "osD^vP*X"
-EXTENT = 2.6  # half the side of a picture of 2-D data
+EXTENT = 2.6  # half the side of a picture of 2-D data of about unit size
+_FITS = 99.5  # percent of the samples, on either side of each axis, that a frame holds at least
 _RESOLUTION = 200  # points along one side at which the density is evaluated
 _MAX_POINTS = 5_000  # more would only hide one another
 _INCHES = 4.6
@@ -120,6 +121,27 @@ def label_axes(
         axes.set_title(title, loc="left", color=INK, fontsize=9.5)
 
 
+class Frame(NamedTuple):
+    """The square that a picture of 2-D data shows: its centre, and half its side."""
+
+    x: float
+    y: float
+    half: float
+
+
+def frame_of(samples: Array) -> Frame:
+    """[−2.6, 2.6]² where samples [N, 2] fill and fit it; else a square round nearly all of them."""
+    finite = samples[np.isfinite(samples).all(axis=1)]
+    if not len(finite):
+        return Frame(0.0, 0.0, EXTENT)
+    low, high = np.percentile(finite, [100 - _FITS, _FITS], axis=0)
+    reach = max(np.abs(low).max(), np.abs(high).max())
+    if EXTENT / 3 < reach <= EXTENT:
+        return Frame(0.0, 0.0, EXTENT)
+    half = 0.6 * float((high - low).max())
+    return Frame(*((low + high) / 2).tolist(), half or max(1.0, float(reach)))
+
+
 def grid_points(extent: float = EXTENT, resolution: int = 24) -> Array:
     """The centres of resolution² equal cells of [−extent, extent]²: float32 [resolution², 2].
 
@@ -133,7 +155,7 @@ def grid_points(extent: float = EXTENT, resolution: int = 24) -> Array:
 def density_and_samples(
     samples: Array,
     log_density: LogDensity | None = None,
-    extent: float = EXTENT,
+    extent: float | None = None,
     title: str | None = None,
     compact: bool = False,
 ) -> Array:
@@ -143,7 +165,7 @@ def density_and_samples(
       samples: [N, 2]; the first 5,000 are drawn. Those outside the frame, or not finite, are
         counted in the title.
       log_density: log p of points, in nats; None draws no density.
-      extent: the picture shows [−extent, extent]².
+      extent: the picture shows [−extent, extent]²; None: the square that `frame_of` chooses.
       title: a line above the picture.
       compact: whether the picture is of half the size, without labels and counts.
 
@@ -154,9 +176,10 @@ def density_and_samples(
       UsageError: the samples are not [N, 2].
     """
     samples = _pairs(samples, "samples")
-    inside = np.all(np.abs(samples) <= extent, axis=1)  # False for NaN as well
-    figure, axes = _square(extent, title)
-    draw_density(axes, log_density, extent)
+    frame = frame_of(samples) if extent is None else Frame(0.0, 0.0, extent)
+    inside = np.all(np.abs(samples - frame[:2]) <= frame.half, axis=1)  # False for NaN as well
+    figure, axes = _square(frame, title)
+    draw_density(axes, log_density, frame)
     shown = samples[inside][:_MAX_POINTS]
     # Fewer points are drawn larger, so that 200 are as visible as 5,000.
     size = float(np.clip(6_000 / max(len(shown), 1), 1.5, 12.0))
@@ -197,8 +220,9 @@ def score_field(
     if len(points) != len(scores):
         raise UsageError(f"Each point needs one score; got {len(points)} and {len(scores)}.")
     finite = np.isfinite(scores).all(axis=1)
-    figure, axes = _square(extent, title)
-    draw_density(axes, log_density, extent)
+    frame = Frame(0.0, 0.0, extent)
+    figure, axes = _square(frame, title)
+    draw_density(axes, log_density, frame)
     norm = np.linalg.norm(scores[finite], axis=1, keepdims=True)
     cell = 2.0 * extent / max(np.sqrt(len(points)), 1.0)
     length = np.log1p(norm) / max(np.log1p(norm).max(initial=0.0), 1e-12) * cell * 0.95
@@ -261,27 +285,30 @@ def _pairs(values: Array, what: str) -> Array:
     return values
 
 
-def _square(extent: float, title: str | None) -> tuple[Figure, Axes]:
+def _square(frame: Frame, title: str | None) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(_INCHES, _INCHES), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    x, y, half = frame
+    axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
     axes.set_xlabel("x₁", color=INK)
     axes.set_ylabel("x₂", color=INK)
     if title:
         axes.set_title(title, loc="left", color=INK, fontsize=10.5)
-    axes.locator_params(nbins=7, integer=True)
+    axes.locator_params(nbins=7, integer=half > 2)
     _dress(axes)
     return figure, axes
 
 
-def draw_density(axes: Axes, log_density: LogDensity | None, extent: float) -> None:
+def draw_density(axes: Axes, log_density: LogDensity | None, frame: Frame) -> None:
+    """The density as an image under what is drawn later; nothing where it is None."""
     if log_density is None:
         return
-    points = grid_points(extent, _RESOLUTION)
+    x, y, half = frame
+    points = grid_points(half, _RESOLUTION) + np.float32([x, y])
     density = np.exp(np.asarray(log_density(points), np.float64)).reshape(_RESOLUTION, _RESOLUTION)
-    frame = (-extent, extent, -extent, extent)
+    sides = (x - half, x + half, y - half, y + half)
     axes.imshow(
-        density, origin="lower", extent=frame, cmap=_DENSITY, vmin=0.0, interpolation="nearest"
+        density, origin="lower", extent=sides, cmap=_DENSITY, vmin=0.0, interpolation="nearest"
     )
 
 

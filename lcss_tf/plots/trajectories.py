@@ -85,8 +85,8 @@ def particle_frames(
       log_density: of the data, as in `figures.density_and_samples`; or None.
     """
     return [
-        figures.density_and_samples(points, log_density, extent, title)
-        for points, extent, title in _particles(trajectory, times)
+        figures.density_and_samples(points, log_density, title=title)
+        for points, title in _particles(trajectory, times)
     ]
 
 
@@ -100,20 +100,15 @@ def particle_grid(
     places = _telling(np.asarray(trajectory), columns)
     kept = None if times is None else np.asarray(times)[places]
     pictures = [
-        figures.density_and_samples(points, log_density, extent, title, compact=True)
-        for points, extent, title in _particles(trajectory[places], kept)
+        figures.density_and_samples(points, log_density, title=title, compact=True)
+        for points, title in _particles(trajectory[places], kept)
     ]
     return np.concatenate(pictures, axis=1)
 
 
-def _particles(
-    trajectory: Array, times: Numbers | None
-) -> Iterator[tuple[Array, float, str | None]]:
+def _particles(trajectory: Array, times: Numbers | None) -> Iterator[tuple[Array, str | None]]:
     for i, points in enumerate(np.asarray(trajectory)[:, :_PARTICLES]):
-        finite = np.abs(points[np.isfinite(points)])
-        reach = np.percentile(finite, _FITS) if finite.size else 0.0
-        title = None if times is None else f"t = {times[i]:.3f}"
-        yield points, max(figures.EXTENT, 1.05 * float(reach)), title
+        yield points, None if times is None else f"t = {times[i]:.3f}"
 
 
 def _telling(states: Array, columns: int) -> Array:

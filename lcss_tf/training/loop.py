@@ -228,7 +228,8 @@ class Trainer:
     def _prepare(self, run: Run, chief: bool) -> Path | None:
         """Restores what the workdir holds, or measures the data; the checkpoint restored."""
         state, path = run.state, None
-        state.attach(for_run(run.optimizer, run.steps), run.loss)
+        optimizer = for_run(run.optimizer, run.steps, state.num_parameters())
+        state.attach(optimizer, run.loss)
         if run.workdir:
             run.checkpoints = self.make_checkpoints(run.workdir, writes=chief)
             if chief:

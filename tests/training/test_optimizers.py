@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+import lcss_tf as lcss
 from lcss_tf.errors import UsageError
 from lcss_tf.training import WarmUp, default_optimizer
-from lcss_tf.training.optimizers import doubts, for_run
+from lcss_tf.training.optimizers import default_learning_rate, doubts, for_run
 from tests.training import helpers
 
 ADAM, DECAY = keras.optimizers.Adam, keras.optimizers.schedules.CosineDecay
@@ -76,6 +77,26 @@ def test_the_default_is_adam_after_a_warm_up():
     np.testing.assert_allclose(rates(optimizer, 100, 200, 1_999), [1e-4, 2e-4, 2e-4], rtol=1e-6)
     make = functools.partial(default_optimizer, learning_rate=1e-3, decay="cosine", warmup_share=0)
     np.testing.assert_allclose(rates(for_run(make, 100), 0, 50), [1e-3, 5e-4], rtol=1e-6)
+
+
+def test_the_default_rate_suits_the_size_of_the_network():
+    """2e-4 from score_sde's 60 million parameters on; below, by the cube root, at most 2e-3."""
+    for parameters, rate in ((10**9, 2e-4), (60_000_000, 2e-4), (7_500_000, 4e-4), (1_000, 2e-3)):
+        optimizer = for_run(None, 100, parameters)
+        np.testing.assert_allclose(rates(optimizer, 50), rate, rtol=1e-6)
+    bound = functools.partial(default_optimizer, decay="cosine", warmup_share=0)
+    np.testing.assert_allclose(rates(for_run(bound, 100, 7_500_000), 50), 2e-4, rtol=1e-6)
+    chosen = functools.partial(default_optimizer, learning_rate=3e-4)
+    np.testing.assert_allclose(rates(for_run(chosen, 100, 1_000), 50), 3e-4, rtol=1e-6)
+    assert for_run(lambda steps: ADAM(1 / steps), 100, 1_000).learning_rate == np.float32(0.01)
+
+
+def test_fit_asks_for_the_rate_of_its_network():
+    model = lcss.ScoreModel(lcss.networks.MLP(width=256))
+    model.fit(helpers.data(64), steps=1, batch_size=16, trainer=helpers.no_prior_check())
+    rate = model.optimizer._learning_rate.learning_rate
+    assert rate == pytest.approx(default_learning_rate(model.network.count_params()))
+    assert 2e-4 < rate < 2e-3
 
 
 @pytest.mark.parametrize(
