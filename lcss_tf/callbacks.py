@@ -84,18 +84,38 @@ class Pictures(Periodic):
         if self._shown or run.workdir is None or self._is_density() or plots.shows_data(info):
             return
         self._shown = True
-        columns = len(self._class_titles(info)) or None
+        titles = self._column_titles(info)
         name = "grid" if info.kind == "image" else "points"
         path = f"samples/data_{name}.png"
         if (run.workdir / path).is_file():
             return
 
         def draw() -> Any:
-            real = info.unscale(run.data.some_examples(self._count, "train"))
-            picture = plots.main_view(real, info, columns=columns)
-            return None if picture is None else plots.titled(picture, [_DATA_TITLE])
+            real = info.unscale(self._real_by_class() if titles else self._some_real())
+            picture = plots.main_view(real, info, columns=len(titles) or None)
+            if picture is None:
+                return None
+            picture = plots.titled(picture, titles) if titles else picture
+            return plots.titled(picture, [_DATA_TITLE])
 
         run.summaries.picture(f"data/{name}", draw, 0, path)
+
+    def _some_real(self) -> Any:
+        return self.run.data.some_examples(self._count, "train")
+
+    def _real_by_class(self) -> Any:
+        """Training examples whose classes come in turn, as those of the samples do."""
+        data: Any = self.run.data
+        labels, spec = data.labels("train"), self.run.state.condition
+        if labels is None or spec is None:
+            return self._some_real()
+        places = [np.flatnonzero(labels == k) for k in range(spec.size)]
+        if not all(map(len, places)):
+            return self._some_real()
+        chosen = [places[i % len(places)] for i in range(self._count)]
+        turns = np.arange(self._count) // len(places)
+        indices = [int(part[turn % len(part)]) for part, turn in zip(chosen, turns, strict=True)]
+        return data.examples(np.array(indices, np.int64), "train")
 
     def _is_density(self) -> bool:
         """Whether the true density is known, and drawn."""
@@ -110,7 +130,7 @@ class Pictures(Periodic):
         drawn = self._draw(self._count, self._seed, self._given, progress=False)
         samples = info.unscale(drawn.x)
         if not self._is_density():
-            titles = self._class_titles(info)
+            titles = self._column_titles(info)
             columns = len(titles) or None
             pictures = plots.views(samples, info, self._real_examples(info), columns=columns)
             if titles and "grid" in pictures:
@@ -118,8 +138,15 @@ class Pictures(Periodic):
             return pictures
         return {"density": plots.density_and_samples(samples, log_density)} | self._scores()
 
+    def _column_titles(self, info: Any) -> list[str]:
+        """The class of each column of a grid of samples; none where classes are many."""
+        titles = self._class_titles(info)
+        if not titles:
+            return []
+        return titles * (plots.class_columns(len(titles), self._count) // len(titles))
+
     def _class_titles(self, info: Any) -> list[str]:
-        """The classes of samples that come in turn, a column each; none where they are many."""
+        """The classes of samples that come in turn; none where they are many."""
         spec = self.run.state.condition
         # Data of a user's may have no names.
         names: list[str] = getattr(self.run.data, "class_names", list)()
@@ -133,7 +160,7 @@ class Pictures(Periodic):
         if not plots.shows_data(info):
             return None
         if self._real is None:
-            self._real = info.unscale(self.run.data.some_examples(self._count, "train"))
+            self._real = info.unscale(self._some_real())
         return self._real
 
     def _scores(self) -> dict[str, Any]:

@@ -425,6 +425,7 @@ class ScoreModel(hub.Shared):
         format: str = "stablehlo",
         batch_size: int = 256,
         sampler: Any = None,
+        guidance: Any = 1.0,
     ) -> list[Path]:
         """Writes the model as something that runs without lcss_tf.
 
@@ -438,7 +439,7 @@ class ScoreModel(hub.Shared):
             ``"saved_model"``, which TensorFlow and TensorFlow Serving load; or ``"onnx"``, where a
             sampler takes ``x_T``, and a seed if it is stochastic (`export.sampler_from`).
           batch_size: examples, or samples, of one call. In ONNX it is free.
-          sampler: as of `sample`.
+          sampler, guidance: as of `sample`; a guidance that is written cannot be changed.
 
         Returns:
           The paths written.
@@ -448,7 +449,9 @@ class ScoreModel(hub.Shared):
           UsageError: another word, or what XLA cannot compile, or ONNX not express.
         """
         info = self._info if what == "score" else self.info
-        return export.write_model(path, self.state, info, what, format, batch_size, sampler)
+        guidance = with_weaker(guidance, ScoreModel.load, self._info)
+        sampling = {"sampler": sampler, "guidance": guidance}
+        return export.write_model(path, self.state, info, what, format, batch_size, sampling)
 
     def _required(self, condition: Any, count: int) -> Array | None:
         """`_told`, where a network that takes numbers or an image has to be told one."""

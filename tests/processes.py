@@ -126,7 +126,10 @@ def assert_same_end(first, second, rtol=0.0):
 
 def scalars(workdir, tag):
     """{step: value} of a TensorBoard tag of a run, over all of its event files."""
-    steps, values = History.from_workdir(workdir).curve(tag)
+    history = History.from_workdir(workdir)
+    if tag not in history.names():
+        return {}
+    steps, values = history.curve(tag)
     return dict(zip(steps.astype(int).tolist(), values.tolist(), strict=True))
 
 

@@ -320,9 +320,10 @@ def z_test(one: Mapping, two: Mapping) -> tuple:
     if one["value"] is None or two["value"] is None:
         return None, None, None
     gap = one["value"] - two["value"]
-    if one["error"] is None or two["error"] is None:
+    errors = [row.get("standard_error", row["error"]) for row in (one, two)]
+    if None in errors:
         return gap, None, None
-    error = math.hypot(one["error"], two["error"])
+    error = math.hypot(*errors)
     if error == 0:
         return gap, error, 1.0 if gap == 0 else 0.0
     return gap, error, float(2.0 * scipy.stats.norm.sf(abs(gap) / error))
@@ -337,8 +338,8 @@ def _curves(runs: Mapping) -> list[tuple[str, str | None]]:
     for tag in tags:
         series: dict[str, tuple] = {}
         for name, run in runs.items():
-            steps, values = run["history"].curve(tag)
-            if len(steps):
+            if tag in run["history"].names():
+                steps, values = run["history"].curve(tag)
                 series[name] = (steps, run["history"].seconds(steps), values, None)
         pictures.append((tag, data_uri(charts.over_steps_and_seconds(series, tag))))
     measured = dict.fromkeys(

@@ -107,7 +107,10 @@ def csv_of(results: Sequence[Mapping[str, Any]]) -> str:
 def rows(
     values: Mapping[str, MetricValue], real: Mapping[str, MetricValue]
 ) -> dict[str, dict[str, float | None]]:
-    """{name: {"value", "error", "real"}}; NaN becomes None, which JSON has."""
+    """{name: {"value", "error", "real"}}; NaN becomes None, which JSON has.
+
+    Also "standard_error", of values whose ± is something else.
+    """
     number = lambda value: float(value) if math.isfinite(value) else None
     return {
         name: {
@@ -115,6 +118,7 @@ def rows(
             "error": number(found.error),
             "real": number(real[name].value) if name in real else None,
         }
+        | ({} if found.standard is None else {"standard_error": number(found.standard)})
         for name, found in values.items()
     }
 

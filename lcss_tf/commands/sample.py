@@ -169,7 +169,7 @@ def sample(
     spec, turns = state.condition, None
     shown_classes: Sequence[int] = []
     if spec is not None and spec.is_class:
-        turns = spec.size if told is None else None
+        turns = plots.class_columns(spec.size, num_samples) if told is None else None
         shown_classes = range(spec.size) if told is None else [k for k in told if k < spec.size]
     if shown_classes:
         arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
@@ -178,6 +178,7 @@ def sample(
         arrays["condition"] = info.condition.unscale(told[rows])
     written = [files.write_arrays(path, arrays)]
     titles = [info.class_title(k) for k in shown_classes]
+    titles *= turns // len(titles) if turns else 1
     log_density = getattr(_gin.fit()["data"], "log_density", None)
     written += _picture(out, samples, info, turns, titles, log_density)
     if drawn.trajectory is not None:

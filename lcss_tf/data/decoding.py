@@ -173,8 +173,39 @@ def fitted(image: Tensor, shape: Shape, fit: str = "crop") -> Tensor:
 
 
 def _resized(image: Tensor, sides: Tensor) -> Tensor:
-    smooth = tf.image.resize(image, sides, method="lanczos3", antialias=True)
-    return tf.cast(tf.round(tf.clip_by_value(smooth, 0.0, 255.0)), tf.uint8)
+    """An image resized as Pillow does it: the width first, then the height, each to whole levels.
+
+    What lies under transparent places must not bleed into others, so colours are weighted by their
+    opacity.
+    """
+    if image.shape[2] == 4:
+        return _straight(_resized_channels(_premultiplied(image), sides))
+    return _resized_channels(image, sides)
+
+
+def _resized_channels(image: Tensor, sides: Tensor) -> Tensor:
+    height = tf.shape(image)[0]
+    for size in (tf.stack([height, sides[1]]), sides):
+        smooth = tf.image.resize(image, size, method="lanczos3", antialias=True)
+        image = tf.cast(tf.round(tf.clip_by_value(smooth, 0.0, 255.0)), tf.uint8)
+    return image
+
+
+def _premultiplied(rgba: Tensor) -> Tensor:
+    """Colours times opacity, to the nearest level."""
+    levels = tf.cast(rgba, tf.int32)
+    product = levels[:, :, :3] * levels[:, :, 3:] + 128
+    colours = tf.bitwise.right_shift(tf.bitwise.right_shift(product, 8) + product, 8)
+    return tf.concat([tf.cast(colours, tf.uint8), rgba[:, :, 3:]], axis=2)
+
+
+def _straight(premultiplied: Tensor) -> Tensor:
+    """`_premultiplied` undone; where nothing is visible the colours stay as they are."""
+    levels = tf.cast(premultiplied, tf.int32)
+    colours, alpha = levels[:, :, :3], levels[:, :, 3:]
+    full = tf.minimum(255, 255 * colours // tf.maximum(alpha, 1))
+    colours = tf.where(alpha > 0, full, colours)
+    return tf.concat([tf.cast(colours, tf.uint8), premultiplied[:, :, 3:]], axis=2)
 
 
 # Colours and transparency.

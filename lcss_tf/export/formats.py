@@ -1,5 +1,6 @@
 """A model in the formats that others run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ def write_model(
     what: str,
     format: str,
     batch_size: int = 256,
-    sampler: Any = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Writes the score or a sampler in a format; see `ScoreModel.export`.
+
+    `options` are those of a `Sampling`: its sampler and guidance.
 
     Raises:
       UsageError: other words, or a part that the format cannot hold.
@@ -42,7 +45,7 @@ def write_model(
     if what == "score":
         function = score(state, batch_size, info)
     else:
-        sampling = Sampling(state, sampler, batch_size, jit_compile=True)
+        sampling = Sampling(state, batch_size=batch_size, jit_compile=True, **dict(options or {}))
         function = sampler_of(state, sampling, info, format)
     return write_function(path, state, function, format)
 

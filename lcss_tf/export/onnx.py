@@ -87,8 +87,17 @@ def _converted(function: Function, **fixed: Any) -> tuple[Any, bool]:
             if free:  # a part asks for the size of the batch
                 continue
             raise
-        with _quiet("tf2onnx"):
-            model = _model(tf2onnx, concrete, list(arguments))
+        try:
+            with _quiet("tf2onnx"):
+                model = _model(tf2onnx, concrete, list(arguments))
+        except Exception as error:  # of tf2onnx, which raises what it happens upon
+            if free:
+                continue
+            raise UsageError(
+                f"tf2onnx cannot convert the {function.what} ({type(error).__name__}: "
+                f"{str(error)[:200]}). Choose another sampler, or export it as format='stablehlo' "
+                "or 'saved_model'."
+            ) from error
         unknown = {name for name in _operations(model.graph) if not onnx.defs.has(name)}
         if not unknown and (not free or _fits_together(model)):
             break

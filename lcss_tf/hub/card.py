@@ -98,7 +98,7 @@ def _figures(figures: Mapping[str, Any]) -> str:
         if not key.endswith("_error")
     ]
     return (
-        files.markdown_table(["figure", "value", "standard error"], rows)
+        files.markdown_table(["figure", "value", "±"], rows)
         + "\n\nThe suffix is the number of samples: compare only values with the same one."
     )
 

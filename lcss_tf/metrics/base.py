@@ -14,13 +14,21 @@ from lcss_tf.typing import Array, Numbers
 
 
 class MetricValue(NamedTuple):
-    """A value and its standard error over the samples, for fixed real data; NaN if unknown.
+    """A value and its error over the samples, for fixed real data; NaN if unknown.
 
-    The Inception score's error is the literature's, a standard deviation between groups.
+    error: the ± that is printed: the standard error, but for the Inception score the literature's
+    standard deviation between groups. standard: the standard error where it is not `error`; None
+    otherwise.
     """
 
     value: float
     error: float
+    standard: float | None = None
+
+    @property
+    def standard_error(self) -> float:
+        """What differences are tested by."""
+        return self.error if self.standard is None else self.standard
 
 
 class Metric(abc.ABC):

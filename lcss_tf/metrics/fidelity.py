@@ -145,10 +145,11 @@ class DensityCoverage(_NeighbourMetric):
     ) -> dict[str, MetricValue]:
         """{density: value, coverage: value}."""
         x, y = self._pair(samples, reference)
-        # Equal distances are equal up to rounding, of the size of the largest.
+        # Equal distances are equal up to rounding, of the size of what they are differences of.
         centre = np.mean(y, axis=0, dtype=np.float64)
-        spread = max(np.sum((part - centre) ** 2, axis=1).max() for part in blocks(y))
-        radii = squared_radii(y, self.k) - _ROUNDING * spread
+        norms = np.concatenate([np.sum((part - centre) ** 2, axis=1) for part in blocks(y)])
+        radii = squared_radii(y, self.k)
+        radii -= _ROUNDING * (norms + radii)
         density = in_balls(x, y, radii)[0] / self.k
         nearest = in_balls(y, x, np.zeros(len(x)))[1]
         return {
@@ -169,8 +170,8 @@ class InceptionScore(Metric):
 
     With `Inception` it is ``inception_score_50k`` of the literature; any other classifier will do.
     It is the mean over ten groups of consecutive samples. Its error is the ± of the literature, the
-    standard deviation between the groups: √10 times the standard error of the mean, which is what
-    the other metrics give. The score does not use the reference, and rises with the number of
+    standard deviation between the groups, which is three times the standard error of the mean that
+    the other metrics give; differences are tested by the latter. The score does not use the reference, and rises with the number of
     samples.
 
     Args:
@@ -193,4 +194,5 @@ class InceptionScore(Metric):
         """{name: value}."""
         del reference
         scores = [sums.score() for sums in samples.classes(self.num_samples)]
-        return {self.name: MetricValue(float(np.mean(scores)), float(np.std(scores)))}
+        error = standard_error(np.array(scores))
+        return {self.name: MetricValue(float(np.mean(scores)), float(np.std(scores)), error)}

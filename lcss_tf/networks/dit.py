@@ -27,6 +27,7 @@ from lcss_tf.networks.layers import (
     NoiseEmbedding,
     dropout,
     first_copy,
+    model_options,
     one_of,
     positional,
     register,
@@ -175,7 +176,7 @@ class DiT(keras.Model):
         augmentation_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False, **model_options(type(self), kwargs))
         conditions = {
             "num_classes": num_classes,
             "condition_size": condition_size,

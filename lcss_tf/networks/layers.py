@@ -4,6 +4,8 @@ They take 1, 2 or 3 spatial axes, channels last. Each is a pure function of its 
 weights: randomness comes in as a seed.
 """
 
+import difflib
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ from lcss_tf.typing import OpenShape, Seed, Tensor
 PACKAGE = "lcss_tf"  # the name under which Keras saves and finds our classes
 
 _Class = TypeVar("_Class", bound=type)
+
+_OF_A_MODEL = ("name", "dtype", "trainable")  # what every Keras model takes
 
 
 def register(cls: _Class) -> _Class:
@@ -45,6 +49,27 @@ def residual_sum(x: Tensor, h: Tensor, rescale: bool) -> Tensor:
     """x + h, divided by √2 if `rescale`: two unit variances then add up to a unit variance."""
     total = x + h
     return total * tf.constant(0.5**0.5, total.dtype) if rescale else total
+
+
+def model_options(network: type, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that a network's constructor hands on to ``keras.Model``, as they are.
+
+    Args:
+      network: the class.
+      given: what its own arguments did not take.
+
+    Raises:
+      UsageError: one that neither knows; names the nearest that is known.
+    """
+    own = [name for name in inspect.signature(network).parameters if name not in ("kwargs",)]
+    for name in given.keys() - set(_OF_A_MODEL):
+        close = difflib.get_close_matches(name, [*own, *_OF_A_MODEL], n=1, cutoff=0.6)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise UsageError(
+            f"{network.__name__} has no argument {name!r}.{hint} Its arguments: "
+            f"{', '.join([*own, *_OF_A_MODEL])}."
+        )
+    return given
 
 
 class Block(keras.layers.Layer):

@@ -12,6 +12,7 @@ from lcss_tf.networks.layers import (
     Dense,
     NoiseEmbedding,
     first_copy,
+    model_options,
     one_of,
     register,
     repeat_copies,
@@ -60,7 +61,7 @@ class MLP(keras.Model):
         condition_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False, **model_options(type(self), kwargs))
         check_options(num_classes=num_classes, condition_size=condition_size)
         self._hyperparameters = {
             "width": width,

@@ -26,6 +26,7 @@ from lcss_tf.networks.layers import (
     NoiseEmbedding,
     feature_shape,
     first_copy,
+    model_options,
     one_of,
     register,
 )
@@ -114,7 +115,7 @@ class NCSNpp(keras.Model):
         augmentation_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False, **model_options(type(self), kwargs))
         conditions = {
             "num_classes": num_classes,
             "condition_size": condition_size,

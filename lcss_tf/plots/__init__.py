@@ -19,13 +19,22 @@ from lcss_tf.plots.figures import (
     score_field,
 )
 from lcss_tf.plots.history import History
-from lcss_tf.plots.images import grid, read_png, save_grid, titled, write_gif, write_png
+from lcss_tf.plots.images import (
+    class_columns,
+    grid,
+    read_png,
+    save_grid,
+    titled,
+    write_gif,
+    write_png,
+)
 
 __all__ = [
     "History",
     "by_kind",
     "charts",
     "check_trajectory",
+    "class_columns",
     "density_and_samples",
     "distributions",
     "figures",

@@ -138,8 +138,9 @@ def frame_of(samples: Array) -> Frame:
     reach = max(np.abs(low).max(), np.abs(high).max())
     if EXTENT / 3 < reach <= EXTENT:
         return Frame(0.0, 0.0, EXTENT)
-    half = 0.6 * float((high - low).max())
-    return Frame(*((low + high) / 2).tolist(), half or max(1.0, float(reach)))
+    half = 0.6 * float((high - low).max()) or max(1.0, float(reach))
+    x, y = (low + high) / 2
+    return Frame(float(x), float(y), half)
 
 
 def grid_points(extent: float = EXTENT, resolution: int = 24) -> Array:
@@ -304,7 +305,7 @@ def draw_density(axes: Axes, log_density: LogDensity | None, frame: Frame) -> No
     if log_density is None:
         return
     x, y, half = frame
-    points = grid_points(half, _RESOLUTION) + np.float32([x, y])
+    points = grid_points(half, _RESOLUTION) + np.array([x, y], np.float32)
     density = np.exp(np.asarray(log_density(points), np.float64)).reshape(_RESOLUTION, _RESOLUTION)
     sides = (x - half, x + half, y - half, y + half)
     axes.imshow(

@@ -89,7 +89,14 @@ class History(Mapping):
         return sorted(name for name in self._curves if name.startswith(prefix))
 
     def curve(self, name: str) -> tuple[Array, Array]:
-        """(steps [N], values [N]); empty arrays where there is no such curve."""
+        """(steps [N], values [N]).
+
+        Raises:
+          UnknownNameError: there is no such curve; the message lists those there are.
+        """
+        return self._curves[self._known(name)]
+
+    def _if_there(self, name: str) -> tuple[Array, Array]:
         return self._curves.get(name, (np.zeros(0, np.int64), np.zeros(0)))
 
     def seconds(self, steps: Numbers) -> Array:
@@ -97,7 +104,7 @@ class History(Mapping):
 
         Checkpoints, pictures and interruptions do not count. NaN where no rate was logged.
         """
-        logged, rates = self.curve(_RATE)
+        logged, rates = self._if_there(_RATE)
         steps = np.asarray(steps, float)
         good = rates > 0
         if not good.any():

@@ -67,6 +67,14 @@ def grid(
     return canvas
 
 
+def class_columns(num_classes: int, count: int) -> int:
+    """Columns of a nearly square grid of `count` images whose classes come in turn, one a column.
+
+    A multiple of the number of classes: of few classes each has several columns.
+    """
+    return num_classes * max(1, round(math.sqrt(count) / num_classes))
+
+
 def titled(picture: Array, titles: Sequence[str], height: int = 18) -> Array:
     """A picture with a line of text above it: titles side by side, each in the middle of its share.
 

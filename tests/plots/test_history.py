@@ -32,8 +32,8 @@ def test_curves_by_name_with_their_steps():
     assert list(history) == ["loss", "val_loss"]
     assert history.names("val") == ["val_loss"]
     assert repr(history) == "History(loss, val_loss; 4 steps)"
-    for array in history.curve("nothing"):
-        assert len(array) == 0
+    with pytest.raises(KeyError, match="No curve named 'loss/validation'.*Known: loss, val_loss"):
+        history.curve("loss/validation")
     with pytest.raises(KeyError, match="No curve named 'los'. Did you mean 'loss'"):
         history["los"]
     with pytest.raises(ValueError, match="one value for each step"):
