@@ -1,3 +1,4 @@
+# make setup     makes the environment .venv alone
 # make demo      trains LCSS on the built-in digits and shows what it learned
 # make demo-fashion  the same on Fashion-MNIST, in half an hour; says how to get the data
 # make pictures  remakes the documentation's pictures, in some two hours; trains what is not trained

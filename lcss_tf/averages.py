@@ -93,7 +93,8 @@ class PowerFunction(Average):
 
     def __init__(self, sigma_rels: Sequence[float] = (0.05, 0.10)) -> None:
         self.sigma_rels = tuple(float(sigma_rel) for sigma_rel in np.atleast_1d(sigma_rels))
-        if not self.sigma_rels or len(set(self.sigma_rels)) < len(self.sigma_rels):
+        different = {f"{sigma_rel:g}" for sigma_rel in self.sigma_rels}  # as checkpoints name them
+        if not self.sigma_rels or len(different) < len(self.sigma_rels):
             raise UsageError(
                 "PowerFunction.sigma_rels expects one or more different lengths, such as "
                 f"(0.05, 0.10); got {sigma_rels!r}."

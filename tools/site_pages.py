@@ -54,13 +54,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Points links that leave ``docs/`` to the pages under ``source/``."""
+    """Points links that leave ``docs/`` to the pages under ``source/``, or of notebooks."""
     place = posixpath.dirname(page.file.src_uri)
 
     def turned(match: re.Match) -> str:
         target = _leaving(place, match[2])
         if target is None:
             return match[0]
+        notebook = re.fullmatch(r"examples/notebooks/(\w+)\.py", target)
+        if notebook and place != "notebooks":
+            made = f"notebooks/{notebook[1]}.md"
+            return f"{match[1]}({posixpath.relpath(made, place or '.')})"
         return f"{match[1]}({posixpath.relpath(f'source/{target}.md', place or '.')})"
 
     return _LINK.sub(turned, markdown)

@@ -18,6 +18,7 @@ from lcss_tf.commands._comparison import (
     read_result,
 )
 from lcss_tf.commands._gin import binding_table
+from lcss_tf.commands._places import called
 from lcss_tf.commands._results import Results
 from lcss_tf.display import tolerated
 from lcss_tf.errors import UsageError
@@ -240,7 +241,7 @@ def report_finished(workdirs: Sequence[str | Path], out: str | Path | None = Non
     """
     paths = [Path(workdir) for workdir in workdirs]
     if not paths:
-        raise UsageError("--report needs runs: python bin/compare.py --report runs/a runs/b")
+        raise UsageError(f"--report needs runs: {called('compare')} --report runs/a runs/b")
     for path in paths:
         if not (path / "config.gin").is_file():
             raise FileNotFoundError(f"{path} holds no run (config.gin is missing).")

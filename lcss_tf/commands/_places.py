@@ -1,6 +1,7 @@
 """Where gin files and runs are. Nothing heavy is imported: a wrong path is answered at once."""
 
 import difflib
+import sys
 from pathlib import Path
 
 import lcss_tf
@@ -17,6 +18,14 @@ CONFIGS = next(
     ),
     _PACKAGE.parent / "gin",
 )
+
+
+def called(command: str) -> str:
+    """How a command of this project is called here: as the one that is running was."""
+    program = Path(sys.argv[0])
+    if program.parent.name == "bin" and program.suffix == ".py":
+        return f"python bin/{command}.py"
+    return f"lcss {command}"
 
 
 class ConfigError(UsageError):

@@ -53,6 +53,8 @@ _NUMBERLESS = (
     *(f"{name}." for name in _gin.KERAS_CALLBACKS),
 )  # fmt: skip
 
+_COMPARED_BY_DATA = ".on_bad_example"  # what it leaves out shows in the data's fingerprint
+
 
 def default_workdir(gin_file: str | Path) -> Path:
     """runs/<name of the gin file>."""
@@ -319,7 +321,9 @@ def _differing_keys(old_text: str, new_text: str) -> list[str]:
     return [
         f"{key}: {old.get(key, '(unset)')} there, {new.get(key, '(unset)')} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(_NUMBERLESS)
+        if old.get(key) != new.get(key)
+        and not key.startswith(_NUMBERLESS)
+        and not key.endswith(_COMPARED_BY_DATA)
     ]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from lcss_tf import files, plots, random
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._likelihood import held_out_likelihood, report
+from lcss_tf.commands._places import called
 from lcss_tf.commands._report import write_report
 from lcss_tf.commands._results import Results, figures_text, rows
 from lcss_tf.commands._samples import evaluate_samples, samples_place
@@ -63,7 +64,7 @@ def main(_: Sequence[str]) -> None:
     say(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
     say(f"Read the report:       {workdir}/report.html")
     say(f"Follow the training:   tensorboard --logdir {workdir}")
-    say(f"Draw more samples:     python bin/sample.py --workdir={workdir} --num_samples=64")
+    say(f"Draw more samples:     {called('sample')} --workdir={workdir} --num_samples=64")
 
 
 class _Watched:

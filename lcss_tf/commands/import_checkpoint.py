@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands._places import called
 from lcss_tf.commands.flags.import_checkpoint import FLAGS
 from lcss_tf.commands.train import build, planned
 from lcss_tf.display import say
@@ -20,10 +21,10 @@ def main(_: Sequence[str]) -> None:
     with only_process(FLAGS.workdir):
         path, model = import_checkpoint(FLAGS.source, FLAGS.workdir, imports)
     say(f"Imported {model.state.num_parameters():,} parameters at step {model.step:,}: {path}")
-    say(f"Draw samples:  python bin/sample.py --workdir={FLAGS.workdir} --num_samples=64")
-    say(f"Evaluate:      python bin/evaluate.py --workdir={FLAGS.workdir}")
+    say(f"Draw samples:  {called('sample')} --workdir={FLAGS.workdir} --num_samples=64")
+    say(f"Evaluate:      {called('evaluate')} --workdir={FLAGS.workdir}")
     say(
-        f"Fine-tune:     python bin/train.py --gin_file={FLAGS.gin_file} "
+        f"Fine-tune:     {called('train')} --gin_file={FLAGS.gin_file} "
         f"--workdir={FLAGS.workdir} --resume=force "
         f"--gin_bindings='fit.steps={model.step + 10_000}'"
     )

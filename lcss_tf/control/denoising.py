@@ -245,6 +245,7 @@ class _DiffPIRSampler(_NullSpaceSampler):
 
     def check(self, sde: SDE) -> None:
         self.require_fixed_steps("DiffPIR")
+        self.require_downward_steps("DiffPIR")
         super().check(sde)
 
     def variance(self, sde: SDE, t: Tensor) -> Tensor:

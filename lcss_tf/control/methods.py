@@ -144,6 +144,17 @@ class Controlled(Sampler):
                 "steps such as ProbabilityFlowODE."
             )
 
+    def require_downward_steps(self, name: str) -> None:
+        """Raises UsageError if the innermost sampler goes up in time by itself, as `Restart`."""
+        inner = self.sampler
+        while hasattr(inner, "problem"):  # a method inside
+            inner = inner.sampler
+        if inner.goes_back:
+            raise UsageError(
+                f"{name} takes steps that go down in time, and those of {type(inner).__name__} go "
+                "back by themselves: use the sampler inside it alone, such as EDMHeun."
+            )
+
 
 @METHODS.register
 class Replacement(Method):

@@ -155,6 +155,7 @@ class _SDEditSampler(Controlled):
 
     def check(self, sde: SDE) -> None:
         self.require_fixed_steps("SDEdit")
+        self.require_downward_steps("SDEdit")
         super().check(sde)
         if self._first(sde) == len(self.sampler.times(sde)) - 1:
             raise UsageError(

@@ -171,8 +171,8 @@ class InceptionScore(Metric):
     With `Inception` it is ``inception_score_50k`` of the literature; any other classifier will do.
     It is the mean over ten groups of consecutive samples. Its error is the ± of the literature, the
     standard deviation between the groups, which is three times the standard error of the mean that
-    the other metrics give; differences are tested by the latter. The score does not use the reference, and rises with the number of
-    samples.
+    the other metrics give; differences are tested by the latter. The score does not use the
+    reference, and rises with the number of samples.
 
     Args:
       extractor: an object of `EXTRACTORS` that is a classifier.

@@ -23,7 +23,7 @@ def test_the_inception_score_of_certain_and_of_uncertain_classes():
         5, rel=1e-9
     )
     unsure = np.zeros((1_000, 5))
-    assert value(InceptionScore(Classes(), 1_000), unsure, unsure) == pytest.approx((1.0, 0.0))
+    assert value(InceptionScore(Classes(), 1_000), unsure, unsure)[:2] == pytest.approx((1.0, 0.0))
 
 
 def test_the_error_of_the_inception_score_is_the_literatures():
@@ -35,7 +35,8 @@ def test_the_error_of_the_inception_score_is_the_literatures():
         for p in np.split(shares, 10)
     ]
     found = value(InceptionScore(Classes(), 1_000), logits, logits)
-    assert found == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-6)
+    assert found[:2] == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-6)
+    assert found.standard_error == pytest.approx(np.std(scores) / 3, rel=1e-6)  # of their mean
 
 
 def by_prdc(real, fake, k):
@@ -84,3 +85,19 @@ def test_density_and_coverage_of_equal_distributions_have_closed_forms():
     errors = np.std(runs, axis=0, ddof=1) / np.sqrt(len(runs))
     assert density == pytest.approx(1.0, abs=4 * errors[0])
     assert coverage == pytest.approx(expected_coverage(n, m, 5), abs=4 * errors[1])
+
+
+def test_a_far_outlier_among_real_examples_changes_one_ball():
+    """Its own: what is lost to rounding near the others does not grow with it."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(300, 2)), random.normal(size=(300, 2))
+    metric = DensityCoverage(IdentityFeatures(), 300, k=5)
+
+    def measured():
+        found = metric.compute(metric.statistics([x]), metric.statistics([y]))
+        return [figure.value for figure in found.values()]
+
+    plain = measured()
+    y[0] = [3e6, 0.0]
+    assert measured() == pytest.approx(plain, abs=0.03)
+    assert plain[0] > 0.8

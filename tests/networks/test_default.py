@@ -1,11 +1,15 @@
 """The network chosen by the shape of the examples."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import lcss_tf
 from lcss_tf import random
+from lcss_tf.errors import UsageError
 from lcss_tf.networks import MLP, NCSNpp, default_network
 
 SHAPES = [(2,), (64,), (8, 8, 1), (28, 28, 1), (32, 32, 3), (7, 7, 1), (100, 2), (8, 8, 8, 1)]
@@ -94,3 +98,18 @@ def test_it_learns_to_denoise_small_images():
         update(gradients)
         losses.append(float(loss))
     assert np.mean(losses[-20:]) < 0.2 < 0.8 < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: lcss_tf.networks.MLP(widht=3), "MLP has no argument 'widht'. Did you mean width?"),
+        (lambda: lcss_tf.networks.NCSNpp(num_feature=3), "Did you mean num_features?"),
+        (lambda: lcss_tf.networks.DiT(dept=2), "Did you mean depth?"),
+        (lambda: lcss_tf.networks.DiT(frobnicate=2), "Its arguments: patch_size, width"),
+    ],
+)
+def test_an_unknown_argument_is_named(make, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        make()
+    assert lcss_tf.networks.MLP(name="mine", dtype="float32").name == "mine"

@@ -148,3 +148,24 @@ def test_names_that_are_no_text_are_drawn_too(name):
     shown = axes.get_title(loc="left")
     assert "\x1b" not in shown
     assert len(shown) <= 120
+
+
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (48.0, 11.0), (-3e4, 2.0)])
+@pytest.mark.parametrize("size", [0.01, 1.0, 500.0])
+def test_the_frame_holds_nearly_all_samples_and_little_else(centre, size):
+    samples = np.random.default_rng(0).normal(centre, size, (2_000, 2))
+    frame = figures.frame_of(samples)
+    inside = np.all(np.abs(samples - frame[:2]) <= frame.half, axis=1)
+    assert inside.mean() > 0.98
+    assert 2 * size < frame.half < 6 * size
+    columns, rows = redness(figures.density_and_samples(samples))
+    assert 0.4 < columns.mean() < 0.65  # in the middle
+    assert 0.35 < rows.mean() < 0.6
+
+
+def test_the_frame_of_samples_of_unit_size_stays():
+    """So that pictures of one run compare."""
+    samples = np.random.default_rng(0).normal(0, 0.8, (2_000, 2))
+    assert figures.frame_of(samples) == (0.0, 0.0, figures.EXTENT)
+    assert figures.frame_of(np.full((3, 2), np.nan)) == (0.0, 0.0, figures.EXTENT)
+    assert figures.frame_of(np.full((3, 2), 7.0)).half > 0

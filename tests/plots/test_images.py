@@ -109,3 +109,8 @@ def test_titles_stand_above_their_columns():
     assert all(third.min() < 100 for third in thirds)
     with pytest.raises(ValueError, match="at least one title"):
         images.titled(picture, [])
+
+
+def test_few_classes_have_several_columns():
+    for classes, count, columns in ((2, 64, 8), (10, 64, 10), (3, 36, 6), (1, 9, 3), (5, 4, 5)):
+        assert images.class_columns(classes, count) == columns
