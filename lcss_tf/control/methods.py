@@ -146,7 +146,7 @@ class Controlled(Sampler):
 
     def require_downward_steps(self, name: str) -> None:
         """Raises UsageError if the innermost sampler goes up in time by itself, as `Restart`."""
-        inner = self.sampler
+        inner: Any = self.sampler
         while hasattr(inner, "problem"):  # a method inside
             inner = inner.sampler
         if inner.goes_back:

@@ -162,13 +162,15 @@ def test_tensorflow_alone_runs_a_saved_model(trained_images, tmp_path):
 def test_a_saved_sampler_draws_the_samples_of_the_program(trained_images, tmp_path):
     model = trained_images
     options = {"batch_size": 4, "sampler": lcss.samplers.EulerMaruyama(num_steps=3)}
-    model.export(tmp_path / "saved", "sampler", "saved_model", **options)
-    model.export(tmp_path / "program", "sampler", **options)
+    model.export(tmp_path / "saved", "sampler", "saved_model", guidance=3.0, **options)
+    model.export(tmp_path / "program", "sampler", guidance=3.0, **options)
+    model.export(tmp_path / "plain", "sampler", **options)
     given = {"seed": np.int32([5, 6]), "labels": np.int32([0, 1, 2, 0])}
     saved = elsewhere(tmp_path / "saved", given, tmp_path)
     there = RUNNER.run_once(tmp_path / "program")(**given)
     assert saved["samples"].dtype == np.uint8
     assert relative(saved["x"], there["x"]) < 1e-4
+    assert relative(RUNNER.run_once(tmp_path / "plain")(**given)["x"], there["x"]) > 1e-3
 
 
 @pytest.mark.slow
