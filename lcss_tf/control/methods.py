@@ -6,6 +6,8 @@ Each method makes, from any sampler, a sampler of x given y = H(x) + noise. It c
 does the rest.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from lcss_tf import random
