@@ -1,5 +1,6 @@
 """What an SDE's author wrote, asked once before any long work: shapes, and errors inside."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,9 +38,9 @@ def check_methods(sde: Any, shape: Shape) -> None:
 
 
 def _fits(shape: tuple, whole: tuple) -> bool:
-    """Whether a diffusion has the rank of x, and each size is that of x or 1."""
+    """Whether a diffusion is one number, or has the rank of x and each size is that of x or 1."""
     alike = (size in (1, other) for size, other in zip(shape, whole, strict=False))
-    return len(shape) == len(whole) and shape[0] == whole[0] and all(alike)
+    return math.prod(shape) == 1 or (len(shape) == len(whole) and all(alike))
 
 
 def _check(

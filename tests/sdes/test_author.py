@@ -53,7 +53,7 @@ def test_every_sde_passes(name, shape):
         ({"drift": lambda self, x, t: tf.reduce_sum(x, axis=1)}, r"drift returned the shape \[3\]"),
         ({"drift": lambda self, x, t: tf.constant(np.sinh(x), tf.float32)}, "not NumPy's"),
         ({"diffusion": lambda self, x, t: t}, r"diffusion returned the shape \[3\] for x of shape"),
-        ({"diffusion": lambda self, x, t: tf.eye(2)}, r"\[3, 1\], \[3, 2\] or \[3, 2, 2\]"),
+        ({"diffusion": lambda self, x, t: tf.eye(4)}, r"\[3, 1\], \[3, 2\] or \[3, 2, 2\]"),
         ({"prior_sample": lambda self, shape, seed: tf.zeros(shape[1:])}, r"expected \[3, 2\]"),
         ({"prior_log_prob": lambda self, x: -0.5 * x**2}, r"_prob returned .*expected \[B\]"),
         ({"prior_log_prob": lambda self, x: x.mean()}, "_prob failed for x .*AttributeError"),
