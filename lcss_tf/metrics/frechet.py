@@ -106,7 +106,8 @@ class Frechet(Metric):
         if min(own.count, real.count) <= own.dimension:
             warn(
                 "%s: %s samples and %s real examples in %s dimensions: a covariance is singular. "
-                "The value is exact for these examples, and far above that of many samples.",
+                "The value is exact for these examples, and far above that of many samples. Draw "
+                "more samples (num_samples), and hold out more examples (test_every of the data).",
                 self.name,
                 f"{own.count:,}",
                 f"{real.count:,}",
