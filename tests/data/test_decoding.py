@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -135,3 +136,25 @@ def test_what_is_clear_in_a_palette_or_a_webp_is_white():
     got = read(encoded(Image.fromarray(rgba), "WEBP", lossless=True))
     assert got[0, 0].tolist() == [255, 255, 255]
     assert np.array_equal(got[1:], rgba[1:, :, :3])
+
+
+def chunk(name, data):
+    check = struct.pack(">I", zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + check
+
+
+JPEG = encoded(Image.fromarray(picture()), "JPEG")
+PNG = encoded(Image.fromarray(picture()), "PNG")
+UNUSUAL = {
+    "a JPEG of many comments": JPEG[:2] + 1_500 * b"\xff\xfe\0\x04ab" + JPEG[2:],
+    "zeros between the segments of a JPEG": JPEG[:20] + bytes(3) + JPEG[20:],
+    "the code of a frame where no segment is": JPEG[:20] + b"\0\xc0" + b"\xff" * 9 + JPEG[20:],
+    "a PNG that begins with a text": PNG[:8] + chunk(b"tEXt", b"a\0" + b"\xff" * 9) + PNG[8:],
+    "a PNG of many texts": PNG[:33] + 1_500 * chunk(b"tEXt", b"a\0b") + PNG[33:],
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_header_of_which_the_graph_finds_no_size_is_read_by_pillow(name):
+    expected = np.asarray(Image.open(io.BytesIO(UNUSUAL[name])).convert("RGB"))
+    assert np.array_equal(read(UNUSUAL[name]), expected)
