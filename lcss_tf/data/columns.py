@@ -458,6 +458,8 @@ class ColumnTable(Table):
       source, asked: where they come from, and what they are.
     """
 
+    _label_option = "label_column"
+
     def __init__(self, source: Source, asked: Asked) -> None:
         self._source = source
         super().__init__(

@@ -110,8 +110,8 @@ def read_columns(
       most: bytes that they may take.
 
     Raises:
-      UsageError: no Parquet file, a damaged or truncated one, one without these columns, or more
-        than `most` bytes.
+      UsageError: no Parquet file, a damaged or truncated one, one without these columns or with
+        two of a name, or more than `most` bytes.
       OSError: it cannot be read.
     """
     import pyarrow as pa  # slow to import, so only when used
@@ -126,6 +126,12 @@ def read_columns(
         for name in columns:
             if name not in schema.names:
                 raise no_column("Parquet", visible(path), name, schema.names)
+            if schema.names.count(name) > 1:
+                raise UsageError(
+                    f"{visible(path)} has {schema.names.count(name)} columns called {name!r}, and "
+                    "Parquet cannot tell which is meant. Rename them (pyarrow: "
+                    "table.rename_columns), or ask for another."
+                )
         batches, size = [], 0
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns)):
             size += batch.nbytes

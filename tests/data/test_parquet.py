@@ -250,6 +250,17 @@ def test_columns_that_are_not_there_or_of_another_type_are_named(tmp_path):
         Parquet(tmp_path / "c-{0,1}.parquet", columns=["a"]).require()
 
 
+def test_a_column_that_is_there_or_asked_for_twice_is_named(tmp_path):
+    values = [[1.0, 2.0, 4.0, 3.0], [3.0, 5.0, 4.0, 9.0], [1, 0, 2, 4]]
+    twice = pa.table(values, names=["a", "a", "b"])
+    parquet.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a\.parquet has 2 columns called 'a'.*Rename them"):
+        Parquet(tmp_path / "a.parquet", columns=["a"], test_every=2).require()
+    assert Parquet(tmp_path / "a.parquet", columns=["b"], test_every=2).size() == 2
+    with pytest.raises(UsageError, match=r"Parquet\.columns names 'b', and so does Parquet\.label"):
+        Parquet(tmp_path / "a.parquet", columns=["b"], label_column="b")
+
+
 def test_files_that_are_damaged_or_no_parquet_are_named(tmp_path):
     path = sources.write_parquet(tmp_path / "a.parquet", PICTURES)
     whole = path.read_bytes()
