@@ -163,7 +163,7 @@ def _extended(content: bytes, path: str, where: str) -> dict[str, str]:
         key = match[2].decode("utf-8", "replace")
         found[key] = content[match.end() : end - 1].decode("utf-8", "surrogateescape")
         place = end
-    if not found.get("size", "0").isdigit():
+    if not re.fullmatch("[0-9]{1,20}", found.get("size", "0")):
         raise UsageError(f"{visible(path)} is damaged: {where} has no size. {_REMEDY}")
     return found
 

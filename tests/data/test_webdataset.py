@@ -3,13 +3,15 @@
 import io
 import json
 import tarfile
+import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lcss_tf.data import ImageFolder, WebDataset
-from lcss_tf.data.files import expand
+from lcss_tf.data.files import expand, natural_key
 from lcss_tf.data.tar_files import tar_index
 from lcss_tf.errors import UsageError
 from lcss_tf.preparation import Source, prepare
@@ -153,6 +155,21 @@ def test_bad_and_missing_images_end_the_run_or_are_replaced(tmp_path, caplog):
     assert "008.png is bad (not an image" in caplog.text
 
 
+def test_an_empty_image_is_named_or_replaced(tmp_path, caplog):
+    path = write(tmp_path / "a.tar", [*good(7), ("007.png", b"")])
+    zipped = tmp_path / "a.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:  # neither is its member compressed
+        for name, content in [*good(7), ("007.png", b"")]:
+            archive.writestr(name, content)
+    for kind in (partial(WebDataset, path), partial(ImageFolder, zipped)):
+        with pytest.raises(UsageError, match=r":007\.png cannot be used: .*the file is empty"):
+            kind(8, test_every=4).examples(tf.range(6, dtype=tf.int64))
+        caplog.clear()
+        data = kind(8, test_every=4, on_bad_example="skip", cache_mib=0)
+        assert stored(data).shape == (6, 8, 8, 3)
+        assert "007.png is bad (not an image: the file is empty)" in caplog.text
+
+
 def test_data_that_changed_are_noticed(tmp_path):
     hashes = set()
     for k, members in enumerate(
@@ -197,8 +214,18 @@ def test_braces_asterisks_and_folders_stand_for_files(tmp_path):
     assert names("*.tar") == names(".") == ["a-9.tar", "a-10.tar", "b-9.tar"]
     with pytest.raises(FileNotFoundError, match="No file matches"):
         expand(tmp_path / "c*.tar", "x", ".tar")
-    with pytest.raises(UsageError, match="more than 1,000,000 files"):
-        expand(tmp_path / "{0..99999999999999}.tar", "x", ".tar")
+    for last in ("9" * 14, "9" * 200):
+        with pytest.raises(UsageError, match="more than 1,000,000 files"):
+            expand(tmp_path / f"{{0..{last}}}.tar", "x", ".tar")
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        expand(tmp_path / f"{{0..{'9' * 5_000}}}.tar", "x", ".tar")
+
+
+def test_numbers_of_any_length_are_sorted_as_numbers():
+    long = "9" * 5_000
+    names = [f"a{long}", "a10", f"a0{long[1:]}", "a2", "a02", "b1", "a"]
+    ordered = ["a", "a02", "a2", "a10", f"a0{long[1:]}", f"a{long}", "b1"]
+    assert sorted(names, key=natural_key) == ordered
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -295,6 +322,12 @@ HOSTILE = {
     "an extended header of nothing": (extended(b"nothing"), "extended header that is none"),
     "an extended header that is too long": (extended(b"99 path=a\n"), "extended header that is"),
     "an extended size": (extended(b"13 size=1e3\n"), "header that is none|has no size"),
+    "an extended size of no digits": (
+        extended("11 size=\u00b2\n".encode() + b"89 c=" + b"x" * 83 + b"\n"), "has no size"
+    ),
+    "an extended size of many digits": (
+        extended(b"100 size=" + b"9" * 90 + b"\n"), "has no size"
+    ),
     "twice": (archive_of(("a.png", b"x"), ("./a.png", b"y")), "two files called a.png"),
 }  # fmt: skip
 
