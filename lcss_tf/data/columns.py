@@ -482,6 +482,7 @@ class ColumnTable(Table):
         wanted = [*self.columns, *([self._label] if self._label else [])]
         opened = self._source.open(wanted)
         found = picked(self._source, opened, wanted)
+        self._dtypes = [_dtype_of(found["train"][name].type) for name in self.columns]
         tables = {split: next(iter(part.values())) for split, part in found.items()}
         order = [split for split in SPLITS if split in found]
         values = np.concatenate([self._values(found[split]) for split in order])
@@ -531,6 +532,13 @@ class ColumnTable(Table):
     def row_name(self, index: int) -> str:
         """See `Table.row_name`."""
         return f"row {self._kept[index]:,}"
+
+
+def _dtype_of(kind: Any) -> np.dtype:
+    """The dtype whose rounding a column's numbers have; of what is no float, float64."""
+    import pyarrow.types as kinds
+
+    return np.dtype(kind.to_pandas_dtype() if kinds.is_floating(kind) else np.float64)
 
 
 __all__ = ["Asked", "ColumnArrays", "ColumnImages", "ColumnTable", "Opened", "Source",

@@ -90,6 +90,7 @@ class Table(OpenedDataset):
         self._on_bad = on_bad_example
         self._opened: dict[str, Tensor] | None = None
         self._kept: list[int] = []  # the numbers of the rows that are good
+        self._dtypes = [np.dtype(np.float64)] * len(self.columns)  # in which they are stored
         self._class_names: list[str] = []
 
     def _open(self) -> dict[str, Tensor]:
@@ -163,7 +164,9 @@ class Table(OpenedDataset):
         """The scaling by the moments of the training rows, float64 [N, columns]."""
         moments = RunningMoments(axis=0)
         moments.add(train)
-        constant = self._names(moments.constant(train.dtype))
+        # Numbers that were rounded to float32, or float16, may differ by that much.
+        equal = [moments.constant(dtype)[k] for k, dtype in enumerate(self._dtypes)]
+        constant = self._names(equal)
         if constant:
             raise UsageError(
                 f"The columns {constant} of {self.path} hold the same number in every row, or "
@@ -182,7 +185,7 @@ class Table(OpenedDataset):
             )
         return scaling
 
-    def _names(self, chosen: Array) -> list[str]:
+    def _names(self, chosen: Sequence[bool] | Array) -> list[str]:
         return [name for name, is_chosen in zip(self.columns, chosen, strict=True) if is_chosen]
 
     def _numbers(self, sheet: Sheet) -> tuple[Array, Array, Array]:

@@ -199,6 +199,19 @@ def test_rows_that_are_no_numbers_are_named_or_left_out(tmp_path, caplog):
         Parquet(path, columns=["c"]).require()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_constant_but_for_the_rounding_of_its_own_column_is_refused(tmp_path, dtype):
+    first, second = dtype(0.1), np.nextafter(dtype(0.1), dtype(1))
+    column = np.where(np.arange(20) % 2, first, second)
+    varied = np.random.default_rng(0).normal(size=20)
+    path = write(tmp_path / "a.parquet", a=pa.array(varied), b=pa.array(column))
+    with pytest.raises(UsageError, match=r"columns \['b'\] of .*differ by no more than rounding"):
+        Parquet(path, columns=["a", "b"]).require()
+    wide = write(tmp_path / "b.parquet", a=varied, b=pa.array(column.astype(np.float64)))
+    if dtype != np.float64:  # in float64 the same numbers are data
+        Parquet(wide, columns=["a", "b"]).require()
+
+
 def test_names_of_classes_come_from_the_file(tmp_path):
     features = {"kind": {"names": ["x", "y", "z"], "_type": "ClassLabel"}, "a": {"dtype": "float"}}
     about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
