@@ -30,6 +30,7 @@ _HELP = (
     "describes, and set ImageFolder.root to it."
 )
 _MEASURED = 1_024  # condition images that are measured
+_FEW = 4  # names that a message lists
 _HIDDEN = "hidden, or a system's own"  # why a file is left out
 
 
@@ -252,6 +253,8 @@ class ImageFolder(EncodedImages):
 class _Counterparts(ImageFolder):
     """The image files that belong to those of another folder: under the same name, in its order.
 
+    Where the same name is not there, the only one that differs by its ending belongs to it.
+
     Args:
       others: the `ImageFolder`.
       arguments, options: of an `ImageFolder`.
@@ -269,12 +272,17 @@ class _Counterparts(ImageFolder):
     def _divided(self, files: Sequence[Any]) -> dict[str, list[Any]]:
         name_of = (lambda m: m.name) if self._zipped else self._below
         by_name = {name_of(file): file for file in files}
-        by_stem = {os.path.splitext(name)[0]: file for name, file in by_name.items()}
+        by_stem = collections.defaultdict[str, list[str]](list)
+        for name in by_name:
+            by_stem[_stem(name)].append(name)
         splits: dict[str, list[Any]] = {}
+        owners = dict[str, str]()
         for split in SPLITS:
             names = self._others.names(split)
-            found = [by_name.get(n) or by_stem.get(os.path.splitext(n)[0]) for n in names]
-            missing = [n for n, file in zip(names, found, strict=True) if file is None]
+            told = {n: [n] if n in by_name else by_stem[_stem(n)] for n in names}
+            for name, belonging in told.items():
+                self._check_single(name, belonging, owners)
+            missing = [n for n in names if not told[n]]
             if missing:
                 raise UsageError(
                     f"{visible(self.root)} lacks the images that belong to {len(missing):,} of "
@@ -282,8 +290,36 @@ class _Counterparts(ImageFolder):
                     f"{visible(missing[0])}. Put them there under the same names, or set "
                     "ImageFolder.condition_root to another folder."
                 )
-            splits[split] = found
+            splits[split] = [by_name[told[n][0]] for n in names]
         return splits
+
+    def _check_single(self, name: str, belonging: Sequence[str], owners: dict[str, str]) -> None:
+        """Raises a UsageError unless an image has a counterpart of its own.
+
+        Args:
+          name: of the image.
+          belonging: the names of its counterparts.
+          owners: the images that counterparts belong to; this one is added.
+        """
+        remedy = "Leave one of them, or give each image a counterpart of its whole name."
+        if len(belonging) > 1:
+            few = " and ".join(map(visible, belonging[:_FEW]))
+            raise UsageError(
+                f"{len(belonging)} images under {visible(self.root)} could belong to "
+                f"{visible(name)} under {visible(self._others.root)}: {few}. {remedy}"
+            )
+        for other in belonging:
+            if owners.setdefault(other, name) != name:
+                raise UsageError(
+                    f"{visible(other)} under {visible(self.root)} would belong to two images under "
+                    f"{visible(self._others.root)}: {visible(owners[other])} and {visible(name)}. "
+                    f"{remedy}"
+                )
+
+
+def _stem(name: str) -> str:
+    """A name without its ending."""
+    return os.path.splitext(name)[0]
 
 
 class _Stored:

@@ -1,5 +1,7 @@
 """Conditions beside examples: rows stay together, moments are those of training, mirrored alike."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -229,6 +231,23 @@ def test_other_endings_do_and_missing_images_are_named(tmp_path):
     data = ImageFolder(str(tmp_path / "x"), 4, condition_root=str(tmp_path / "y"))
     with pytest.raises(UsageError, match=r"lacks the images that belong to 1 of .*sub/3\.png"):
         data.require()
+
+
+def test_a_condition_image_that_is_not_the_only_one_is_refused(tmp_path):
+    data = folders(tmp_path)
+    there, beside = tmp_path / "x", tmp_path / "y"
+    shutil.copy(beside / "4.png", beside / "4.bmp")
+    assert data.condition.size("train") == 6  # the same name wins
+    (beside / "4.png").rename(beside / "4.jpg")
+    make = lambda: ImageFolder(str(there), 4, test_every=3, condition_root=str(beside))
+    with pytest.raises(UsageError, match=r"2 images .* to 4\.png under .*x: 4\.(bmp|jpg) and 4\."):
+        make().require()
+    (beside / "4.jpg").unlink()
+    make().require()
+    shutil.copy(there / "4.png", there / "4.gif")
+    with pytest.raises(UsageError, match=r"4\.bmp .* belong to two images .*: 4\.png and 4\.gif|"
+                       r"4\.bmp .* belong to two images .*: 4\.gif and 4\.png"):  # fmt: skip
+        make().require()
 
 
 @pytest.mark.slow  # a data pipeline in each place of another
