@@ -101,6 +101,7 @@ class ImageFolder(EncodedImages):
         self.test_every = test_every
         self._splits: dict[str, list[Any]] = {}  # paths, or `Member`s of an archive
         self._contents: dict[str, _Files | archive.Members] = {}
+        self._class_names: list[str] | None = None
         if condition_root is not None:
             beside = _Counterparts(
                 self, condition_root, resolution, condition_channels or channels, "*", test_every,
@@ -220,9 +221,19 @@ class ImageFolder(EncodedImages):
     def _classes(self) -> list[str]:
         for split in ("test", "train"):
             self._open(split)
-        names = {self._class_of(path) for part in self._paths.values() for path in part}
-        known = [name for name in names if name is not None]
-        return sorted(known, key=natural_key) if len(known) == len(names) else []
+        if self._class_names is None:
+            paths = [path for split in ("test", "train") for path in self._paths[split]]
+            names = {self._class_of(path) for path in paths}
+            known = [name for name in names if name is not None]
+            self._class_names = sorted(known, key=natural_key) if len(known) == len(names) else []
+            stray = [path for path in paths if known and self._class_of(path) is None]
+            if stray:
+                warn(
+                    "%s: there are no classes, for %d of %d images lie above the folders of the "
+                    "others, the first being %s. Move them into the folder of their class.",
+                    self.name, len(stray), len(paths), self._shown(self._below(min(stray))),
+                )  # fmt: skip
+        return self._class_names
 
     def labels(self, split: str = "train") -> Array | None:
         """The number of each file's subfolder, int64 [size]; None if some lie in none."""

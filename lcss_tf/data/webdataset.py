@@ -349,6 +349,7 @@ def labels_of(
     """
     label = label_field(splits, label)
     if label is None:
+        _warn_of_lost_classes([sample for part in splits.values() for sample in part])
         return dict.fromkeys(splits), []
     folder = os.path.dirname(splits["train"][0].shard)
     given = {name: read_labels(part, label) for name, part in splits.items()}
@@ -359,6 +360,17 @@ def label_field(splits: dict[str, list[Sample]], label: str | None) -> str | Non
     """The field of the labels; None where there is none. The arguments are those of `labels_of`."""
     every = [sample for part in splits.values() for sample in part]
     return label or (_CLS if all(_CLS in sample.fields for sample in every) else None)
+
+
+def _warn_of_lost_classes(every: Sequence[Sample]) -> None:
+    """Says so where some examples have a class, and others none."""
+    without = [sample for sample in every if _CLS not in sample.fields]
+    if len(without) < len(every):
+        warn(
+            "There are no classes, for %d of %d examples have no field %r, the first being %s. "
+            "Give each one, or set label to a field of all.",
+            len(without), len(every), _CLS, without[0].location("*"),
+        )  # fmt: skip
 
 
 def name_of(pattern: str | os.PathLike) -> str:

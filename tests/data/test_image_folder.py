@@ -493,12 +493,17 @@ def test_classes_lie_below_the_folders_that_all_images_share(made, above, names)
     assert ImageFolder(root, 12).class_names() == names
 
 
-def test_one_folder_of_images_is_one_class_and_a_cover_beside_folders_none(made):
+def test_one_folder_of_images_is_one_class_and_a_cover_beside_folders_none(made, caplog):
     assert ImageFolder(made({f"cat/{i}.png": png(i) for i in range(3)}), 12).class_names() == [
         "cat"
     ]
     mixed = {"top/cover.png": png(), "top/cat/0.png": png(1), "top/dog/0.png": png(2)}
-    assert ImageFolder(made(mixed), 12, pattern="top/*").class_names() == []
+    data = ImageFolder(made(mixed), 12, pattern="top/*")
+    assert data.class_names() == []
+    assert data.labels() is None
+    said = "there are no classes, for 1 of 3 images lie above the folders of the others"
+    assert caplog.text.count(said) == 1
+    assert "cover.png. Move" in caplog.text
 
 
 def test_only_names_that_lead_out_of_an_archive_are_refused(tmp_path):

@@ -128,6 +128,19 @@ def test_a_label_without_a_name_and_a_missing_one_are_named(tmp_path):
         WebDataset(path, 8, test_every=2).labels()
 
 
+def test_one_example_without_a_class_takes_all_classes_and_that_is_said_once(tmp_path, caplog):
+    labels = [(f"{k:03}.cls", str(k % 2).encode()) for k in range(4) if k != 2]
+    data = WebDataset(write(tmp_path / "a.tar", good() + labels), 8, test_every=2)
+    assert data.labels() is None
+    assert data.class_names() == []
+    said = "There are no classes, for 1 of 4 examples have no field 'cls', the first being"
+    assert caplog.text.count(said) == 1
+    assert "a.tar:002.*" in caplog.text
+    caplog.clear()
+    assert WebDataset(write(tmp_path / "b.tar", good()), 8, test_every=2).labels() is None
+    assert not caplog.text
+
+
 def test_which_image_is_said_where_there_are_several(tmp_path):
     left = [(f"{k:03}.left.png", PICTURES[k][1]) for k in range(4)]
     right = [(f"{k:03}.right.png", PICTURES[k + 4][1]) for k in range(4)]
