@@ -254,6 +254,14 @@ def test_the_index_is_tarfile_s_own(tmp_path, form):
     assert [tuple(member) for member in tar_index(str(tmp_path / "a.tar"))] == expected
 
 
+@pytest.mark.parametrize("padding", [1_024, 1_500, 10_240, 2**20, 2**20 + 2_048])
+def test_zeros_behind_an_archive_are_padding(tmp_path, padding, caplog):
+    (tmp_path / "a.tar").write_bytes(TWO[:3_072] + bytes(padding))
+    assert [member.name for member in tar_index(str(tmp_path / "a.tar"))] == ["a.png", "b.png"]
+    said = "a.tar has 1,049,600 bytes of zeros behind its end"
+    assert caplog.text.count(said) == (padding > 2**20 + 1_024)
+
+
 def test_a_large_index_is_kept_and_a_damaged_or_older_one_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("LCSS_TF_CACHE", str(tmp_path / "cache"))
     path = write(tmp_path / "a.tar", [(f"{k}.txt", b"x" * (k % 700)) for k in range(4_200)])
@@ -321,6 +329,18 @@ HOSTILE = {
     ),
     "one bit": (
         TWO[:1_540] + bytes([TWO[1_540] ^ 1]) + TWO[1_541:], "has a header that is none"
+    ),
+    "two joined": (
+        TWO + archive_of(("c.png", b"z")),
+        r"has data behind its end, from byte 10,240 of 20,480 on.*tar --concatenate, or name both",
+    ),
+    "something behind": (
+        TWO[:3_072] + bytes(2**20 + 3_000) + b"x", "behind its end, from byte 1,054,648 of 1,054"
+    ),
+    "one block of zeros": (TWO[: 3_072 + 512], "to its end: one block of zeros stands at byte 3,0"),
+    "a block and a half": (TWO[: 3_072 + 800], "to its end: one block of zeros stands at byte 3,0"),
+    "one block of zeros between": (
+        TWO[:3_072] + bytes(512) + archive_of(("c.png", b"z")), "one block of zeros stands"
     ),
     "more than there is": (claiming(b"77777777777\0"), "claims 8,589,934,591 bytes"),
     "negative": (claiming(b"\xff" * 12), "not written to its end"),
