@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from lcss_tf.data import ImageFolder, index_batches
 from lcss_tf.data.pipeline import example_at, with_named_errors
+from lcss_tf.errors import UsageError
 from tests.data.helpers import allow_others, as_nobody, classes, encoded, picture
 from tests.packing import deflated, zip_of
 
@@ -519,6 +521,16 @@ def test_only_names_that_lead_out_of_an_archive_are_refused(tmp_path):
             file.writestr(name, png(1))
         with pytest.raises(ValueError, match="leads out of the archive"):
             ImageFolder(tmp_path / "evil.zip", 12).require()
+
+
+@pytest.mark.parametrize("second", ["dog/1.png", "./dog//1.png", "dog\\1.png"])
+def test_two_members_of_one_name_are_refused(tmp_path, second):
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        warnings.simplefilter("ignore")  # of the zipfile module
+        for k, name in enumerate(("dog/0.png", "dog/1.png", "dog/README", "dog/README", second)):
+            file.writestr(name, png(k))
+    with pytest.raises(UsageError, match=r"a\.zip holds two files called dog/1\.png"):
+        ImageFolder(tmp_path / "a.zip", 12).require()
 
 
 @pytest.fixture
