@@ -274,6 +274,52 @@ def test_a_column_that_is_there_or_asked_for_twice_is_named(tmp_path):
         Parquet(tmp_path / "a.parquet", columns=["b"], label_column="b")
 
 
+_POOLS = []  # kept, for what was allocated in one may outlive its test
+
+
+@pytest.fixture
+def pool():
+    """Arrow's memory of one test."""
+    default = pa.default_memory_pool()
+    _POOLS.append(pa.proxy_memory_pool(default))
+    pa.set_memory_pool(_POOLS[-1])
+    yield _POOLS[-1]
+    pa.set_memory_pool(default)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip", "snappy", "none"])
+@pytest.mark.parametrize("category", [False, True])
+def test_many_rows_of_one_large_value_are_counted_before_they_are_unpacked(
+    tmp_path, pool, monkeypatch, codec, category
+):
+    monkeypatch.setattr(own, "_BATCH_BYTES", 2**20)
+    value, rows = bytes(2**20), 300
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+    table = pa.table({"image": shared, "number": pa.array(range(rows))})
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table, path, compression=codec, store_schema=category)
+    before = pool.max_memory()
+    with pytest.raises(UsageError, match=r"take more than the .* are held in memory"):
+        own.read_columns(path, ["image"], 8 * 2**20)
+    assert pool.max_memory() - before < 30 * 2**20
+    assert own.read_columns(path, ["number"], 2**20)[0].num_rows == rows
+
+
+def test_ordinary_columns_are_read_by_many_rows_at_a_time(tmp_path, monkeypatch):
+    read, sizes = own._rows_at_once, []
+    monkeypatch.setattr(own, "_rows_at_once", lambda *a: sizes.append(read(*a)) or sizes[-1])
+    images = [bytes([k % 251]) * 1_000 + str(k).encode() for k in range(600)]
+    words = pa.array([("cat", "dog")[k % 2] for k in range(600)]).dictionary_encode()
+    table = pa.table({"image": images, "word": words, "x": np.arange(600.0), "y": [[1, 2]] * 600})
+    for codec, least in (("snappy", [64, 256, 256, 256]), ("zstd", [16, 16, 256, 256])):
+        parquet.write_table(table, tmp_path / "a.parquet", compression=codec)
+        for name, number in zip(table.column_names, least, strict=True):
+            sizes.clear()
+            found, _ = own.read_columns(tmp_path / "a.parquet", [name], 2**22)
+            assert found[name].to_pylist() == table[name].to_pylist()
+            assert min(sizes) >= number, (codec, name, sizes)
+
+
 def test_files_that_are_damaged_or_no_parquet_are_named(tmp_path):
     path = sources.write_parquet(tmp_path / "a.parquet", PICTURES)
     whole = path.read_bytes()
