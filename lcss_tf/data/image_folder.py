@@ -208,8 +208,17 @@ class ImageFolder(EncodedImages):
         self._open(split)
         return len(self._splits[split])
 
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`; 0 of a file that is gone."""
+        self._open(split)
+        if self._zipped:
+            found = [member.size for member in self._splits[split]]
+        else:
+            found = [_size_of(path) for path in self._splits[split]]
+        return np.array(found, np.int64)
+
     def fingerprint(self) -> dict[str, Any]:
-        """See `Dataset.fingerprint`; the names below `root` count as well."""
+        """See `Dataset.fingerprint`; the names below `root`, and so the classes, count as well."""
         below = lambda path: os.path.relpath(path, self.root) if os.path.isabs(path) else path
         names = bytes_hash(os.fsencode(below(path)) for path in self.paths("train"))
         return super().fingerprint() | {"names": names}
@@ -326,6 +335,13 @@ class _Counterparts(ImageFolder):
                     f"{visible(self._others.root)}: {visible(owners[other])} and {visible(name)}. "
                     f"{remedy}"
                 )
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _stem(name: str) -> str:
