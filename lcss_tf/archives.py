@@ -71,14 +71,15 @@ def members(path: str | os.PathLike, wanted: Callable[[str], bool] | None = None
     """The `Member`s of an archive whose names `wanted` accepts, in its order; nothing is read.
 
     Raises:
-      ArchiveError: not an archive, or a member whose path leads out of it, that is encrypted,
-        compressed by a rare method, or of an impossible size.
+      ArchiveError: not an archive, two members of one name, or a member whose path leads out of it,
+        that is encrypted, compressed by a rare method, or of an impossible size.
       OSError: the file cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
             found = [info for info in archive.infolist() if not info.is_dir()]
             chosen = [info for info in found if wanted is None or wanted(_name(info))]
+            _check_different(path, [tidy(_name(info)) for info in chosen])
             return [_member(path, info, file) for info in chosen]
     except UnicodeDecodeError as error:
         raise ArchiveError(
@@ -99,6 +100,18 @@ def _name(info: zipfile.ZipInfo) -> str:
     with contextlib.suppress(UnicodeError):
         return info.filename.encode("cp437").decode()
     return info.filename
+
+
+def _check_different(path: str | os.PathLike, names: Sequence[str]) -> None:
+    """Raises an ArchiveError that names the first name which is there twice."""
+    found = set[str]()
+    for name in names:
+        if name in found:
+            raise ArchiveError(
+                f"{visible(path)} holds two files called {visible(name)}. Pack the files again, "
+                "each under a name of its own."
+            )
+        found.add(name)
 
 
 def tidy(name: str) -> str:
@@ -325,7 +338,10 @@ class ArrayArchive:
 
     def __init__(self, path: str | os.PathLike, most: int = MAX_UNPACKED) -> None:
         self._path, self._most, self._unpacked = path, most, 0
-        self._members = {member.name.removesuffix(_NPY): member for member in members(path)}
+        found = members(path)
+        names = [member.name.removesuffix(_NPY) for member in found]
+        _check_different(path, names)  # "x" beside "x.npy"
+        self._members = dict(zip(names, found, strict=True))
         self._claims: dict[str, Claim] = {}
         self._file = open(path, "rb")  # noqa: SIM115  # closed by __exit__
 

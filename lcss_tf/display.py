@@ -30,11 +30,25 @@ def say(text: Any = "", error: bool = False) -> None:
 
 
 def write_line(text: Any, error: bool = False) -> None:
-    """As `say`, but raises what the stream raises."""
+    """As `say`, but raises what the stream raises. What its encoding lacks is escaped."""
     stream = strict(sys.stderr if error else sys.stdout)
     if stream is not None:  # a program without a console has none
-        stream.write(visible(text, "\n\t") + "\n")
+        stream.write(_encodable(visible(text, "\n\t"), stream) + "\n")
         stream.flush()
+
+
+def _encodable(text: str, stream: Any) -> str:
+    r"""A text with an escape such as ``\u2265`` for each character that a stream cannot encode."""
+    encoding = getattr(stream, "encoding", None)
+    if not (isinstance(encoding, str) and isinstance(text, str)):  # io.StringIO has none
+        return text
+    try:
+        text.encode(encoding, getattr(stream, "errors", None) or "strict")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:  # the stream itself says what is wrong
+        return text
+    return text
 
 
 def strict(stream: Any) -> Any:
@@ -209,7 +223,7 @@ class _TolerantStream:
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
-            self.strict.write(text)
+            self.strict.write(_encodable(text, self.strict))
         return len(text)
 
     def flush(self) -> None:

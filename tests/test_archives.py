@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -160,6 +161,16 @@ def test_arrays_are_read_as_numpy_reads_them(array, save, tmp_path):
         with pytest.raises(ArchiveError, match="no array 'c', but 'a/b', 'other'"):
             archive.read("c")
     np.testing.assert_array_equal(files.read_arrays(tmp_path / "x.npz")["a/b"], array)
+
+
+@pytest.mark.parametrize("second", ["x.npy", "x"])
+def test_two_arrays_of_one_name_are_refused(tmp_path, second):
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        warnings.simplefilter("ignore")  # of the zipfile module
+        for name, array in (("x.npy", np.zeros(3)), (second, np.ones(3))):
+            archive.writestr(name, npy(array))
+    with pytest.raises(ArchiveError, match=r"x\.npz holds two files called x"):
+        ArrayArchive(tmp_path / "x.npz")
 
 
 def test_compressed_arrays_unpack_to_a_limit(tmp_path, little_memory):

@@ -61,6 +61,21 @@ def test_what_is_said_does_not_act_on_the_terminal(capsys):
     assert capsys.readouterr().out == "a\nb \\x1b[2J\\x07\n"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_an_encoding_lacks_is_escaped_and_the_line_is_kept(encoding, monkeypatch):
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, encoding=encoding)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    say("loss \u2265 3, caf\u00e9")
+    with tolerant_streams():
+        print("by anybody: \u2265")
+    lines = buffer.getvalue().decode(encoding).splitlines()
+    signs = {"ascii": ("\\u2265", "\\xe9"), "cp1252": ("\\u2265", "\u00e9")}
+    at_least, accent = signs.get(encoding, ("\u2265", "\u00e9"))
+    assert lines == [f"loss {at_least} 3, caf{accent}", f"by anybody: {at_least}"]
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """Seconds that pass when they are told to."""

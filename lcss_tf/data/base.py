@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from lcss_tf import forms
 from lcss_tf.conditioning import ConditionSpec
+from lcss_tf.data.class_names import check_from_zero
 from lcss_tf.data.pipeline import Shards, index_batches
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
@@ -334,7 +335,7 @@ class Dataset:
         """`labels`, for a network of `num_classes` classes.
 
         Raises:
-          UsageError: there are no labels, or some lie outside 0 .. num_classes − 1.
+          UsageError: there are no labels, or some lie outside 0 .. num_classes − 1; says which.
         """
         labels = self.labels(split)
         if labels is None:
@@ -342,7 +343,8 @@ class Dataset:
                 f"The network has num_classes = {num_classes}, and {self.name} has no labels. Use "
                 "data with labels, or leave num_classes out."
             )
-        if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
+        check_from_zero(labels, f"{self.name}, split {split!r},")
+        if len(labels) and labels.max() >= num_classes:
             raise UsageError(
                 f"The labels of {self.name} run from {labels.min()} to {labels.max()}, and the "
                 f"network has num_classes = {num_classes}: set num_classes = {labels.max() + 1}."

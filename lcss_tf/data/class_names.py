@@ -66,11 +66,22 @@ def numbered(
 
 def check_named(labels: Array, names: Sequence[str], owner: str) -> None:
     """Raises a UsageError unless each label (int64 [N]) is the number of a name."""
-    if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
-        low = f"from {labels.min()} " if labels.min() < 0 else ""
+    check_from_zero(labels, owner)
+    if len(labels) and labels.max() >= len(names):
         raise UsageError(
-            f"The labels of {owner} run {low}to {labels.max()}, and {len(names)} classes have "
-            "names. Name them all, or none."
+            f"The labels of {owner} run to {labels.max()}, and {len(names)} classes have names. "
+            "Name them all, or none."
+        )
+
+
+def check_from_zero(labels: Array, owner: str) -> None:
+    """Raises a UsageError if labels (int64 [N]) are negative; names the first."""
+    if len(labels) and labels.min() < 0:
+        first = int(np.argmax(labels < 0))
+        raise UsageError(
+            f"Labels run from 0 on, and {int((labels < 0).sum()):,} of the {len(labels):,} of "
+            f"{owner} are negative; the first is {labels[first]}, of example {first:,}. -1 usually "
+            "means unlabelled: leave these examples out, or give them a class."
         )
 
 
@@ -116,4 +127,4 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(visible, names[:_FEW])) + (", …" if len(names) > _FEW else "")
 
 
-__all__ = ["check_named", "numbered", "read_class_names"]
+__all__ = ["check_from_zero", "check_named", "numbered", "read_class_names"]

@@ -274,6 +274,19 @@ class ColumnImages(EncodedImages):
             )
         return pixels
 
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`; of lists of bytes their mean, as Arrow holds them."""
+        import pyarrow.compute as compute
+
+        parts = []
+        for column in self._open(split).values():
+            if _is_binary(column.type):
+                lengths = compute.fill_null(compute.binary_length(column), 0)
+                parts.append(lengths.to_numpy().astype(np.int64))
+            else:
+                parts.append(np.full(len(column), column.nbytes // max(1, len(column)), np.int64))
+        return np.concatenate(parts)[self._rows[split]]
+
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
         self._open(split)
@@ -458,6 +471,8 @@ class ColumnTable(Table):
       source, asked: where they come from, and what they are.
     """
 
+    _label_option = "label_column"
+
     def __init__(self, source: Source, asked: Asked) -> None:
         self._source = source
         super().__init__(
@@ -480,6 +495,7 @@ class ColumnTable(Table):
         wanted = [*self.columns, *([self._label] if self._label else [])]
         opened = self._source.open(wanted)
         found = picked(self._source, opened, wanted)
+        self._dtypes = [_dtype_of(found["train"][name].type) for name in self.columns]
         tables = {split: next(iter(part.values())) for split, part in found.items()}
         order = [split for split in SPLITS if split in found]
         values = np.concatenate([self._values(found[split]) for split in order])
@@ -529,6 +545,13 @@ class ColumnTable(Table):
     def row_name(self, index: int) -> str:
         """See `Table.row_name`."""
         return f"row {self._kept[index]:,}"
+
+
+def _dtype_of(kind: Any) -> np.dtype:
+    """The dtype whose rounding a column's numbers have; of what is no float, float64."""
+    import pyarrow.types as kinds
+
+    return np.dtype(kind.to_pandas_dtype() if kinds.is_floating(kind) else np.float64)
 
 
 __all__ = ["Asked", "ColumnArrays", "ColumnImages", "ColumnTable", "Opened", "Source",

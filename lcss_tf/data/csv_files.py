@@ -137,7 +137,8 @@ def places_of(path: str, sheet: Sheet, wanted: Sequence[str], delimiter: str) ->
     """Where the wanted columns stand; names count as they are, or else without blanks around.
 
     Raises:
-      UsageError: a column that is not there, or more than once; says what is, and the remedy.
+      UsageError: a column that is not there, or more than once, or is asked for by two names; says
+        what is there, and the remedy.
     """
     found = {name: _matches(sheet.names, name) for name in wanted}
     missing = [name for name, places in found.items() if not places]
@@ -153,7 +154,14 @@ def places_of(path: str, sheet: Sheet, wanted: Sequence[str], delimiter: str) ->
                 f"{path}, line 1, names the column {name!r} {len(places)} times: columns "
                 f"{numbers}. Rename them."
             )
-    return [places[0] for places in found.values()]
+    names = dict[int, str]()
+    for name, (place,) in found.items():
+        if names.setdefault(place, name) != name:
+            raise UsageError(
+                f"{names[place]!r} and {name!r} are both the column {place + 1} of {path}, which "
+                f"line 1 names {sheet.names[place]!r}. Ask for it once."
+            )
+    return list(names)
 
 
 def _matches(names: Sequence[str], wanted: str) -> list[int]:

@@ -21,7 +21,7 @@ NOT_PERMITTED = "it may not be read; allow it by chmod u+r"
 # What operating systems and programs leave beside files, compared in lower case.
 _OF_A_SYSTEM = {
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin",
-    "system volume information", "lost+found", "@eadir",
+    "system volume information", "lost+found", "@eadir", "@__thumb", "@recycle", "#recycle",
 }  # fmt: skip
 
 
@@ -89,7 +89,8 @@ def expand(pattern: str | os.PathLike, option: str, ending: str) -> list[str]:
 
 
 _MOST_NAMES = 1_000_000  # that a pattern may stand for
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+# A name has at most 255 bytes on any file system; Python makes no integer of 4,300 digits.
+_BRACES = re.compile(r"\{(?:(\d{1,255})\.\.(\d{1,255})|([^{}]*,[^{}]*))\}", re.ASCII)
 
 
 def _braces(pattern: str, option: str) -> list[str]:
@@ -128,11 +129,17 @@ def absolute(path: str | os.PathLike) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def natural_key(text: str) -> list[tuple[int, int, str]]:
+def natural_key(text: str) -> list[tuple[int, int, str, str]]:
     """A key that sorts as people do: "2" before "10", "part 9" before "part 10"."""
     parts = re.split(r"([0-9]+)", text)
-    key = [(0, int(part), part) if k % 2 else (1, 0, part) for k, part in enumerate(parts)]
-    return [part for part in key if part != (1, 0, "")]
+    key = [_number_key(part) if k % 2 else (1, 0, part, "") for k, part in enumerate(parts)]
+    return [part for part in key if part != (1, 0, "", "")]
+
+
+def _number_key(digits: str) -> tuple[int, int, str, str]:
+    # By length, then by digits: Python makes no integer of more than 4,300 of them.
+    bare = digits.lstrip("0")
+    return (0, len(bare), bare, digits)
 
 
 def _below(folder: str, above: tuple[str, ...]) -> Iterator[str | None]:
@@ -270,23 +277,29 @@ def read_range(path: Tensor, offset: Tensor, length: Tensor, size: Tensor) -> Te
 
     Args:
       path: string [].
-      offset, length, size: int64 [], in bytes; `size` is that of the whole file.
+      offset, length, size: int64 [], in bytes; `size` is that of the whole file. Of a length of 0
+        nothing is read.
 
     Raises:
       tf.errors.OpError: no such file, or its size is not `size` any more.
     """
     offset, length, size = (tf.cast(value, tf.int64) for value in (offset, length, size))
-    records = tf.raw_ops.FixedLengthRecordDatasetV2(
-        filenames=path,
-        header_bytes=offset,
-        record_bytes=length,
-        footer_bytes=size - offset - length,
-        buffer_size=length,
-        compression_type="",
-    )
-    return tf.raw_ops.DatasetToSingleElement(
-        dataset=records, output_types=[tf.string], output_shapes=[()]
-    )[0]
+
+    def read() -> Tensor:
+        records = tf.raw_ops.FixedLengthRecordDatasetV2(
+            filenames=path,
+            header_bytes=offset,
+            record_bytes=length,
+            footer_bytes=size - offset - length,
+            buffer_size=length,
+            compression_type="",
+        )
+        return tf.raw_ops.DatasetToSingleElement(
+            dataset=records, output_types=[tf.string], output_shapes=[()]
+        )[0]
+
+    # A record of no bytes is refused by TensorFlow.
+    return tf.cond(length > 0, read, lambda: tf.constant(b""))
 
 
 __all__ = [

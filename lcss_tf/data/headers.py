@@ -28,7 +28,7 @@ class Header(NamedTuple):
     Attributes:
       format: int32, `PNG`, `JPEG` or `WEBP` where TensorFlow decodes the file as Pillow does, else
         `OTHER`.
-      pixels: int64, width times height.
+      pixels: int64, width times height; 0 of the format `OTHER`, where Pillow counts them.
       clear: bool, whether a PNG has an alpha channel or a transparent colour.
       orientation: int32, 1 to 8 as in Exif, or `UNKNOWN_ORIENTATION` where Pillow must be asked.
     """
@@ -54,7 +54,7 @@ def read(content: Tensor) -> Header:
         expected = tf.constant([letters[i] for i in places], tf.uint8)
         matches.append(tf.reduce_all(tf.gather(data, places) == expected))
     found = tf.argmax([*matches, True], output_type=tf.int32)
-    return Header(
+    header = Header(
         *tf.switch_case(
             found,
             {
@@ -65,6 +65,9 @@ def read(content: Tensor) -> Header:
             },
         )
     )
+    # Of what is left to Pillow the place of the size may not have been found.
+    unknown = header.format == OTHER
+    return header._replace(pixels=tf.where(unknown, tf.zeros_like(header.pixels), header.pixels))
 
 
 def _other() -> Header:
@@ -110,7 +113,8 @@ def _png(data: Tensor, size: Tensor, content: Tensor) -> Header:
     _, clear, ended = tf.while_loop(more, step, start, maximum_iterations=_MAX_PARTS)
     mentioned = [_holds(content, name) for name in _ORIENTED]
     return Header(
-        tf.where(ended, PNG, OTHER),  # no pixels were found: Pillow says what is wrong
+        # Where no pixels were found Pillow says what is wrong; it also reads other first chunks.
+        tf.where(ended & _is(data, _FIRST_CHUNK + 4, b"IHDR"), PNG, OTHER),
         _side(data, 16) * _side(data, 20),
         clear,
         tf.where(tf.reduce_any(mentioned), UNKNOWN_ORIENTATION, 1),

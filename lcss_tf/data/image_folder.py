@@ -30,6 +30,7 @@ _HELP = (
     "describes, and set ImageFolder.root to it."
 )
 _MEASURED = 1_024  # condition images that are measured
+_FEW = 4  # names that a message lists
 _HIDDEN = "hidden, or a system's own"  # why a file is left out
 
 
@@ -100,6 +101,7 @@ class ImageFolder(EncodedImages):
         self.test_every = test_every
         self._splits: dict[str, list[Any]] = {}  # paths, or `Member`s of an archive
         self._contents: dict[str, _Files | archive.Members] = {}
+        self._class_names: list[str] | None = None
         if condition_root is not None:
             beside = _Counterparts(
                 self, condition_root, resolution, condition_channels or channels, "*", test_every,
@@ -206,8 +208,17 @@ class ImageFolder(EncodedImages):
         self._open(split)
         return len(self._splits[split])
 
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`; 0 of a file that is gone."""
+        self._open(split)
+        if self._zipped:
+            found = [member.size for member in self._splits[split]]
+        else:
+            found = [_size_of(path) for path in self._splits[split]]
+        return np.array(found, np.int64)
+
     def fingerprint(self) -> dict[str, Any]:
-        """See `Dataset.fingerprint`; the names below `root` count as well."""
+        """See `Dataset.fingerprint`; the names below `root`, and so the classes, count as well."""
         below = lambda path: os.path.relpath(path, self.root) if os.path.isabs(path) else path
         names = bytes_hash(os.fsencode(below(path)) for path in self.paths("train"))
         return super().fingerprint() | {"names": names}
@@ -219,9 +230,19 @@ class ImageFolder(EncodedImages):
     def _classes(self) -> list[str]:
         for split in ("test", "train"):
             self._open(split)
-        names = {self._class_of(path) for part in self._paths.values() for path in part}
-        known = [name for name in names if name is not None]
-        return sorted(known, key=natural_key) if len(known) == len(names) else []
+        if self._class_names is None:
+            paths = [path for split in ("test", "train") for path in self._paths[split]]
+            names = {self._class_of(path) for path in paths}
+            known = [name for name in names if name is not None]
+            self._class_names = sorted(known, key=natural_key) if len(known) == len(names) else []
+            stray = [path for path in paths if known and self._class_of(path) is None]
+            if stray:
+                warn(
+                    "%s: there are no classes, for %d of %d images lie above the folders of the "
+                    "others, the first being %s. Move them into the folder of their class.",
+                    self.name, len(stray), len(paths), self._shown(self._below(min(stray))),
+                )  # fmt: skip
+        return self._class_names
 
     def labels(self, split: str = "train") -> Array | None:
         """The number of each file's subfolder, int64 [size]; None if some lie in none."""
@@ -252,6 +273,8 @@ class ImageFolder(EncodedImages):
 class _Counterparts(ImageFolder):
     """The image files that belong to those of another folder: under the same name, in its order.
 
+    Where the same name is not there, the only one that differs by its ending belongs to it.
+
     Args:
       others: the `ImageFolder`.
       arguments, options: of an `ImageFolder`.
@@ -269,12 +292,18 @@ class _Counterparts(ImageFolder):
     def _divided(self, files: Sequence[Any]) -> dict[str, list[Any]]:
         name_of = (lambda m: m.name) if self._zipped else self._below
         by_name = {name_of(file): file for file in files}
-        by_stem = {os.path.splitext(name)[0]: file for name, file in by_name.items()}
+        by_stem = collections.defaultdict[str, list[str]](list)
+        for name in by_name:
+            by_stem[_stem(name)].append(name)
         splits: dict[str, list[Any]] = {}
+        owners = dict[str, str]()
         for split in SPLITS:
             names = self._others.names(split)
-            found = [by_name.get(n) or by_stem.get(os.path.splitext(n)[0]) for n in names]
-            missing = [n for n, file in zip(names, found, strict=True) if file is None]
+            told = {n: [n] if n in by_name else by_stem[_stem(n)] for n in names}
+            for name, belonging in told.items():
+                self._check_single(name, belonging, owners)
+            missing = [n for n in names if not told[n]]
+            self._check_read(missing)
             if missing:
                 raise UsageError(
                     f"{visible(self.root)} lacks the images that belong to {len(missing):,} of "
@@ -282,8 +311,54 @@ class _Counterparts(ImageFolder):
                     f"{visible(missing[0])}. Put them there under the same names, or set "
                     "ImageFolder.condition_root to another folder."
                 )
-            splits[split] = found
+            splits[split] = [by_name[told[n][0]] for n in names]
         return splits
+
+    def _check_read(self, names: Sequence[str]) -> None:
+        """Raises a UsageError if the counterpart of one of these images is there, but unread."""
+        unread = {_stem(other): (other, why) for other, why in self._choice.unread}
+        for name in names:
+            if _stem(name) in unread:
+                other, why = unread[_stem(name)]
+                raise UsageError(
+                    f"{self._shown(other)}, which belongs to {visible(name)}, cannot be used: "
+                    f"{why}. Of such images there are {len(unread)}."
+                )
+
+    def _check_single(self, name: str, belonging: Sequence[str], owners: dict[str, str]) -> None:
+        """Raises a UsageError unless an image has a counterpart of its own.
+
+        Args:
+          name: of the image.
+          belonging: the names of its counterparts.
+          owners: the images that counterparts belong to; this one is added.
+        """
+        remedy = "Leave one of them, or give each image a counterpart of its whole name."
+        if len(belonging) > 1:
+            few = " and ".join(map(visible, belonging[:_FEW]))
+            raise UsageError(
+                f"{len(belonging)} images under {visible(self.root)} could belong to "
+                f"{visible(name)} under {visible(self._others.root)}: {few}. {remedy}"
+            )
+        for other in belonging:
+            if owners.setdefault(other, name) != name:
+                raise UsageError(
+                    f"{visible(other)} under {visible(self.root)} would belong to two images under "
+                    f"{visible(self._others.root)}: {visible(owners[other])} and {visible(name)}. "
+                    f"{remedy}"
+                )
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _stem(name: str) -> str:
+    """A name without its ending."""
+    return os.path.splitext(name)[0]
 
 
 class _Stored:

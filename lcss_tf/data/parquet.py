@@ -16,7 +16,11 @@ from lcss_tf.texts import visible
 from lcss_tf.typing import Shape
 
 _MEMORY_BYTES = 2**32  # that the columns may take in memory
-_BATCH_ROWS = 256  # read at a time, so that no more than these is read beyond the limit
+# Read at a time, for it is counted afterwards: so many rows, and about so many bytes of them.
+_BATCH_ROWS, _BATCH_BYTES = 256, 2**26
+_DOUBTED_ROWS = 16  # where a file may unpack to much more than it claims
+_TAME = ("UNCOMPRESSED", "SNAPPY")  # codecs of which no byte gives more than some twenty
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes
 
 
 @DATASETS.register
@@ -110,8 +114,8 @@ def read_columns(
       most: bytes that they may take.
 
     Raises:
-      UsageError: no Parquet file, a damaged or truncated one, one without these columns, or more
-        than `most` bytes.
+      UsageError: no Parquet file, a damaged or truncated one, one without these columns or with
+        two of a name, or more than `most` bytes.
       OSError: it cannot be read.
     """
     import pyarrow as pa  # slow to import, so only when used
@@ -126,8 +130,14 @@ def read_columns(
         for name in columns:
             if name not in schema.names:
                 raise no_column("Parquet", visible(path), name, schema.names)
+            if schema.names.count(name) > 1:
+                raise UsageError(
+                    f"{visible(path)} has {schema.names.count(name)} columns called {name!r}, and "
+                    "Parquet cannot tell which is meant. Rename them (pyarrow: "
+                    "table.rename_columns), or ask for another."
+                )
         batches, size = [], 0
-        for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns)):
+        for batch in _batches(file, columns):
             size += batch.nbytes
             if size > most:
                 raise UsageError(
@@ -136,8 +146,68 @@ def read_columns(
                     "HuggingFace, which maps it, or write WebDataset shards."
                 )
             batches.append(batch)
-        kept = pa.schema([schema.field(name) for name in columns])
+        kept = pa.schema([_bare(schema.field(name)) for name in columns])
         return pa.Table.from_batches(batches, kept), class_names(schema.metadata or {})
+
+
+def _batches(file: Any, columns: Sequence[str]) -> Iterator[Any]:
+    """Some columns of an open file in parts of a limited size, dictionaries replaced by values."""
+    import pyarrow as pa
+
+    for k in range(file.num_row_groups):
+        rows = _rows_at_once(file, k, columns)
+        for batch in file.iter_batches(rows, row_groups=[k], columns=list(columns)):
+            fields = [_bare(field) for field in batch.schema]
+            if fields != list(batch.schema):  # now: a few rows are counted before there are more
+                arrays = [a.cast(f.type) for a, f in zip(batch.columns, fields, strict=True)]
+                batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+            yield batch
+
+
+def _bare(field: Any) -> Any:
+    """A field of the values that a dictionary stands for; others as they are."""
+    import pyarrow.types as kinds
+
+    return field.with_type(field.type.value_type) if kinds.is_dictionary(field.type) else field
+
+
+def _rows_at_once(file: Any, group: int, columns: Sequence[str]) -> int:
+    """How many rows of a row group may be read at a time, by what the file claims of it.
+
+    A row takes what rows take on average, or a value of a dictionary, of which many rows may hold
+    the largest. As claims may be wrong, few rows are read where values of any length are packed
+    by a codec that can give a thousand bytes for one.
+
+    Args:
+      file: an open `pyarrow.parquet.ParquetFile`.
+      group: the number of the row group.
+      columns: that are read.
+    """
+    about, rows = file.metadata.row_group(group), _BATCH_ROWS
+    for k in range(min(about.num_columns, len(file.schema))):  # Arrow refuses what differs
+        chunk, kind = about.column(k), file.schema.column(k)
+        name = chunk.path_in_schema
+        if not any(name == column or name.startswith(f"{column}.") for column in columns):
+            continue
+        width = _WIDTHS.get(chunk.physical_type, max(0, kind.length or 0))
+        unpacked = max(chunk.total_uncompressed_size, chunk.num_values * width)
+        largest = max(unpacked // max(1, about.num_rows), width)
+        if not width:
+            largest = max(largest, _largest_shared(chunk))
+            rows = rows if chunk.compression in _TAME else min(rows, _DOUBTED_ROWS)
+        rows = min(rows, _BATCH_BYTES // max(1, largest))
+    return max(1, rows)
+
+
+def _largest_shared(chunk: Any) -> int:
+    """About the bytes of the largest value that many rows of a column's chunk may share."""
+    if "DELTA_BYTE_ARRAY" in chunk.encodings:  # a value may begin as the one before it, of any size
+        return chunk.total_uncompressed_size
+    if not chunk.has_dictionary_page:
+        return 0
+    packed = max(0, chunk.data_page_offset - chunk.dictionary_page_offset)
+    ratio = chunk.total_uncompressed_size / max(1, chunk.total_compressed_size)
+    return min(chunk.total_uncompressed_size, int(packed * max(1.0, ratio)))
 
 
 def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """Tables of numbers: CSV files, standardised column by column."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Table(OpenedDataset):
     """
 
     kind = "table"
+    _label_option = "label"  # the argument that messages name
 
     def __init__(
         self,
@@ -73,13 +74,8 @@ class Table(OpenedDataset):
         check_policy(on_bad_example, self.owner)
         _check_names(f"{self.owner}.columns", columns)
         _check_names(f"{self.owner}.condition", condition, may_be_empty=True)
-        for name in condition:
-            if name in columns or name == label:
-                raise UsageError(
-                    f"A column is modelled, or a condition, or the label; Table.condition names "
-                    f"{name!r}, and so does {'columns' if name in columns else 'label'}. Name it "
-                    "once."
-                )
+        own = {"columns": columns, "condition": condition}
+        _check_once(self.owner, own | {self._label_option: [label] if label else []})
         _check_separators(delimiter, decimal)
         bundled = path.startswith(_BUNDLED)
         self.path = path if bundled else os.path.abspath(os.path.expanduser(path))
@@ -94,6 +90,7 @@ class Table(OpenedDataset):
         self._on_bad = on_bad_example
         self._opened: dict[str, Tensor] | None = None
         self._kept: list[int] = []  # the numbers of the rows that are good
+        self._dtypes = [np.dtype(np.float64)] * len(self.columns)  # in which they are stored
         self._class_names: list[str] = []
 
     def _open(self) -> dict[str, Tensor]:
@@ -167,7 +164,9 @@ class Table(OpenedDataset):
         """The scaling by the moments of the training rows, float64 [N, columns]."""
         moments = RunningMoments(axis=0)
         moments.add(train)
-        constant = self._names(moments.constant(train.dtype))
+        # Numbers that were rounded to float32, or float16, may differ by that much.
+        equal = [moments.constant(dtype)[k] for k, dtype in enumerate(self._dtypes)]
+        constant = self._names(equal)
         if constant:
             raise UsageError(
                 f"The columns {constant} of {self.path} hold the same number in every row, or "
@@ -186,7 +185,7 @@ class Table(OpenedDataset):
             )
         return scaling
 
-    def _names(self, chosen: Array) -> list[str]:
+    def _names(self, chosen: Sequence[bool] | Array) -> list[str]:
         return [name for name, is_chosen in zip(self.columns, chosen, strict=True) if is_chosen]
 
     def _numbers(self, sheet: Sheet) -> tuple[Array, Array, Array]:
@@ -195,7 +194,8 @@ class Table(OpenedDataset):
         places = places_of(self.path, sheet, wanted, self._delimiter)
         good, bad, texts, ragged = [], [], [], False
         self._kept = []
-        sheet = self._with_numbered_words(sheet)
+        if self._label:
+            sheet = self._with_numbered_words(sheet, places[-1])
         for i, (row, line) in enumerate(zip(sheet.rows, sheet.lines, strict=True)):
             where = f"line {line:,}, row {i + 1:,}"
             if len(row) != len(sheet.names):
@@ -230,11 +230,9 @@ class Table(OpenedDataset):
         del seed
         return gather_on_host(self._open()[split], indices)
 
-    def _with_numbered_words(self, sheet: Sheet) -> Sheet:
-        """The sheet with numbers in place of classes that are words, whose names are kept."""
-        if not self._label:
-            return sheet
-        k, count = sheet.names.index(self._label), len(sheet.names)
+    def _with_numbered_words(self, sheet: Sheet, k: int) -> Sheet:
+        """The sheet with numbers in its column k for classes that are words; keeps their names."""
+        count = len(sheet.names)
         words = [row[k].strip() for row in sheet.rows if len(row) == count and row[k].strip()]
         if not words or any(number(word, self._decimal) is not None for word in words):
             return sheet
@@ -249,6 +247,19 @@ def _check_names(option: str, names: Any, may_be_empty: bool = False) -> None:
     words = not isinstance(names, str) and all(isinstance(name, str) for name in names)
     if not words or not (names or may_be_empty) or len(set(names)) != len(names):
         raise UsageError(f"{option} lists different column names; got {names!r}.")
+
+
+def _check_once(owner: str, asked: Mapping[str, Sequence[str]]) -> None:
+    """Raises a UsageError if two options name one column; asked: names by option."""
+    option_of = dict[str, str]()
+    for option, names in asked.items():
+        for name in names:
+            if option_of.setdefault(name, option) != option:
+                raise UsageError(
+                    "A column is modelled, or a condition, or the label; "
+                    f"{owner}.{option_of[name]} names {name!r}, and so does {owner}.{option}. "
+                    "Name it once."
+                )
 
 
 def _check_separators(delimiter: str, decimal: str) -> None:

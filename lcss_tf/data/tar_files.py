@@ -2,9 +2,9 @@
 
 A tar archive is a row of members: a header of 512 bytes (name, size, and a checksum of itself), the
 file, and zeros up to the next 512 bytes; two blocks of zeros end it (POSIX.1-2001, with GNU's long
-names). Headers are read one after another, so that an archive which was not written to its end is
-found before training. The index of a large archive is kept in the cache, by the archive's path,
-size and time of change.
+names), and nothing but zeros may follow. Headers are read one after another, so that an archive
+which was not written to its end, or was joined to another, is found before training. The index of a
+large archive is kept in the cache, by the archive's path, size and time of change.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import numpy as np
 
 from lcss_tf import archives, files
 from lcss_tf.data.files import describe
+from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.files import permission
 from lcss_tf.texts import visible
@@ -31,6 +32,8 @@ _WITHOUT_DATA = (
 )  # fmt: skip
 _MOST_OF_A_HEADER = 2**20  # bytes of an extended header
 _KEPT_FROM = 4_096  # members from which on an index is kept in the cache
+_MOST_PADDING = 2**20  # bytes of zeros behind an archive that are not worth a word
+_RULES = 2  # of what an archive is; an index that was kept by others does not count
 _REMEDY = "Write or copy it again."
 
 
@@ -46,12 +49,12 @@ def tar_index(path: str) -> list[TarMember]:
     """The regular files of an uncompressed tar archive, in its order.
 
     Raises:
-      UsageError: not such an archive, one that was not written to its end, with a damaged header, a
-        member whose path leads out of it, or a sparse one.
+      UsageError: not such an archive, one that was not written to its end, with data behind it, a
+        damaged header, a member whose path leads out of it, or a sparse one.
       OSError: it cannot be read.
     """
     status = os.stat(path)
-    key = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"
+    key = f"{_RULES}\0{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"
     digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
     place = files.cache_directory() / "tar" / f"{digest}.npz"
     kept = _kept(files.read_arrays(place) if place.is_file() else None, status.st_size)
@@ -87,6 +90,7 @@ def _members(file: IO[bytes], path: str, size: int) -> Iterator[TarMember]:
         file.seek(place)
         head = file.read(_BLOCK)
         if head == _ZEROS and place:
+            _check_end(file, path, place, size)
             return
         info = _header(head, path, where, first=not place)
         length = int(extended.get("size", info.size))
@@ -127,6 +131,32 @@ def _members(file: IO[bytes], path: str, size: int) -> Iterator[TarMember]:
         yield TarMember(name, start, length)
 
 
+def _check_end(file: IO[bytes], path: str, place: int, size: int) -> None:
+    """Reads what follows an archive's first block of zeros: another one, and zeros alone behind.
+
+    Args:
+      file: of the archive, behind that block.
+      path, size: of the file.
+      place: of that block.
+    """
+    if file.read(_BLOCK) != _ZEROS:
+        raise UsageError(
+            f"{visible(path)} was not written to its end: one block of zeros stands at byte "
+            f"{place:,} of {size:,}, and two end a tar archive. {_REMEDY}"
+        )
+    padding = size - file.tell()
+    while part := file.read(_MOST_PADDING):
+        if part.count(0) < len(part):
+            first = file.tell() - len(part.lstrip(b"\0"))
+            raise UsageError(
+                f"{visible(path)} has data behind its end, from byte {first:,} of {size:,} on, "
+                "which would be left out. Two archives may have been joined by cat: join them by "
+                "tar --concatenate, or name both files."
+            )
+    if padding > _MOST_PADDING:
+        warn("%s has %s bytes of zeros behind its end.", visible(path), f"{padding:,}")
+
+
 def _header(head: bytes, path: str, where: str, first: bool) -> tarfile.TarInfo:
     if len(head) < _BLOCK and not first:
         raise UsageError(
@@ -163,7 +193,7 @@ def _extended(content: bytes, path: str, where: str) -> dict[str, str]:
         key = match[2].decode("utf-8", "replace")
         found[key] = content[match.end() : end - 1].decode("utf-8", "surrogateescape")
         place = end
-    if not found.get("size", "0").isdigit():
+    if not re.fullmatch("[0-9]{1,20}", found.get("size", "0")):
         raise UsageError(f"{visible(path)} is damaged: {where} has no size. {_REMEDY}")
     return found
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lcss_tf.data import DataInfo, Digits, GaussianMixture, Scaling
+from lcss_tf.data import DataInfo, Digits, GaussianMixture, Scaling, from_user
 from lcss_tf.data.base import Dataset
 from lcss_tf.errors import UsageError
 
@@ -99,3 +99,13 @@ def test_classes_are_known_by_name_and_by_number():
         info.class_number("cow")
     assert DataInfo.from_json(info.to_json()) == info
     assert "classes" not in DataInfo("x", (4, 4, 3), "image", scaling).to_dict()
+
+
+def test_negative_labels_are_named_with_a_remedy_that_helps():
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    data = from_user(x, labels=[0, 9, -1, 3, -1, 2])
+    expected = "2 of the 6 of .* are negative; the first is -1, of example 2. -1 usually means unl"
+    with pytest.raises(UsageError, match=expected):
+        data.class_labels(10)
+    with pytest.raises(UsageError, match="run from 0 to 9.*set num_classes = 10"):
+        from_user(x, labels=[0, 9, 1, 3, 1, 2]).class_labels(9)

@@ -1,8 +1,10 @@
 """Names of classes: words become numbers, also words with characters that a terminal would obey."""
 
 import numpy as np
+import pytest
 
-from lcss_tf.data.class_names import numbered
+from lcss_tf.data.class_names import check_named, numbered
+from lcss_tf.errors import UsageError
 
 
 def test_a_label_is_compared_as_it_is_and_shown_safely():
@@ -19,3 +21,8 @@ def test_words_alone_are_numbered_in_natural_order():
     labels, names = numbered({"train": ["10", "2", "b"], "test": []}, [], "shards")
     assert names == ["2", "10", "b"]
     np.testing.assert_array_equal(labels["train"], [1, 0, 2])
+
+
+def test_a_negative_label_is_no_missing_name():
+    with pytest.raises(UsageError, match="1 of the 3 of x are negative; the first is -1, of ex"):
+        check_named(np.array([0, 1, -1]), ["cat", "dog"], "x")

@@ -1,5 +1,7 @@
 """Conditions beside examples: rows stay together, moments are those of training, mirrored alike."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -140,7 +142,7 @@ def test_columns_of_a_table(tmp_path):
 
 def test_a_table_refuses_columns_twice_and_constant_ones(tmp_path):
     path = table(tmp_path, [(7, i, i * i, 0) for i in range(10)])
-    with pytest.raises(UsageError, match="names 'age', and so does columns"):
+    with pytest.raises(UsageError, match=r"names 'age', and so does Table\.condition"):
         Table(path, ["age"], condition=["age"])
     with pytest.raises(UsageError, match=r"the same number.*\['age'\]"):
         Table(path, ["height"], condition=["weight", "age"]).condition.require()
@@ -228,6 +230,33 @@ def test_other_endings_do_and_missing_images_are_named(tmp_path):
     (tmp_path / "y" / "sub" / "3.bmp").unlink()
     data = ImageFolder(str(tmp_path / "x"), 4, condition_root=str(tmp_path / "y"))
     with pytest.raises(UsageError, match=r"lacks the images that belong to 1 of .*sub/3\.png"):
+        data.require()
+
+
+def test_a_condition_image_that_is_not_the_only_one_is_refused(tmp_path):
+    data = folders(tmp_path)
+    there, beside = tmp_path / "x", tmp_path / "y"
+    shutil.copy(beside / "4.png", beside / "4.bmp")
+    assert data.condition.size("train") == 6  # the same name wins
+    (beside / "4.png").rename(beside / "4.jpg")
+    make = lambda: ImageFolder(str(there), 4, test_every=3, condition_root=str(beside))
+    with pytest.raises(UsageError, match=r"2 images .* to 4\.png under .*x: 4\.(bmp|jpg) and 4\."):
+        make().require()
+    (beside / "4.jpg").unlink()
+    make().require()
+    shutil.copy(there / "4.png", there / "4.gif")
+    with pytest.raises(UsageError, match=r"4\.bmp .* belong to two images .*: 4\.png and 4\.gif|"
+                       r"4\.bmp .* belong to two images .*: 4\.gif and 4\.png"):  # fmt: skip
+        make().require()
+
+
+def test_a_condition_image_of_an_unread_kind_is_not_missing(tmp_path):
+    folders(tmp_path)
+    (tmp_path / "y" / "sub" / "3.png").rename(tmp_path / "y" / "sub" / "3.heic")
+    data = ImageFolder(str(tmp_path / "x"), 4, condition_root=str(tmp_path / "y"))
+    with pytest.raises(
+        UsageError, match=r"sub/3\.heic, which belongs to sub/3\.png, .*: HEIF is not"
+    ):
         data.require()
 
 

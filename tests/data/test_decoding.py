@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -161,3 +162,39 @@ def test_hard_edges_are_resized_as_pillow_does_it(mode, sides):
         gap[..., :3] *= expected[..., 3:] / 255
     assert gap.max() <= 2  # where two roundings meet
     assert (gap == 0).mean() > 0.97
+
+
+def chunk(name, data):
+    check = struct.pack(">I", zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + check
+
+
+JPEG = encoded(Image.fromarray(picture()), "JPEG")
+PNG = encoded(Image.fromarray(picture()), "PNG")
+UNUSUAL = {
+    "a JPEG of many comments": JPEG[:2] + 1_500 * b"\xff\xfe\0\x04ab" + JPEG[2:],
+    "zeros between the segments of a JPEG": JPEG[:20] + bytes(3) + JPEG[20:],
+    "the code of a frame where no segment is": JPEG[:20] + b"\0\xc0" + b"\xff" * 9 + JPEG[20:],
+    "a PNG that begins with a text": PNG[:8] + chunk(b"tEXt", b"a\0" + b"\xff" * 9) + PNG[8:],
+    "a PNG of many texts": PNG[:33] + 1_500 * chunk(b"tEXt", b"a\0b") + PNG[33:],
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_header_of_which_the_graph_finds_no_size_is_read_by_pillow(name):
+    expected = np.asarray(Image.open(io.BytesIO(UNUSUAL[name])).convert("RGB"))
+    assert np.array_equal(read(UNUSUAL[name]), expected)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "level"), [(1, b"\x50", 1), (2, b"\x1b", 1), (4, b"\1#", 2)]
+)
+def test_a_transparent_grey_level_of_few_bits_is_that_of_the_png_standard(bits, row, level):
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    parts = (b"IHDR", header), (b"tRNS", bytes([0, level])), (b"IDAT", zlib.compress(b"\0" + row))
+    content = PNG[:8] + b"".join(chunk(*part) for part in (*parts, (b"IEND", b"")))
+    stored = np.arange(4) if bits > 1 else np.arange(4) % 2
+    grey = stored * 255 // (2**bits - 1)
+    alpha = 255 * (stored != level)
+    expected = np.stack([grey, grey, grey, alpha], axis=-1)[None]
+    assert np.array_equal(read(content, (1, 4, 4)), expected)

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from lcss_tf.data import ImageFolder, index_batches
 from lcss_tf.data.pipeline import example_at, with_named_errors
+from lcss_tf.errors import UsageError
 from tests.data.helpers import allow_others, as_nobody, classes, encoded, picture
 from tests.packing import deflated, zip_of
 
@@ -493,12 +495,17 @@ def test_classes_lie_below_the_folders_that_all_images_share(made, above, names)
     assert ImageFolder(root, 12).class_names() == names
 
 
-def test_one_folder_of_images_is_one_class_and_a_cover_beside_folders_none(made):
+def test_one_folder_of_images_is_one_class_and_a_cover_beside_folders_none(made, caplog):
     assert ImageFolder(made({f"cat/{i}.png": png(i) for i in range(3)}), 12).class_names() == [
         "cat"
     ]
     mixed = {"top/cover.png": png(), "top/cat/0.png": png(1), "top/dog/0.png": png(2)}
-    assert ImageFolder(made(mixed), 12, pattern="top/*").class_names() == []
+    data = ImageFolder(made(mixed), 12, pattern="top/*")
+    assert data.class_names() == []
+    assert data.labels() is None
+    said = "there are no classes, for 1 of 3 images lie above the folders of the others"
+    assert caplog.text.count(said) == 1
+    assert "cover.png. Move" in caplog.text
 
 
 def test_only_names_that_lead_out_of_an_archive_are_refused(tmp_path):
@@ -514,6 +521,24 @@ def test_only_names_that_lead_out_of_an_archive_are_refused(tmp_path):
             file.writestr(name, png(1))
         with pytest.raises(ValueError, match="leads out of the archive"):
             ImageFolder(tmp_path / "evil.zip", 12).require()
+
+
+@pytest.mark.parametrize("name", ["@__thumb", "@Recycle", "#recycle", "@eaDir", ".x"])
+def test_folders_of_storage_devices_are_left_out(tmp_path, name):
+    folder_of(tmp_path, {f"{i}.png": png(i) for i in range(3)} | {f"{name}/0.png": png()})
+    data = ImageFolder(tmp_path, 12)
+    assert data.size() == 2
+    assert data.left_out() == {"hidden, or a system's own": 1}
+
+
+@pytest.mark.parametrize("second", ["dog/1.png", "./dog//1.png", "dog\\1.png"])
+def test_two_members_of_one_name_are_refused(tmp_path, second):
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        warnings.simplefilter("ignore")  # of the zipfile module
+        for k, name in enumerate(("dog/0.png", "dog/1.png", "dog/README", "dog/README", second)):
+            file.writestr(name, png(k))
+    with pytest.raises(UsageError, match=r"a\.zip holds two files called dog/1\.png"):
+        ImageFolder(tmp_path / "a.zip", 12).require()
 
 
 @pytest.fixture

@@ -199,6 +199,19 @@ def test_rows_that_are_no_numbers_are_named_or_left_out(tmp_path, caplog):
         Parquet(path, columns=["c"]).require()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_constant_but_for_the_rounding_of_its_own_column_is_refused(tmp_path, dtype):
+    first, second = dtype(0.1), np.nextafter(dtype(0.1), dtype(1))
+    column = np.where(np.arange(20) % 2, first, second)
+    varied = np.random.default_rng(0).normal(size=20)
+    path = write(tmp_path / "a.parquet", a=pa.array(varied), b=pa.array(column))
+    with pytest.raises(UsageError, match=r"columns \['b'\] of .*differ by no more than rounding"):
+        Parquet(path, columns=["a", "b"]).require()
+    wide = write(tmp_path / "b.parquet", a=varied, b=pa.array(column.astype(np.float64)))
+    if dtype != np.float64:  # in float64 the same numbers are data
+        Parquet(wide, columns=["a", "b"]).require()
+
+
 def test_names_of_classes_come_from_the_file(tmp_path):
     features = {"kind": {"names": ["x", "y", "z"], "_type": "ClassLabel"}, "a": {"dtype": "float"}}
     about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
@@ -248,6 +261,63 @@ def test_columns_that_are_not_there_or_of_another_type_are_named(tmp_path):
     write(tmp_path / "c-1.parquet", a=[1])
     with pytest.raises(UsageError, match="columns of different types"):
         Parquet(tmp_path / "c-{0,1}.parquet", columns=["a"]).require()
+
+
+def test_a_column_that_is_there_or_asked_for_twice_is_named(tmp_path):
+    values = [[1.0, 2.0, 4.0, 3.0], [3.0, 5.0, 4.0, 9.0], [1, 0, 2, 4]]
+    twice = pa.table(values, names=["a", "a", "b"])
+    parquet.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a\.parquet has 2 columns called 'a'.*Rename them"):
+        Parquet(tmp_path / "a.parquet", columns=["a"], test_every=2).require()
+    assert Parquet(tmp_path / "a.parquet", columns=["b"], test_every=2).size() == 2
+    with pytest.raises(UsageError, match=r"Parquet\.columns names 'b', and so does Parquet\.label"):
+        Parquet(tmp_path / "a.parquet", columns=["b"], label_column="b")
+
+
+_POOLS = []  # kept, for what was allocated in one may outlive its test
+
+
+@pytest.fixture
+def pool():
+    """Arrow's memory of one test."""
+    default = pa.default_memory_pool()
+    _POOLS.append(pa.proxy_memory_pool(default))
+    pa.set_memory_pool(_POOLS[-1])
+    yield _POOLS[-1]
+    pa.set_memory_pool(default)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip", "snappy", "none"])
+@pytest.mark.parametrize("category", [False, True])
+def test_many_rows_of_one_large_value_are_counted_before_they_are_unpacked(
+    tmp_path, pool, monkeypatch, codec, category
+):
+    monkeypatch.setattr(own, "_BATCH_BYTES", 2**20)
+    value, rows = bytes(2**20), 300
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+    table = pa.table({"image": shared, "number": pa.array(range(rows))})
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table, path, compression=codec, store_schema=category)
+    before = pool.max_memory()
+    with pytest.raises(UsageError, match=r"take more than the .* are held in memory"):
+        own.read_columns(path, ["image"], 8 * 2**20)
+    assert pool.max_memory() - before < 30 * 2**20
+    assert own.read_columns(path, ["number"], 2**20)[0].num_rows == rows
+
+
+def test_ordinary_columns_are_read_by_many_rows_at_a_time(tmp_path, monkeypatch):
+    read, sizes = own._rows_at_once, []
+    monkeypatch.setattr(own, "_rows_at_once", lambda *a: sizes.append(read(*a)) or sizes[-1])
+    images = [bytes([k % 251]) * 1_000 + str(k).encode() for k in range(600)]
+    words = pa.array([("cat", "dog")[k % 2] for k in range(600)]).dictionary_encode()
+    table = pa.table({"image": images, "word": words, "x": np.arange(600.0), "y": [[1, 2]] * 600})
+    for codec, least in (("snappy", [64, 256, 256, 256]), ("zstd", [16, 16, 256, 256])):
+        parquet.write_table(table, tmp_path / "a.parquet", compression=codec)
+        for name, number in zip(table.column_names, least, strict=True):
+            sizes.clear()
+            found, _ = own.read_columns(tmp_path / "a.parquet", [name], 2**22)
+            assert found[name].to_pylist() == table[name].to_pylist()
+            assert min(sizes) >= number, (codec, name, sizes)
 
 
 def test_files_that_are_damaged_or_no_parquet_are_named(tmp_path):

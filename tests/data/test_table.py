@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from lcss_tf.data import DataInfo, Table
+from lcss_tf.errors import UsageError
 
 
 def written(path, text):
@@ -90,3 +91,22 @@ def test_no_file_and_wrong_arguments(tmp_path):
         Table("t.csv", ("a", "a"))
     with pytest.raises(ValueError, match="on_bad_example"):
         Table("t.csv", ("a",), on_bad_example="ignore")
+
+
+@pytest.mark.parametrize(
+    ("header", "label"), [("a ,b ,y ", "y"), ("a,b,y", " y "), ("a,b,y ", " y")]
+)
+def test_blanks_around_the_name_of_the_label_do_not_count_either(tmp_path, header, label):
+    lines = [f"{k},{k * k},{('cat', 'dog')[k % 2]}" for k in range(10)]
+    data = Table(written(tmp_path / "t.csv", "\n".join([header, *lines])), ("a", "b"), label)
+    assert data.class_names() == ["cat", "dog"]
+    assert data.labels("test").tolist() == [0, 1]
+
+
+def test_a_column_that_is_asked_for_twice_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"Table\.columns names 'y', and so does Table\.label\. N"):
+        Table("t.csv", ("a", "y"), label="y")
+    path = written(tmp_path / "t.csv", "a,b \n" + "\n".join(f"{k},{k * k}" for k in range(9)))
+    for columns, label in ((("b", " b"), None), (("a", "b"), "b ")):
+        with pytest.raises(UsageError, match="are both the column 2 of .*t.csv, which line 1 name"):
+            Table(path, columns, label).require()

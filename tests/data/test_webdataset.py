@@ -3,13 +3,15 @@
 import io
 import json
 import tarfile
+import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lcss_tf.data import ImageFolder, WebDataset
-from lcss_tf.data.files import expand
+from lcss_tf.data.files import expand, natural_key
 from lcss_tf.data.tar_files import tar_index
 from lcss_tf.errors import UsageError
 from lcss_tf.preparation import Source, prepare
@@ -126,6 +128,19 @@ def test_a_label_without_a_name_and_a_missing_one_are_named(tmp_path):
         WebDataset(path, 8, test_every=2).labels()
 
 
+def test_one_example_without_a_class_takes_all_classes_and_that_is_said_once(tmp_path, caplog):
+    labels = [(f"{k:03}.cls", str(k % 2).encode()) for k in range(4) if k != 2]
+    data = WebDataset(write(tmp_path / "a.tar", good() + labels), 8, test_every=2)
+    assert data.labels() is None
+    assert data.class_names() == []
+    said = "There are no classes, for 1 of 4 examples have no field 'cls', the first being"
+    assert caplog.text.count(said) == 1
+    assert "a.tar:002.*" in caplog.text
+    caplog.clear()
+    assert WebDataset(write(tmp_path / "b.tar", good()), 8, test_every=2).labels() is None
+    assert not caplog.text
+
+
 def test_which_image_is_said_where_there_are_several(tmp_path):
     left = [(f"{k:03}.left.png", PICTURES[k][1]) for k in range(4)]
     right = [(f"{k:03}.right.png", PICTURES[k + 4][1]) for k in range(4)]
@@ -151,6 +166,42 @@ def test_bad_and_missing_images_end_the_run_or_are_replaced(tmp_path, caplog):
     assert len(stored(data)) == 6
     assert len(stored(data, "test")) == 3
     assert "008.png is bad (not an image" in caplog.text
+
+
+def test_what_is_no_example_is_counted_and_left_out(tmp_path, caplog):
+    beside = [
+        ("README", b"x"), ("LICENSE.txt", b"x"), ("list.json", b"{}"), ("notes/readme.md", b"x"),
+    ]  # fmt: skip
+    texts = [(f"{k:03}.txt", b"cat") for k in range(4)]
+    path = write(tmp_path / "a.tar", [beside[0], *good(), *texts, *beside[1:]])
+    with caplog.at_level("INFO", logger="absl"):
+        data = WebDataset(path, 8, label="txt", test_every=2)
+        data.require()
+    alone = WebDataset(write(tmp_path / "b.tar", good() + texts), 8, label="txt", test_every=2)
+    for split in ("train", "test"):
+        assert np.array_equal(stored(data, split), stored(alone, split))
+        assert np.array_equal(data.labels(split), alone.labels(split))
+    assert data.left_out() == {"no ending": 1, ".txt": 1, ".json": 1, ".md": 1}
+    assert "a: 1 files are left out, of no example: .json" in caplog.text
+    for lost in ("bird.txt", "009.bin"):  # like an example by its field, or by its key
+        path = write(tmp_path / "c.tar", [*good(), *texts, (lost, b"x")])
+        with pytest.raises(UsageError, match=rf"{lost[:-4]}\.\* cannot be used: it has no image"):
+            WebDataset(path, 8, label="txt", test_every=2).require()
+
+
+def test_an_empty_image_is_named_or_replaced(tmp_path, caplog):
+    path = write(tmp_path / "a.tar", [*good(7), ("007.png", b"")])
+    zipped = tmp_path / "a.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:  # neither is its member compressed
+        for name, content in [*good(7), ("007.png", b"")]:
+            archive.writestr(name, content)
+    for kind in (partial(WebDataset, path), partial(ImageFolder, zipped)):
+        with pytest.raises(UsageError, match=r":007\.png cannot be used: .*the file is empty"):
+            kind(8, test_every=4).examples(tf.range(6, dtype=tf.int64))
+        caplog.clear()
+        data = kind(8, test_every=4, on_bad_example="skip", cache_mib=0)
+        assert stored(data).shape == (6, 8, 8, 3)
+        assert "007.png is bad (not an image: the file is empty)" in caplog.text
 
 
 def test_data_that_changed_are_noticed(tmp_path):
@@ -197,8 +248,18 @@ def test_braces_asterisks_and_folders_stand_for_files(tmp_path):
     assert names("*.tar") == names(".") == ["a-9.tar", "a-10.tar", "b-9.tar"]
     with pytest.raises(FileNotFoundError, match="No file matches"):
         expand(tmp_path / "c*.tar", "x", ".tar")
-    with pytest.raises(UsageError, match="more than 1,000,000 files"):
-        expand(tmp_path / "{0..99999999999999}.tar", "x", ".tar")
+    for last in ("9" * 14, "9" * 200):
+        with pytest.raises(UsageError, match="more than 1,000,000 files"):
+            expand(tmp_path / f"{{0..{last}}}.tar", "x", ".tar")
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        expand(tmp_path / f"{{0..{'9' * 5_000}}}.tar", "x", ".tar")
+
+
+def test_numbers_of_any_length_are_sorted_as_numbers():
+    long = "9" * 5_000
+    names = [f"a{long}", "a10", f"a0{long[1:]}", "a2", "a02", "b1", "a"]
+    ordered = ["a", "a02", "a2", "a10", f"a0{long[1:]}", f"a{long}", "b1"]
+    assert sorted(names, key=natural_key) == ordered
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -212,6 +273,14 @@ def test_the_index_is_tarfile_s_own(tmp_path, form):
     with tarfile.open(tmp_path / "a.tar") as archive:
         expected = [(m.name, m.offset_data, m.size) for m in archive if m.isfile()]
     assert [tuple(member) for member in tar_index(str(tmp_path / "a.tar"))] == expected
+
+
+@pytest.mark.parametrize("padding", [1_024, 1_500, 10_240, 2**20, 2**20 + 2_048])
+def test_zeros_behind_an_archive_are_padding(tmp_path, padding, caplog):
+    (tmp_path / "a.tar").write_bytes(TWO[:3_072] + bytes(padding))
+    assert [member.name for member in tar_index(str(tmp_path / "a.tar"))] == ["a.png", "b.png"]
+    said = "a.tar has 1,049,600 bytes of zeros behind its end"
+    assert caplog.text.count(said) == (padding > 2**20 + 1_024)
 
 
 def test_a_large_index_is_kept_and_a_damaged_or_older_one_is_made_again(tmp_path, monkeypatch):
@@ -282,6 +351,18 @@ HOSTILE = {
     "one bit": (
         TWO[:1_540] + bytes([TWO[1_540] ^ 1]) + TWO[1_541:], "has a header that is none"
     ),
+    "two joined": (
+        TWO + archive_of(("c.png", b"z")),
+        r"has data behind its end, from byte 10,240 of 20,480 on.*tar --concatenate, or name both",
+    ),
+    "something behind": (
+        TWO[:3_072] + bytes(2**20 + 3_000) + b"x", "behind its end, from byte 1,054,648 of 1,054"
+    ),
+    "one block of zeros": (TWO[: 3_072 + 512], "to its end: one block of zeros stands at byte 3,0"),
+    "a block and a half": (TWO[: 3_072 + 800], "to its end: one block of zeros stands at byte 3,0"),
+    "one block of zeros between": (
+        TWO[:3_072] + bytes(512) + archive_of(("c.png", b"z")), "one block of zeros stands"
+    ),
     "more than there is": (claiming(b"77777777777\0"), "claims 8,589,934,591 bytes"),
     "negative": (claiming(b"\xff" * 12), "not written to its end"),
     "no number": (claiming(b"not a number"), "is no tar archive"),
@@ -295,6 +376,12 @@ HOSTILE = {
     "an extended header of nothing": (extended(b"nothing"), "extended header that is none"),
     "an extended header that is too long": (extended(b"99 path=a\n"), "extended header that is"),
     "an extended size": (extended(b"13 size=1e3\n"), "header that is none|has no size"),
+    "an extended size of no digits": (
+        extended("11 size=\u00b2\n".encode() + b"89 c=" + b"x" * 83 + b"\n"), "has no size"
+    ),
+    "an extended size of many digits": (
+        extended(b"100 size=" + b"9" * 90 + b"\n"), "has no size"
+    ),
     "twice": (archive_of(("a.png", b"x"), ("./a.png", b"y")), "two files called a.png"),
 }  # fmt: skip
 
