@@ -20,6 +20,7 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_ROUNDING = 1e-12  # of equal numbers' mean: no error that is worth a word
 
 
 def write_html(path: str | Path, template: str, **context: Any) -> Path:
@@ -42,7 +43,7 @@ def value_text(value: float | None, error: float | None = None) -> str:
     """A value with as many digits as its error leaves: "0.1163 ± 0.0021"; "–" if unknown."""
     if value is None or not math.isfinite(value):
         return "–"
-    if not error or not math.isfinite(error):
+    if not error or not math.isfinite(error) or error < _ROUNDING * abs(value):
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
     if digits > 6:
