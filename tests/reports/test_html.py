@@ -34,6 +34,7 @@ def test_a_missing_text_is_an_error():
         ((0.5, float("nan")), "0.5"),
         ((None, None), "–"),
         ((3.2e-9, 4e-10), "3.2e-09 ± 4e-10"),
+        ((0.913, 8e-17), "0.913"),  # the mean of equal numbers
     ],
 )
 def test_values_have_the_digits_that_count(value, text):
