@@ -236,6 +236,13 @@ def test_what_onnx_lacks_is_named(tmp_path):
         plane().export(tmp_path / "folder", format="onnx")
 
 
+def test_what_the_converter_cannot_follow_is_named(tmp_path):
+    restart = lcss.samplers.Restart(num_steps=4)
+    with pytest.raises(UsageError, match=r"tf2onnx cannot convert the sampler .*stablehlo"):
+        plane().export(tmp_path / "r.onnx", "sampler", "onnx", 2, restart)
+    assert not (tmp_path / "r.onnx").exists()
+
+
 def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(MissingPackageError, match=r"lcss_tf\[onnx\]"):
