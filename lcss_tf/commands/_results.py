@@ -118,9 +118,14 @@ def rows(
             "error": number(found.error),
             "real": number(real[name].value) if name in real else None,
         }
-        | ({} if found.standard is None else {"standard_error": number(found.standard)})
+        | _standard_error(found)
         for name, found in values.items()
     }
+
+
+def _standard_error(found: MetricValue) -> dict[str, float | None]:
+    other = math.isfinite(found.error) and found.standard_error != found.error
+    return {"standard_error": float(found.standard_error)} if other else {}
 
 
 def figures_text(flat: Mapping[str, Any]) -> str:

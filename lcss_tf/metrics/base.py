@@ -17,18 +17,27 @@ class MetricValue(NamedTuple):
     """A value and its error over the samples, for fixed real data; NaN if unknown.
 
     error: the ± that is printed: the standard error, but for the Inception score the literature's
-    standard deviation between groups. standard: the standard error where it is not `error`; None
-    otherwise.
+    standard deviation between groups.
     """
 
     value: float
     error: float
-    standard: float | None = None
 
     @property
     def standard_error(self) -> float:
         """What differences are tested by."""
-        return self.error if self.standard is None else self.standard
+        return self.error
+
+
+class GroupedValue(MetricValue):
+    """A mean over ten groups of samples, whose error is the standard deviation between them."""
+
+    __slots__ = ()
+
+    @property
+    def standard_error(self) -> float:
+        """That of the mean: √(s²/10), where s² estimates the variance from ten values."""
+        return self.error / 3.0
 
 
 class Metric(abc.ABC):

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from lcss_tf.errors import UsageError
-from lcss_tf.metrics.base import Metric, MetricValue, standard_error
+from lcss_tf.metrics.base import GroupedValue, Metric, MetricValue, standard_error
 from lcss_tf.metrics.distances import blocks, check_pair, squared_distances
 from lcss_tf.metrics.extractors import Extractor
 from lcss_tf.metrics.statistics import FeatureStatistics
@@ -194,5 +194,4 @@ class InceptionScore(Metric):
         """{name: value}."""
         del reference
         scores = [sums.score() for sums in samples.classes(self.num_samples)]
-        error = standard_error(np.array(scores))
-        return {self.name: MetricValue(float(np.mean(scores)), float(np.std(scores)), error)}
+        return {self.name: GroupedValue(float(np.mean(scores)), float(np.std(scores)))}
