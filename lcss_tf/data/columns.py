@@ -274,6 +274,19 @@ class ColumnImages(EncodedImages):
             )
         return pixels
 
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`; of lists of bytes their mean, as Arrow holds them."""
+        import pyarrow.compute as compute
+
+        parts = []
+        for column in self._open(split).values():
+            if _is_binary(column.type):
+                lengths = compute.fill_null(compute.binary_length(column), 0)
+                parts.append(lengths.to_numpy().astype(np.int64))
+            else:
+                parts.append(np.full(len(column), column.nbytes // max(1, len(column)), np.int64))
+        return np.concatenate(parts)[self._rows[split]]
+
     def location(self, index: int, split: str) -> str:
         """See `EncodedImages.location`."""
         self._open(split)

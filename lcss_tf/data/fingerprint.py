@@ -1,11 +1,12 @@
 """What examples are in a few bytes, so that a run that is resumed knows its own data again.
 
 Small data are hashed whole, of large ones examples that are spread evenly: a file of a terabyte
-costs no more than 64 MiB of it.
+costs about 64 MiB of it. Of encoded images the sizes of all are hashed as well, where an index has
+them.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -24,6 +25,18 @@ def spread(count: int, size: int, most: int | None = None) -> Array:
     """
     number = min(count, max(16, _BYTES // max(1, size)), most or count)
     return np.arange(number, dtype=np.int64) * count // max(1, number)
+
+
+def spread_by_size(sizes: Array) -> Array:
+    """Indices of examples of these sizes to hash, int64 [n]: all, or some that are spread evenly.
+
+    Args:
+      sizes: in bytes, int64 [N].
+    """
+    total, count = int(sizes.sum()), len(sizes)
+    if total <= _BYTES:
+        return np.arange(count, dtype=np.int64)
+    return spread(count, -(-total // count))
 
 
 def array_hash(*arrays: Array | None) -> str:
@@ -48,9 +61,4 @@ def bytes_hash(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_hash(count: int, read: Callable[[int], bytes], most: int) -> str:
-    """A hash of at most `most` of `count` things, spread evenly, that `read` gives by index."""
-    return bytes_hash(read(int(index)) for index in spread(count, 1, most))
-
-
-__all__ = ["array_hash", "bytes_hash", "read_hash", "spread"]
+__all__ = ["array_hash", "bytes_hash", "spread", "spread_by_size"]

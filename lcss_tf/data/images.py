@@ -3,8 +3,9 @@
 Images are uint8 in storage, scaled on reading, and mirrored in training if asked.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from lcss_tf.data.around import Around
 from lcss_tf.data.base import Dataset, check_policy, gather_on_host
 from lcss_tf.data.decoding import FITS, BadImageError, ImageHeader, decode_bytes, decode_checked
 from lcss_tf.data.files import MISSING, NOT_PERMITTED
-from lcss_tf.data.fingerprint import array_hash, read_hash
+from lcss_tf.data.fingerprint import array_hash, bytes_hash, spread, spread_by_size
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.display import warn
@@ -25,7 +26,7 @@ from lcss_tf.typing import Array, Shape, Tensor
 
 CACHE_MIB = 2_048  # decoded images up to this size are held in memory
 _PARALLEL = 16  # images of one batch decoded at once
-_HASHED = 16  # encoded images by which the data are known again
+_HASHED = 16  # encoded images by which data whose sizes are not known are known again
 _SUBSTITUTES = 7  # images tried in place of a bad one
 
 
@@ -232,20 +233,44 @@ class EncodedImages(ImageDataset):
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """See `Dataset.fingerprint`; of a few encoded images, and of how they are fitted.
+        """See `Dataset.fingerprint`; of encoded images, of their sizes, and of how they are fitted.
 
         A bad one counts as empty.
         """
-
-        def read(index: int) -> bytes:
-            try:
-                return self.content(tf.constant(index, tf.int64), "train").numpy()
-            except (BadImageError, tf.errors.OpError, OSError):
-                return b""
-
-        count = self.size("train")
-        content = read_hash(count, read, _HASHED)
+        count, sizes = self.size("train"), self.sizes("train")
+        if sizes is None:
+            chosen, known = spread(count, 1, _HASHED), b""
+        else:
+            chosen, known = spread_by_size(sizes), sizes.astype("<i8").tobytes()
+        content = bytes_hash(itertools.chain([known], self._encoded(chosen)))
         return {"examples": count, "content": content, "fit": self.fit}
+
+    def _encoded(self, chosen: Array) -> Iterator[bytes]:
+        """The encoded training images at some indices in increasing order; a bad one is empty.
+
+        A subclass may read them in a faster way.
+        """
+        read = tf.autograph.experimental.do_not_convert(
+            lambda place, index: (place, self.content(index, "train"))
+        )
+        places = tf.data.Dataset.from_tensor_slices(chosen).enumerate()
+        good = places.map(read, tf.data.AUTOTUNE, deterministic=True).ignore_errors()
+        following = 0
+        with progress_bar(len(chosen), f"the fingerprint of {self.name}", "images") as bar:
+            for place, content in good.as_numpy_iterator():
+                yield from [b""] * (int(place) - following)
+                yield content
+                bar.update(int(place) + 1 - following)
+                following = int(place) + 1
+        yield from [b""] * (len(chosen) - following)
+
+    def sizes(self, split: str) -> Array | None:
+        """The bytes of each encoded image of a split as an index has them, int64 [size].
+
+        None, as by default: they are not known without reading all.
+        """
+        del split
+        return None
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """The encoded image at `index` (int64 []), a string tensor []; works in graphs."""

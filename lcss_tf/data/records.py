@@ -1,6 +1,7 @@
 """Images in TFRecord files, read by index: FFHQ's own files, and what TensorFlow Datasets made."""
 
 import glob
+import math
 import mmap
 import os
 import re
@@ -104,6 +105,9 @@ class Records:
     Args:
       parts: which parts.
 
+    Attributes:
+      lengths: of their data, in bytes, int64 [N].
+
     Raises:
       UsageError: a file that was not written to its end, or holds fewer records than its part.
     """
@@ -123,6 +127,7 @@ class Records:
             lengths.append(length[chosen])
             files.append(np.full(take, k))
         self._parts = parts
+        self.lengths = np.concatenate(lengths)
         self._paths = [part.path for part in parts]
         self._files = np.concatenate(files)
         self._numbers = np.concatenate(
@@ -133,7 +138,7 @@ class Records:
             self._size = tf.constant([os.path.getsize(p) for p in self._paths], tf.int64)
             self._file = tf.constant(self._files, tf.int64)
             self._offset = tf.constant(np.concatenate(offsets))
-            self._length = tf.constant(np.concatenate(lengths))
+            self._length = tf.constant(self.lengths)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -254,6 +259,10 @@ class FFHQ(EncodedImages):
         self._open(split)
         return len(self._chosen[split])
 
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`; of the records."""
+        return self._open(split).lengths[self._chosen[split]]
+
     def content(self, index: Tensor, split: str) -> Tensor:
         """The record, a serialised Example."""
         return self._open(split).read(self._places[split][index])
@@ -305,6 +314,7 @@ class _Prepared:
 
     def __init__(self, records: Records, has_labels: bool) -> None:
         self._records, self._has_labels = records, has_labels
+        self.lengths = records.lengths  # of the records, in bytes
 
     def __len__(self) -> int:
         return len(self._records)
@@ -342,6 +352,7 @@ class _FromIdx:
 
     def __init__(self, data: Idx, split: str) -> None:
         self._data, self._split = data, split
+        self.lengths = np.full(len(self), math.prod(data.shape), np.int64)  # before encoding
 
     def __len__(self) -> int:
         return self._data.size(self._split)
@@ -497,6 +508,10 @@ class TFDS(EncodedImages):
     def size(self, split: str = "train") -> int:
         """The number of images of a split."""
         return len(self._open(split))
+
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`; of the records."""
+        return self._open(split).lengths
 
     def content(self, index: Tensor, split: str) -> Tensor:
         """See `EncodedImages.content`."""

@@ -21,7 +21,7 @@ from lcss_tf.data.base import SPLITS, check_both_splits, check_test_every, held_
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
 from lcss_tf.data.class_names import numbered, read_class_names
 from lcss_tf.data.files import absolute, expand, is_hidden, read_range
-from lcss_tf.data.fingerprint import bytes_hash, spread
+from lcss_tf.data.fingerprint import array_hash, bytes_hash
 from lcss_tf.data.images import CACHE_MIB, EncodedImages, sides_of
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.tar_files import TarMember, tar_index
@@ -35,7 +35,6 @@ from lcss_tf.typing import Array, Tensor
 _MAX_IMAGE = 2**28  # bytes
 _MAX_LABEL = 2**20  # bytes of a field that holds a label
 _CLS, _JSON = "cls", "json"
-_HASHED = 64  # labels by which the data are known again
 _FEW = 8  # fields that a message lists
 
 
@@ -311,13 +310,28 @@ class WebDataset(EncodedImages):
         return sorted(self._unread)
 
     def fingerprint(self) -> dict[str, Any]:
-        """See `Dataset.fingerprint`; the keys count as well, and a few labels."""
+        """See `Dataset.fingerprint`; the keys and the labels count as well."""
         self._open("train")
         keys = [f"{s.key}.{f}".encode("utf-8", "surrogateescape") for s, f in self._pairs("train")]
-        label, part = label_field(self._samples, self._label), self._samples["train"]
-        some = [] if label is None else [part[k] for k in spread(len(part), 1, _HASHED)]
-        told = [str(value).encode() for value in read_labels(some, label or _CLS)]
-        return super().fingerprint() | {"names": bytes_hash(keys), "labels": bytes_hash(told)}
+        labels = self.labels("train")
+        told = None if labels is None else array_hash(labels)
+        return super().fingerprint() | {"names": bytes_hash(keys), "labels": told}
+
+    def _encoded(self, chosen: Array) -> Iterator[bytes]:
+        pairs = self._pairs("train")
+        found = [sample._replace(fields={"": sample.fields[field]}) for sample, field in pairs]
+        with progress_bar(len(chosen), f"the fingerprint of {self.name}", "images") as bar:
+            for shard, group in by_shard([found[index] for index in chosen]):
+                with permission(shard), open(shard, "rb") as file:
+                    for sample in group:
+                        file.seek(sample.fields[""].offset)
+                        yield file.read(sample.fields[""].size)
+                        bar.update()
+
+    def sizes(self, split: str) -> Array:
+        """See `EncodedImages.sizes`."""
+        self._open(split)
+        return np.array([s.fields[f].size for s, f in self._pairs(split)], np.int64)
 
     def _classes(self) -> tuple[dict[str, Array | None], list[str]]:
         if self._labels is None:

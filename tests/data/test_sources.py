@@ -225,33 +225,58 @@ def test_tables_and_arrays_name_their_classes(tmp_path):
         data.InMemory(x, np.arange(8) % 2, class_names=("cat",))
 
 
-def known_again(source):
+ROUTES = ["folder", "zip", "shards", "parquet", "hugging face"]
+
+
+def known_again(route, place, made):
+    """The fingerprint of pictures by a route, in a folder that is made."""
+    place.mkdir()
+    if route == "folder":
+        source = data.ImageFolder(sources.write_folder(place / "a", made), 8)
+    elif route == "zip":
+        source = data.ImageFolder(sources.write_zip(place / "a.zip", made), 8)
+    elif route == "shards":
+        source = data.WebDataset(sources.write_shards(place / "s", made), 8)
+    elif route == "parquet":
+        path = sources.write_parquet(place / "a.parquet", made)
+        source = data.Parquet(path, resolution=8, label_column="label")
+    else:
+        pytest.importorskip("datasets", reason="needs the extra: pip install 'lcss_tf[hub]'")
+        sources.hugging_face(made).save_to_disk(place / "d")
+        source = data.HuggingFace(place / "d", resolution=8, label_column="label")
     return json.dumps(source.fingerprint())
 
 
-@pytest.mark.parametrize("route", ["folder", "zip", "shards", "parquet", "hugging face"])
+@pytest.mark.parametrize("route", ROUTES)
 def test_data_that_changed_are_noticed_wherever_they_lie(tmp_path, route):
-    def fingerprint(made, number):
-        place = tmp_path / str(number)
-        place.mkdir()
-        if route == "folder":
-            return known_again(data.ImageFolder(sources.write_folder(place / "a", made), 8))
-        if route == "zip":
-            return known_again(data.ImageFolder(sources.write_zip(place / "a.zip", made), 8))
-        if route == "shards":
-            return known_again(data.WebDataset(sources.write_shards(place / "s", made), 8))
-        if route == "parquet":
-            path = sources.write_parquet(place / "a.parquet", made)
-            return known_again(data.Parquet(path, resolution=8, label_column="label"))
-        pytest.importorskip("datasets", reason="needs the extra: pip install 'lcss_tf[hub]'")
-        sources.hugging_face(made).save_to_disk(place / "d")
-        return known_again(data.HuggingFace(place / "d", resolution=8, label_column="label"))
-
     key, content, ending, label = PICTURES[-1]
     other = [*PICTURES[:-1], (key, PICTURES[0][1], ending, label)]
     relabelled = [*PICTURES[:-1], (key, content, ending, 1 - label)]
-    seen = [fingerprint(made, k) for k, made in enumerate((
+    seen = [known_again(route, tmp_path / str(k), made) for k, made in enumerate((
         PICTURES, PICTURES, other, relabelled, PICTURES[:-1]
     ))]  # fmt: skip
     assert seen[0] == seen[1]  # where they lie does not count
     assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_any_picture_and_any_label_of_small_data_count(tmp_path, route, monkeypatch):
+    made = sources.in_order(sources.pictures(96))
+
+    def with_one(k, content=None, label=None):
+        key, old, ending, given = made[k]
+        one = (key, content or old, ending, given if label is None else label)
+        return [*made[:k], one, *made[k + 1 :]]
+
+    bitmaps = [k for k, one in enumerate(made) if one[2] == "bmp"][8:16]
+    flipped = lambda k: made[k][1][:-1] + bytes([made[k][1][-1] ^ 1])  # its last pixel
+    changed = [with_one(k, flipped(k)) for k in bitmaps[:3]]
+    changed += [with_one(k, label=1 - made[k][3]) for k in bitmaps[3:5]]
+    longer = [with_one(k, made[k][1] + b"\0") for k in bitmaps[5:]]
+    seen = [known_again(route, tmp_path / str(k), some) for k, some in enumerate([made, *changed])]
+    assert len(set(seen)) == 6
+    monkeypatch.setattr("lcss_tf.data.fingerprint._BYTES", 10_000)  # now they are large
+    seen = [
+        known_again(route, tmp_path / f"large {k}", some) for k, some in enumerate([made, *longer])
+    ]
+    assert len(set(seen)) == 4  # their sizes count
