@@ -598,7 +598,7 @@ def _measured(x: Array, kind: str) -> Scaling:
     for part in _chunks(x):
         moments.add(x[part].astype(np.float64))
     constant = np.atleast_1d(moments.constant(x.dtype))
-    low, high = np.min(moments.low), np.max(moments.high)
+    low, high = float(np.min(moments.low)), float(np.max(moments.high))
     if constant.all():
         raise UsageError(
             f"{_all_alike(low, high, by_feature)}: there is nothing to learn. Check how x was made."

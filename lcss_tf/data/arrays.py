@@ -346,8 +346,8 @@ class StoredArrays(OpenedDataset):
         alike = f"are {moments.mean:g}"
         if moments.low != moments.high:
             alike = (
-                f"lie from {moments.low!r} to {moments.high!r} and differ by no more than rounding "
-                "does"
+                f"lie from {float(moments.low)!r} to {float(moments.high)!r} and differ by no more "
+                "than rounding does"
             )
         raise UsageError(
             f"All numbers of {self.name} {alike}: there is nothing to learn. Look at "

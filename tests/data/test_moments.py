@@ -186,6 +186,14 @@ def test_what_is_constant_but_for_rounding_is_refused_everywhere(tmp_path, name)
         np.testing.assert_allclose(back(data), x, rtol=1e-6, atol=1e-5)
 
 
+def test_numbers_in_messages_are_plain(tmp_path):
+    column = CONSTANT["one rounding apart"]
+    np.save(tmp_path / "x.npy", column[:, None])
+    for use in (Arrays(tmp_path / "x.npy", (1,)).require, lambda: from_user(column)):
+        with pytest.raises(ValueError, match=r"from 0\.3 to 0\.30000000000000004"):
+            use()
+
+
 @pytest.mark.parametrize(
     "x",
     [
