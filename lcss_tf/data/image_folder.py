@@ -312,6 +312,7 @@ class _Counterparts(ImageFolder):
             for name, belonging in told.items():
                 self._check_single(name, belonging, owners)
             missing = [n for n in names if not told[n]]
+            self._check_read(missing)
             if missing:
                 raise UsageError(
                     f"{visible(self.root)} lacks the images that belong to {len(missing):,} of "
@@ -321,6 +322,17 @@ class _Counterparts(ImageFolder):
                 )
             splits[split] = [by_name[told[n][0]] for n in names]
         return splits
+
+    def _check_read(self, names: Sequence[str]) -> None:
+        """Raises a UsageError if the counterpart of one of these images is there, but unread."""
+        unread = {_stem(other): (other, why) for other, why in self._choice.unread}
+        for name in names:
+            if _stem(name) in unread:
+                other, why = unread[_stem(name)]
+                raise UsageError(
+                    f"{self._shown(other)}, which belongs to {visible(name)}, cannot be used: "
+                    f"{why}. Of such images there are {len(unread)}."
+                )
 
     def _check_single(self, name: str, belonging: Sequence[str], owners: dict[str, str]) -> None:
         """Raises a UsageError unless an image has a counterpart of its own.

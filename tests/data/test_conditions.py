@@ -250,6 +250,16 @@ def test_a_condition_image_that_is_not_the_only_one_is_refused(tmp_path):
         make().require()
 
 
+def test_a_condition_image_of_an_unread_kind_is_not_missing(tmp_path):
+    folders(tmp_path)
+    (tmp_path / "y" / "sub" / "3.png").rename(tmp_path / "y" / "sub" / "3.heic")
+    data = ImageFolder(str(tmp_path / "x"), 4, condition_root=str(tmp_path / "y"))
+    with pytest.raises(
+        UsageError, match=r"sub/3\.heic, which belongs to sub/3\.png, .*: HEIF is not"
+    ):
+        data.require()
+
+
 @pytest.mark.slow  # a data pipeline in each place of another
 def test_a_bad_image_of_a_pair_is_replaced_as_a_pair(tmp_path):
     folders(tmp_path)
