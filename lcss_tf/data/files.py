@@ -21,7 +21,7 @@ NOT_PERMITTED = "it may not be read; allow it by chmod u+r"
 # What operating systems and programs leave beside files, compared in lower case.
 _OF_A_SYSTEM = {
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin",
-    "system volume information", "lost+found", "@eadir",
+    "system volume information", "lost+found", "@eadir", "@__thumb", "@recycle", "#recycle",
 }  # fmt: skip
 
 

@@ -523,6 +523,14 @@ def test_only_names_that_lead_out_of_an_archive_are_refused(tmp_path):
             ImageFolder(tmp_path / "evil.zip", 12).require()
 
 
+@pytest.mark.parametrize("name", ["@__thumb", "@Recycle", "#recycle", "@eaDir", ".x"])
+def test_folders_of_storage_devices_are_left_out(tmp_path, name):
+    folder_of(tmp_path, {f"{i}.png": png(i) for i in range(3)} | {f"{name}/0.png": png()})
+    data = ImageFolder(tmp_path, 12)
+    assert data.size() == 2
+    assert data.left_out() == {"hidden, or a system's own": 1}
+
+
 @pytest.mark.parametrize("second", ["dog/1.png", "./dog//1.png", "dog\\1.png"])
 def test_two_members_of_one_name_are_refused(tmp_path, second):
     with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
