@@ -13,7 +13,15 @@ from lcss_tf.data.arrays import KIND_OF_RANK, MEMORY_BYTES, Segment, StoredArray
 from lcss_tf.data.files import absolute, describe, expand
 from lcss_tf.data.numpy_files import check_dtype
 from lcss_tf.data.pipeline import progress_bar
-from lcss_tf.data.webdataset import Sample, by_shard, labels_of, name_of, samples
+from lcss_tf.data.webdataset import (
+    Sample,
+    by_shard,
+    labels_of,
+    log_strays,
+    name_of,
+    samples,
+    without_strays,
+)
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.files import permission
@@ -97,7 +105,9 @@ class WebArrays(StoredArrays):
         return made
 
     def _samples(self, pattern: str, option: str) -> list[Sample]:
-        every = samples(expand(pattern, f"WebArrays.{option}", ".tar"))
+        present = samples(expand(pattern, f"WebArrays.{option}", ".tar"))
+        every, strays = without_strays(present, lambda field: field == self._field)
+        log_strays(self.name, strays)
         found = [sample for sample in every if self._field in sample.fields]
         if len(found) < len(every):
             first = next(sample for sample in every if self._field not in sample.fields)

@@ -8,14 +8,16 @@ format is that of Aizman, Maltby and Breuel (*High Performance I/O For Large Sca
 the order is exact and resuming is a jump.
 """
 
+import collections
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from lcss_tf.data.base import SPLITS, check_both_splits, check_test_every, held_out
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
@@ -36,6 +38,11 @@ _MAX_IMAGE = 2**28  # bytes
 _MAX_LABEL = 2**20  # bytes of a field that holds a label
 _CLS, _JSON = "cls", "json"
 _FEW = 8  # fields that a message lists
+# What is called so, and holds no image or array, is no example.
+_DOCUMENTS = (
+    "readme", "license", "licence", "copying", "notice", "changelog", "authors", "citation",
+    "contributing",
+)  # fmt: skip
 
 
 class Sample(NamedTuple):
@@ -76,19 +83,67 @@ def samples(paths: Sequence[str]) -> list[Sample]:
     return found
 
 
+def without_strays(
+    found: Sequence[Sample], wanted: Callable[[str], bool]
+) -> tuple[list[Sample], list[Sample]]:
+    """(examples, what lies beside them): a README, a licence, a list of files are no examples.
+
+    What has no field that is wanted is a bad example, unless it is called like such a file, or
+    nothing about it is like an example: neither a field, nor its key but for digits.
+
+    Args:
+      found: all that is there.
+      wanted: whether a field is, or might be, what examples are made of.
+    """
+    whole = [any(map(wanted, sample.fields)) for sample in found]
+    examples = [sample for sample, good in zip(found, whole, strict=True) if good]
+    fields = {field for sample in examples for field in sample.fields}
+    forms = {_form(sample.key) for sample in examples}
+
+    def is_stray(sample: Sample) -> bool:
+        if sample.key.rpartition("/")[2].lower() in _DOCUMENTS:
+            return True
+        return fields.isdisjoint(sample.fields) and _form(sample.key) not in forms
+
+    stray = [bool(examples) and not k and is_stray(s) for s, k in zip(found, whole, strict=True)]
+    kept = [sample for sample, out in zip(found, stray, strict=True) if not out]
+    return kept, [sample for sample, out in zip(found, stray, strict=True) if out]
+
+
+def _form(key: str) -> str:
+    return re.sub("[0-9]+", "0", key)
+
+
+def log_strays(name: str, strays: Sequence[Sample]) -> dict[str, int]:
+    """Says what is left out; {ending: number of files}."""
+    fields = [field for sample in strays for field in sample.fields]
+    counts = collections.Counter(visible(f".{field}" if field else "no ending") for field in fields)
+    for why, count in counts.items():
+        logging.info("%s: %d files are left out, of no example: %s", name, count, why)
+    return dict(counts.most_common())
+
+
 def divided(
-    pattern: str, test_pattern: str | None, test_every: int, owner: str
-) -> dict[str, list[Sample]]:
-    """The examples of each split: those of `test_pattern`, or the first of every `test_every`."""
-    every = samples(expand(pattern, f"{owner}.pattern", ".tar"))
+    pattern: str,
+    test_pattern: str | None,
+    test_every: int,
+    owner: str,
+    wanted: Callable[[str], bool],
+) -> tuple[dict[str, list[Sample]], list[Sample]]:
+    """The examples of each split: those of `test_pattern`, or the first of every `test_every`.
+
+    Also what lies beside them; `wanted` is that of `without_strays`.
+    """
+    every, strays = without_strays(samples(expand(pattern, f"{owner}.pattern", ".tar")), wanted)
     if test_pattern is not None:
-        beside = samples(expand(test_pattern, f"{owner}.test_pattern", ".tar"))
-        splits = {"train": every, "test": beside}
+        others = samples(expand(test_pattern, f"{owner}.test_pattern", ".tar"))
+        beside, more = without_strays(others, wanted)
+        splits, strays = {"train": every, "test": beside}, strays + more
     else:
         chosen = held_out(len(every), test_every)
         splits = {name: [every[i] for i in k] for name, k in chosen.items()}
     check_both_splits(splits, f"The shards {visible(pattern)}")
-    return splits
+    return splits, strays
 
 
 class Shards:
@@ -234,7 +289,10 @@ class WebDataset(EncodedImages):
     def _open(self, split: str) -> Shards:
         super()._open(split)
         if not self._opened:
-            found = divided(self.pattern, self.test_pattern, self.test_every, "WebDataset")
+            found, strays = divided(
+                self.pattern, self.test_pattern, self.test_every, "WebDataset", self._may_be_image
+            )
+            self._left_out = log_strays(self.name, strays)
             self._unread: list[tuple[str, str]] = []
             self._samples: dict[str, list[Sample]] = {}
             self._fields: dict[str, list[str]] = {}
@@ -260,6 +318,10 @@ class WebDataset(EncodedImages):
     def _pairs(self, split: str) -> list[tuple[Sample, str]]:
         return list(zip(self._samples[split], self._fields[split], strict=True))
 
+    def _may_be_image(self, field: str) -> bool:
+        named = self._image.lower().split(";") if self._image else []
+        return field in named or _ending(field) in (*EXTENSIONS, *UNREAD_EXTENSIONS)
+
     def _field_of(self, sample: Sample) -> str | None:
         """The field of an example's image; None where there is none that can be read."""
         if self._image is not None:
@@ -279,7 +341,7 @@ class WebDataset(EncodedImages):
             return None
         others = sorted(sample.fields)[:_FEW]
         kinds = [UNREAD_EXTENSIONS[e] for e in map(_ending, others) if e in UNREAD_EXTENSIONS]
-        why = f"it has no image, but {', '.join(others)}"
+        why = f"it has no image, but {', '.join(f or 'a file without an ending' for f in others)}"
         if kinds:
             why = f"{kinds[0]} is not read; convert it to PNG"
         self._unread.append((sample.location("*"), why))
@@ -308,6 +370,11 @@ class WebDataset(EncodedImages):
         """See `EncodedImages.unread`."""
         self._open("test")
         return sorted(self._unread)
+
+    def left_out(self) -> dict[str, int]:
+        """See `EncodedImages.left_out`."""
+        self._open("test")
+        return self._left_out
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`; the keys and the labels count as well."""
@@ -398,4 +465,14 @@ def _ending(field: str) -> str:
     return "." + field.rpartition(".")[2]
 
 
-__all__ = ["Sample", "Shards", "WebDataset", "by_shard", "labels_of", "name_of", "samples"]
+__all__ = [
+    "Sample",
+    "Shards",
+    "WebDataset",
+    "by_shard",
+    "labels_of",
+    "log_strays",
+    "name_of",
+    "samples",
+    "without_strays",
+]

@@ -86,6 +86,14 @@ def test_examples_without_an_array_or_not_finite_are_named_or_left_out(tmp_path,
     assert "hold NaN or infinity" in caplog.text
 
 
+def test_what_is_no_example_is_left_out(tmp_path):
+    members = [(f"{k}.npy", npy(X[k])) for k in range(8)]
+    path = write(tmp_path / "a.tar", [("README.md", b"x"), *members, ("list.json", b"{}")])
+    alone = write(tmp_path / "b.tar", members)
+    here, there = WebArrays(path, (6, 2)), WebArrays(alone, (6, 2))
+    assert here.fingerprint() == there.fingerprint()
+
+
 REFUSED = {
     "no array": (b"a text, and no array", r"000\.npy is no array of NumPy: it is a text"),
     "empty": (b"", "is no array of NumPy: it is empty"),

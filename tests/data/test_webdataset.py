@@ -168,6 +168,27 @@ def test_bad_and_missing_images_end_the_run_or_are_replaced(tmp_path, caplog):
     assert "008.png is bad (not an image" in caplog.text
 
 
+def test_what_is_no_example_is_counted_and_left_out(tmp_path, caplog):
+    beside = [
+        ("README", b"x"), ("LICENSE.txt", b"x"), ("list.json", b"{}"), ("notes/readme.md", b"x"),
+    ]  # fmt: skip
+    texts = [(f"{k:03}.txt", b"cat") for k in range(4)]
+    path = write(tmp_path / "a.tar", [beside[0], *good(), *texts, *beside[1:]])
+    with caplog.at_level("INFO", logger="absl"):
+        data = WebDataset(path, 8, label="txt", test_every=2)
+        data.require()
+    alone = WebDataset(write(tmp_path / "b.tar", good() + texts), 8, label="txt", test_every=2)
+    for split in ("train", "test"):
+        assert np.array_equal(stored(data, split), stored(alone, split))
+        assert np.array_equal(data.labels(split), alone.labels(split))
+    assert data.left_out() == {"no ending": 1, ".txt": 1, ".json": 1, ".md": 1}
+    assert "a: 1 files are left out, of no example: .json" in caplog.text
+    for lost in ("bird.txt", "009.bin"):  # like an example by its field, or by its key
+        path = write(tmp_path / "c.tar", [*good(), *texts, (lost, b"x")])
+        with pytest.raises(UsageError, match=rf"{lost[:-4]}\.\* cannot be used: it has no image"):
+            WebDataset(path, 8, label="txt", test_every=2).require()
+
+
 def test_an_empty_image_is_named_or_replaced(tmp_path, caplog):
     path = write(tmp_path / "a.tar", [*good(7), ("007.png", b"")])
     zipped = tmp_path / "a.zip"
