@@ -158,3 +158,17 @@ UNUSUAL = {
 def test_a_header_of_which_the_graph_finds_no_size_is_read_by_pillow(name):
     expected = np.asarray(Image.open(io.BytesIO(UNUSUAL[name])).convert("RGB"))
     assert np.array_equal(read(UNUSUAL[name]), expected)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "level"), [(1, b"\x50", 1), (2, b"\x1b", 1), (4, b"\1#", 2)]
+)
+def test_a_transparent_grey_level_of_few_bits_is_that_of_the_png_standard(bits, row, level):
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    parts = (b"IHDR", header), (b"tRNS", bytes([0, level])), (b"IDAT", zlib.compress(b"\0" + row))
+    content = PNG[:8] + b"".join(chunk(*part) for part in (*parts, (b"IEND", b"")))
+    stored = np.arange(4) if bits > 1 else np.arange(4) % 2
+    grey = stored * 255 // (2**bits - 1)
+    alpha = 255 * (stored != level)
+    expected = np.stack([grey, grey, grey, alpha], axis=-1)[None]
+    assert np.array_equal(read(content, (1, 4, 4)), expected)
