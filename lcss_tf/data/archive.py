@@ -5,7 +5,7 @@ operation unpacks within a limit.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,17 @@ def members(path: str, wanted: Callable[[str], bool]) -> list[Member]:
     return sorted(member._replace(name=archives.tidy(member.name)) for member in found)
 
 
+def contents(path: str, chosen: Sequence[Member]) -> Iterator[bytes]:
+    """The bytes of some members, one after another; of one that is not what it claims none."""
+    with permission(path), open(path, "rb") as file:
+        for member in chosen:
+            file.seek(member.offset)
+            try:
+                yield archives.unpack(file.read(member.packed), member)
+            except archives.ArchiveError:
+                yield b""
+
+
 class Members:
     """The members of one archive by index."""
 
@@ -74,4 +85,4 @@ class Members:
             raise BadImageError(str(error)) from error
 
 
-__all__ = ["Member", "Members", "members"]
+__all__ = ["Member", "Members", "contents", "members"]

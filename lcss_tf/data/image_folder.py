@@ -3,7 +3,7 @@
 import collections
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from lcss_tf.data.conditions import Conditions, Opened
 from lcss_tf.data.files import is_hidden, natural_key, walk
 from lcss_tf.data.fingerprint import bytes_hash
 from lcss_tf.data.images import CACHE_MIB, EncodedImages, sides_of
+from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.display import warn
 from lcss_tf.errors import UsageError
 from lcss_tf.registry import DATASETS
@@ -217,6 +218,14 @@ class ImageFolder(EncodedImages):
             found = [_size_of(path) for path in self._splits[split]]
         return np.array(found, np.int64)
 
+    def _encoded(self, chosen: Array) -> Iterator[bytes]:
+        files = [self._splits["train"][index] for index in chosen]
+        contents = archive.contents(self.root, files) if self._zipped else map(_content_of, files)
+        with progress_bar(len(files), f"the fingerprint of {self.name}", "images") as bar:
+            for content in contents:
+                yield content
+                bar.update()
+
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`; the names below `root`, and so the classes, count as well."""
         below = lambda path: os.path.relpath(path, self.root) if os.path.isabs(path) else path
@@ -354,6 +363,14 @@ def _size_of(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def _content_of(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _stem(name: str) -> str:

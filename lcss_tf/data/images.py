@@ -246,7 +246,10 @@ class EncodedImages(ImageDataset):
         return {"examples": count, "content": content, "fit": self.fit}
 
     def _encoded(self, chosen: Array) -> Iterator[bytes]:
-        """The encoded training images at some indices in increasing order; a bad one is empty."""
+        """The encoded training images at some indices in increasing order; a bad one is empty.
+
+        A subclass may read them in a faster way.
+        """
         read = tf.autograph.experimental.do_not_convert(
             lambda place, index: (place, self.content(index, "train"))
         )

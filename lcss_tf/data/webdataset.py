@@ -384,6 +384,17 @@ class WebDataset(EncodedImages):
         told = None if labels is None else array_hash(labels)
         return super().fingerprint() | {"names": bytes_hash(keys), "labels": told}
 
+    def _encoded(self, chosen: Array) -> Iterator[bytes]:
+        pairs = self._pairs("train")
+        found = [sample._replace(fields={"": sample.fields[field]}) for sample, field in pairs]
+        with progress_bar(len(chosen), f"the fingerprint of {self.name}", "images") as bar:
+            for shard, group in by_shard([found[index] for index in chosen]):
+                with permission(shard), open(shard, "rb") as file:
+                    for sample in group:
+                        file.seek(sample.fields[""].offset)
+                        yield file.read(sample.fields[""].size)
+                        bar.update()
+
     def sizes(self, split: str) -> Array:
         """See `EncodedImages.sizes`."""
         self._open(split)
