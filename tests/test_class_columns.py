@@ -25,7 +25,7 @@ def model_units(data, x):
     return data.info().scale(x)
 
 
-@pytest.mark.parametrize(("classes", "width"), [(3, 3), (20, 8)])
+@pytest.mark.parametrize(("classes", "width"), [(3, 9), (20, 8)])  # few: several each
 def test_classes_stand_in_columns(classes, width):
     pictures = Pictures(every=1, num_samples=60, sampling={
         "sampler": lcss.samplers.EulerMaruyama(num_steps=2), "batch_size": 60,

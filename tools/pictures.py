@@ -79,6 +79,7 @@ PICTURES = (
     Picture("own_sde.png", None, "own_sde.py", "{out}.png"),
     Picture("images_with_classes.png", None, "images_with_classes.py", "{out}.png"),
     Picture("images_guided.png", None, "images_with_classes.py", "{out}.png"),
+    Picture("house.png", None, "tools/house.py --picture={out}.png"),
     Picture("my_sde.png", "my_sde", "examples/my_sde_picture.py {run} {out}.png"),
 )
 

@@ -8,11 +8,9 @@ import tensorflow as tf
 
 from lcss_tf import random
 from lcss_tf.errors import UsageError
-from lcss_tf.texts import visible
 from lcss_tf.typing import Shape
 
 _BATCH = 3  # examples; no other size of a state is as likely
-_MOST_QUOTED = 300  # characters of an error inside the author's method
 
 
 def check_methods(sde: Any, shape: Shape) -> None:
@@ -62,12 +60,15 @@ def _check(
         result = traced.get_concrete_function(*specs).structured_outputs.shape
     except UsageError:
         raise
-    except NotImplementedError as error:
+    except Exception as error:  # the author's own: it keeps its kind and its traceback
         if "must define" in str(error):
             raise UsageError(str(error)) from error
-        raise UsageError(_inside(name, given, error)) from error
-    except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise UsageError(_inside(name, given, error)) from error
+        error.add_note(
+            f"This was raised in {name}{given}. The method is compiled, so write it by "
+            "TensorFlow's functions, not NumPy's; t is [B], and t[:, None] broadcasts over vectors "
+            "x [B, d]."
+        )
+        raise
     if not result.is_fully_defined():  # it is known only when it runs
         return
     found = tuple(result)
@@ -77,14 +78,6 @@ def _check(
             f"{_BATCH} examples here. Broadcast t [B] over the other axes by t[:, None] and its "
             "like, and see docs/sdes.md."
         )
-
-
-def _inside(name: str, given: str, error: Exception) -> str:
-    return (
-        f"{name} failed{given}: {type(error).__name__}: {visible(str(error)[:_MOST_QUOTED])} Write "
-        "it by TensorFlow's functions, not NumPy's, since it is compiled; t is [B], and t[:, None] "
-        "broadcasts over vectors x [B, d]."
-    )
 
 
 __all__ = ["check_methods"]
