@@ -16,6 +16,7 @@ from lcss_tf.typing import Array, Numbers
 
 _LOSS = "loss"
 _RATE = "speed/steps_per_second"
+_OF_EVENTS = {"val_loss": "loss/validation"}
 
 
 class History(Mapping):
@@ -156,8 +157,8 @@ class History(Mapping):
         return images.encode_png(figures.render(self.plot())) if self._curves else None
 
     def _known(self, name: str) -> str:
-        """The name itself; ``loss`` also stands for a run's ``loss/total``."""
-        for candidate in (name, f"{name}/total"):
+        """The name itself; ``loss`` and ``val_loss`` also stand for those of a run's events."""
+        for candidate in (name, f"{name}/total", _OF_EVENTS.get(name)):
             if candidate in self._curves:
                 return candidate
         close = difflib.get_close_matches(name, self._curves, n=1, cutoff=0.5)

@@ -208,8 +208,8 @@ def warning_text(result: PriorCheck, sde_name: str, data_name: str) -> str:
         f"{result.num_examples:,} examples). Sampling starts from the prior, so samples will be "
         "wrong by about as much, however well the score is learnt. Remedies: more noise by time T "
         "(a larger beta_max or T, or a sigma_max of about the largest distance between two "
-        "examples), or a prior_sample and prior_log_prob that give the distribution of x_T. See "
-        "prior_check.png in the workdir; check_prior.threshold sets what is tolerated."
+        "examples), or a prior_sample and prior_log_prob that give the distribution of x_T. A "
+        "run in a workdir keeps prior_check.png; check_prior.threshold sets what is tolerated."
     )
 
 

@@ -153,7 +153,7 @@ def check_same_model(workdir: str | Path, description: dict) -> None:
             f"{workdir} holds a run of another model. It differs in:\n"
             + "\n".join(f"  {line}" for line in differing[:20])
             + "\nChoose another workdir, or resume from its checkpoint with the new model by "
-            "resume='force' (--resume=force)."
+            "Trainer(resume='force') (--resume=force)."
         )
 
 
@@ -211,8 +211,8 @@ def _kept_description(data: Any, workdir: Path, force: bool) -> str:
         raise UsageError(
             f"{workdir} holds a run on other data than {data.name} is now. What changed:\n{lines}\n"
             "Put the data back as they were, or train in another workdir. Or resume with the data "
-            "as they are now by resume='force' (--resume=force): the run keeps the scaling that it "
-            "began with."
+            "as they are now by Trainer(resume='force') (--resume=force): the run keeps the scaling "
+            "that it began with."
         )
     if not paths or known.shape != data.info().shape:
         return ""  # no weights that know the scaling, or none that fit the data

@@ -110,3 +110,9 @@ def test_a_name_with_an_underscore_stands_in_the_legend():
     (axes,) = curves.plot(["_hidden", "shown"]).axes
     labels = [text.get_text().strip() for text in axes.get_legend().get_texts()]
     assert labels == ["_hidden", "shown"]
+
+
+def test_the_names_of_fit_stand_for_those_of_a_run():
+    history = History({"loss/total": ([1], [2.0]), "loss/validation": ([1], [3.0])})
+    assert history["loss"].tolist() == [2.0]
+    assert history["val_loss"].tolist() == [3.0]
