@@ -211,7 +211,7 @@ def _kept_description(data: Any, workdir: Path, force: bool) -> str:
         raise UsageError(
             f"{workdir} holds a run on other data than {data.name} is now. What changed:\n{lines}\n"
             "Put the data back as they were, or train in another workdir. Or resume with the data "
-            "as they are now by Trainer(resume='force') (--resume=force): the run keeps the scaling "
+            "as they are now by Trainer(resume='force') (--resume=force): it keeps the scaling "
             "that it began with."
         )
     if not paths or known.shape != data.info().shape:
