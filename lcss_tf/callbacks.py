@@ -112,9 +112,8 @@ class Pictures(Periodic):
         places = [np.flatnonzero(labels == k) for k in range(spec.size)]
         if not all(map(len, places)):
             return self._some_real()
-        chosen = [places[i % len(places)] for i in range(self._count)]
-        turns = np.arange(self._count) // len(places)
-        indices = [int(part[turn % len(part)]) for part, turn in zip(chosen, turns, strict=True)]
+        turns = [divmod(i, spec.size) for i in range(self._count)]
+        indices = [places[k][turn % len(places[k])] for turn, k in turns]
         return data.examples(np.array(indices, np.int64), "train")
 
     def _is_density(self) -> bool:
@@ -140,10 +139,7 @@ class Pictures(Periodic):
 
     def _column_titles(self, info: Any) -> list[str]:
         """The class of each column of a grid of samples; none where classes are many."""
-        titles = self._class_titles(info)
-        if not titles:
-            return []
-        return titles * (plots.class_columns(len(titles), self._count) // len(titles))
+        return plots.column_titles(self._class_titles(info), self._count)
 
     def _class_titles(self, info: Any) -> list[str]:
         """The classes of samples that come in turn; none where they are many."""

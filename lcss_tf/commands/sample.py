@@ -166,10 +166,10 @@ def sample(
     samples = info.unscale(drawn.x)
     path = out.with_name(out.name + ".npz")
     arrays = {"samples": samples, "step": state.step, "seed": seed}
-    spec, turns = state.condition, None
+    spec = state.condition
+    turns: int | None = None
     shown_classes: Sequence[int] = []
     if spec is not None and spec.is_class:
-        turns = plots.class_columns(spec.size, num_samples) if told is None else None
         shown_classes = range(spec.size) if told is None else [k for k in told if k < spec.size]
     if shown_classes:
         arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
@@ -178,7 +178,9 @@ def sample(
         arrays["condition"] = info.condition.unscale(told[rows])
     written = [files.write_arrays(path, arrays)]
     titles = [info.class_title(k) for k in shown_classes]
-    titles *= turns // len(titles) if turns else 1
+    if titles and told is None:
+        titles = plots.column_titles(titles, num_samples)
+        turns = len(titles)
     log_density = getattr(_gin.fit()["data"], "log_density", None)
     written += _picture(out, samples, info, turns, titles, log_density)
     if drawn.trajectory is not None:

@@ -126,7 +126,7 @@ def dry_run(workdir: str | Path) -> dict[str, str]:
         available = "endless" if size is None else f"{size:,} examples"
     except FileNotFoundError as error:
         available = f"not there\n{error}"
-    run.loss.check(model.sde)
+    loop.check_sde(run)
     replicas = distribution.num_replicas
     distribution.rows_per_replica(run.batch_size, "fit.batch_size")
     footprint = memory.step_footprint(run, _gin.TrainStep)

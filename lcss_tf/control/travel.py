@@ -74,12 +74,7 @@ class _TimeTravelSampler(Controlled):
 
     def check(self, sde: SDE) -> None:
         self.require_fixed_steps("TimeTravel")
-        if self.sampler.goes_back:
-            raise UsageError(
-                "TimeTravel takes steps again that all go down in time, and those of this sampler "
-                "go back by themselves: use its method without TimeTravel, or a sampler without "
-                "restarts such as EDMHeun."
-            )
+        self.require_downward_steps("TimeTravel")
         super().check(sde)
 
     def times(self, sde: SDE) -> Array:

@@ -23,7 +23,7 @@ from lcss_tf.data.base import SPLITS, check_both_splits, check_test_every, held_
 from lcss_tf.data.by_pillow import EXTENSIONS, UNREAD_EXTENSIONS
 from lcss_tf.data.class_names import numbered, read_class_names
 from lcss_tf.data.files import absolute, expand, is_hidden, read_range
-from lcss_tf.data.fingerprint import array_hash, bytes_hash
+from lcss_tf.data.fingerprint import bytes_hash, spread
 from lcss_tf.data.images import CACHE_MIB, EncodedImages, sides_of
 from lcss_tf.data.pipeline import progress_bar
 from lcss_tf.data.tar_files import TarMember, tar_index
@@ -36,6 +36,7 @@ from lcss_tf.typing import Array, Tensor
 
 _MAX_IMAGE = 2**28  # bytes
 _MAX_LABEL = 2**20  # bytes of a field that holds a label
+_MOST_LABELS = 2**16  # that are read to know the data again
 _CLS, _JSON = "cls", "json"
 _FEW = 8  # fields that a message lists
 # What is called so, and holds no image or array, is no example.
@@ -380,15 +381,22 @@ class WebDataset(EncodedImages):
         """See `Dataset.fingerprint`; the keys and the labels count as well."""
         self._open("train")
         keys = [f"{s.key}.{f}".encode("utf-8", "surrogateescape") for s, f in self._pairs("train")]
-        labels = self.labels("train")
-        told = None if labels is None else array_hash(labels)
-        return super().fingerprint() | {"names": bytes_hash(keys), "labels": told}
+        return super().fingerprint() | {"names": bytes_hash(keys), "labels": self._told()}
+
+    def _told(self) -> str | None:
+        """A hash of the training labels; of very many those that are spread evenly."""
+        label, part = label_field(self._samples, self._label), self._samples["train"]
+        if label is None:
+            return None
+        some = [part[k] for k in spread(len(part), 1, _MOST_LABELS)]
+        return bytes_hash(str(value).encode() for value in read_labels(some, label))
 
     def _encoded(self, chosen: Array) -> Iterator[bytes]:
         pairs = self._pairs("train")
-        found = [sample._replace(fields={"": sample.fields[field]}) for sample, field in pairs]
+        some = [pairs[index] for index in chosen]
+        found = [sample._replace(fields={"": sample.fields[field]}) for sample, field in some]
         with progress_bar(len(chosen), f"the fingerprint of {self.name}", "images") as bar:
-            for shard, group in by_shard([found[index] for index in chosen]):
+            for shard, group in by_shard(found):
                 with permission(shard), open(shard, "rb") as file:
                     for sample in group:
                         file.seek(sample.fields[""].offset)

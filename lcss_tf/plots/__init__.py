@@ -20,7 +20,7 @@ from lcss_tf.plots.figures import (
 )
 from lcss_tf.plots.history import History
 from lcss_tf.plots.images import (
-    class_columns,
+    column_titles,
     grid,
     read_png,
     save_grid,
@@ -34,7 +34,7 @@ __all__ = [
     "by_kind",
     "charts",
     "check_trajectory",
-    "class_columns",
+    "column_titles",
     "density_and_samples",
     "distributions",
     "figures",

@@ -67,12 +67,16 @@ def grid(
     return canvas
 
 
-def class_columns(num_classes: int, count: int) -> int:
-    """Columns of a nearly square grid of `count` images whose classes come in turn, one a column.
+def column_titles(titles: Sequence[str], count: int) -> list[str]:
+    """The titles of the columns of a grid of `count` images whose classes come in turn.
 
-    A multiple of the number of classes: of few classes each has several columns.
+    The classes' own, each once, or as often as makes the grid nearly square.
+
+    Args:
+      titles: of the classes; none gives none.
+      count: of the images.
     """
-    return num_classes * max(1, round(math.sqrt(count) / num_classes))
+    return [*titles] * max(1, round(math.sqrt(count) / max(1, len(titles))))
 
 
 def titled(picture: Array, titles: Sequence[str], height: int = 18) -> Array:

@@ -20,6 +20,7 @@ from lcss_tf.display import Tolerance, warn, write_line
 from lcss_tf.errors import UsageError
 from lcss_tf.plots.history import History
 from lcss_tf.random import check_seed
+from lcss_tf.sdes.author import check_methods
 from lcss_tf.training import memory
 from lcss_tf.training.checkpoints import Checkpoints
 from lcss_tf.training.interruption import Interrupted, StopRequest, within
@@ -250,13 +251,19 @@ def check(run: Run) -> None:
     state.distribution.rows_per_replica(run.batch_size, "fit.batch_size")
     if isinstance(run.steps, bool) or int(run.steps) != run.steps or run.steps < 1:
         raise UsageError(f"fit.steps must be a whole number, at least 1; got {run.steps!r}.")
-    run.loss.check(state.sde)
+    check_sde(run)
     run.data.require("train")
     check_augmentation(state.network, run.data)
     if run.validates:
         run.data.require("test")
     for split in ("train", "test") if run.validates else ("train",):
         run.data.check_condition(state.condition, split)
+
+
+def check_sde(run: Run) -> None:
+    """Raises UsageError if a method of the SDE is wrong, or the SDE lacks what the loss needs."""
+    check_methods(run.state.sde, run.state.state_shape)
+    run.loss.check(run.state.sde)
 
 
 def measure(run: Run) -> None:

@@ -15,7 +15,6 @@ from lcss_tf.averages import Average, Exponential
 from lcss_tf.conditioning import ConditionSpec, augmentation_size_of, spec_of
 from lcss_tf.errors import UsageError
 from lcss_tf.score import Score
-from lcss_tf.sdes.author import check_methods
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loss_scale import LossScale
 from lcss_tf.typing import Network
@@ -65,7 +64,6 @@ class TrainState:
         self.description: dict = {}
         self.step = 0
         self.sde.expect(self.state_shape)
-        check_methods(self.sde, self.state_shape)
         self.nonfinite_steps = 0
         with distribution.scope(), _seeded(seed):
             self.average = _twin(network, self.state_shape)

@@ -9,7 +9,7 @@ from lcss_tf.errors import UsageError
 from tests.control.helpers import KNOWN
 
 
-@pytest.mark.parametrize("method", [DiffPIR(), SDEdit(0.5)])
+@pytest.mark.parametrize("method", [DiffPIR(), SDEdit(0.5), TimeTravel(NullSpace())])
 def test_what_steps_down_in_time_refuses_restarts(method):
     """Inside `SDEdit` a method may repeat steps: that is no restart."""
     sde = lcss_tf.sdes.VPSDE()

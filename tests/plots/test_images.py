@@ -113,4 +113,6 @@ def test_titles_stand_above_their_columns():
 
 def test_few_classes_have_several_columns():
     for classes, count, columns in ((2, 64, 8), (10, 64, 10), (3, 36, 6), (1, 9, 3), (5, 4, 5)):
-        assert images.class_columns(classes, count) == columns
+        titles = [str(k) for k in range(classes)]
+        assert images.column_titles(titles, count) == titles * (columns // classes)
+    assert images.column_titles([], 64) == []
