@@ -16,7 +16,7 @@ import my_sde  # noqa: F401  registers SwirlSDE
 
 import lcss_tf as lcss
 from lcss_tf import random
-from lcss_tf.plots.figures import draw_density, new_figure, render
+from lcss_tf.plots.figures import Frame, draw_density, new_figure, render
 
 FORWARD, REVERSE, EXTENT = 5, 26, 2.9
 
@@ -65,7 +65,7 @@ def main(workdir, output):
         one.set(xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal")
         one.set_title(title, loc="left", fontsize=11)
         one.grid(False)
-        draw_density(one, density, EXTENT)
+        draw_density(one, density, Frame(0.0, 0.0, EXTENT))
     draw_paths(axes[0], *forward(model, FORWARD, 5))
     axes[0].set_xlabel("dots: data at t = 0; from light to dark as t grows")
     flow = lcss.samplers.ProbabilityFlowODE(num_steps=160)

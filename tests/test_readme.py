@@ -32,6 +32,22 @@ def test_the_first_code_runs_in_a_process_that_never_imports_gin_s_configuration
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_the_example_s_command_and_its_picture(tmp_path):
+    """As the README types them; here with fewer steps."""
+    run = str(tmp_path / "my_sde")
+    train = ["-m", "lcss_tf", "train", "--gin_file=examples/my_sde.gin"]
+    train += ["--import=examples/my_sde.py", f"--workdir={run}", "--gin_bindings=fit.steps=20"]
+    draw = ["examples/my_sde_picture.py", run, str(tmp_path / "my_sde.png")]
+    for words in (train, draw):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=300,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2_000:]
+    assert (tmp_path / "my_sde.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_test_that_the_documentation_names_is_there():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
