@@ -33,7 +33,8 @@ def reverse(model, sampler, count, seed):
     """(times, states): of a sampler's way from the prior to the data."""
     steps = sampler.num_steps
     run = tf.function(
-        lambda s: sampler.sample(model.score_fn, model.sde, (count, 2), s, trajectory_steps=steps)
+        lambda s: sampler.sample(model.score_fn, model.sde, (count, 2), s, trajectory_steps=steps),
+        autograph=False,
     )
     samples = run(random.as_seed(seed))
     return sampler.trajectory_times(model.sde, steps), samples.trajectory.numpy()

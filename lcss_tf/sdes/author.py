@@ -11,6 +11,7 @@ from lcss_tf.errors import UsageError
 from lcss_tf.typing import Shape
 
 _BATCH = 3  # examples; no other size of a state is as likely
+_BROADCAST = " Broadcast t [B] over the other axes by t[:, None] and its like."
 
 
 def check_methods(sde: Any, shape: Shape) -> None:
@@ -75,8 +76,7 @@ def _check(
     if not right(found):
         raise UsageError(
             f"{name} returned the shape {list(found)}{given}; expected {expected}, with B = "
-            f"{_BATCH} examples here. Broadcast t [B] over the other axes by t[:, None] and its "
-            "like, and see docs/sdes.md."
+            f"{_BATCH} examples here.{_BROADCAST if len(specs) > 1 else ''} See docs/sdes.md."
         )
 
 
