@@ -72,7 +72,7 @@ def check_is_run(workdir: str | Path) -> None:
     near = sorted(p.parent.name for p in workdir.parent.glob(f"*/{CONFIG}"))
     raise FileNotFoundError(
         f"{workdir} holds no run of the command line ({CONFIG} is missing).{hint} Runs beside "
-        f"it: {', '.join(near) or 'none'}. Train one with bin/train.py."
+        f"it: {', '.join(near) or 'none'}. Train one: {called('train')} --gin_file=…."
     )
 
 
