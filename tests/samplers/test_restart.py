@@ -101,7 +101,7 @@ def test_what_it_refuses():
     travels = lcss_tf.control.TimeTravel().control(
         Restart(), lcss_tf.control.InverseProblem(lcss_tf.control.Mask("half"), None)
     )
-    with pytest.raises(ValueError, match="without restarts"):
+    with pytest.raises(ValueError, match="those of Restart go back by themselves"):
         travels.check(lcss_tf.SDES["VPSDE"]())
 
 
