@@ -225,7 +225,7 @@ def _quality(directory: Path) -> dict | None:
     result = quality.read_result(directory / "quality.json")
     if result is None or not (directory / "quality.png").is_file():
         return None
-    keys = ("sampler", "nfe", "distance", "std")
+    keys = ("sampler", "nfe", "distance", "error")
     rows = [{key: row.get(key) for key in keys} for row in result["rows"]]
     picture = plots.read_png(directory / "quality.png")
     return {"metric": result["metric"], "rows": rows, "picture": data_uri(picture)}

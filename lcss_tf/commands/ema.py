@@ -13,7 +13,7 @@ from lcss_tf.commands.flags.ema import FLAGS, sigma_rels
 from lcss_tf.display import say, warn
 from lcss_tf.errors import NotFiniteError
 from lcss_tf.inference import conditions_of
-from lcss_tf.metrics import Metric, MetricSuite, default_metrics
+from lcss_tf.metrics import Metric, MetricSuite, MetricValue, default_metrics
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
 from lcss_tf.training.checkpoints import Checkpoints
@@ -40,12 +40,12 @@ def main(_: Sequence[str]) -> None:
     model = ScoreModel.load(path, "newest", _gin.Distribution(), lengths[0])
     measure = sweep.measures(model) if sweep else dict
     rows: list[list] = []
-    values: dict[str, float] = {}
+    values: dict[str, MetricValue] = {}
     for sigma_rel, reconstruction in wanted.items():
         error = reconstruction.fill(model.state).error
         model.average = reconstruction.average
         values = measure()
-        figures = [f"{value:.4g}" for value in values.values()]
+        figures = [_text(value) for value in values.values()]
         for name, figure in zip(values, figures, strict=True):  # a sweep may take long
             say(f"relative length {sigma_rel:g}: {name} {figure}")
         rows.append([sigma_rel, sigma_rel * model.step, f"{error:.1e}", *figures])
@@ -60,6 +60,11 @@ def main(_: Sequence[str]) -> None:
             say(f"Written: {files.write_text(workdir / FOLDER / 'sweep.md', table)}")
     for place in places.values():
         say(f"Written: {place}")
+
+
+def _text(found: MetricValue) -> str:
+    error = f" ± {found.error:.2g}" if np.isfinite(found.error) else ""
+    return f"{found.value:.4g}{error}"
 
 
 def _place(out: Path, sigma_rel: float, several: bool) -> Path:
@@ -91,6 +96,9 @@ def _write(model: ScoreModel, place: Path, imports: Sequence[str]) -> None:
 class EMASweep:
     """Metrics of samples that are drawn by averages of several lengths, from one seed.
 
+    The ± is of one value. A difference between two lengths has a smaller one, for both have the
+    same noise: measure it over trainings of several seeds.
+
     Args:
       metric: an object of `METRICS`.
       metrics: several; with neither, the main one of `default_metrics`.
@@ -119,14 +127,14 @@ class EMASweep:
         draw = model.sampling(**_gin.sample())
         given = conditions_of(model.network, data, suite.num_samples)
 
-        def measure() -> dict[str, float]:
+        def measure() -> dict[str, MetricValue]:
             try:
                 drawn = draw(suite.num_samples, self._seed, given, progress=False)
             except NotFiniteError as error:
                 warn("%s", error)
-                return dict.fromkeys((metric.name for metric in chosen), np.nan)
-            found = suite.measure([model.denormalise(drawn.x)])
-            return {name: float(value.value) for name, value in found.items()}
+                unknown = MetricValue(np.nan, np.nan)
+                return dict.fromkeys((metric.name for metric in chosen), unknown)
+            return dict(suite.measure([model.denormalise(drawn.x)]))
 
         return measure
 

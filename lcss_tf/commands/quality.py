@@ -19,6 +19,7 @@ from lcss_tf.metrics import Metric, default_metrics, measure
 from lcss_tf.plots import charts
 from lcss_tf.score import Score
 from lcss_tf.training.workdir import only_process
+from lcss_tf.typing import Numbers
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
@@ -26,6 +27,8 @@ _NUMBER = forms.Nullable(forms.NUMBER)
 _ROW = {
     "sampler": forms.TEXT,
     **dict.fromkeys(("budget", "tolerance", "steps", "nfe", "distance", "std", "real"), _NUMBER),
+    "error": forms.Optional(_NUMBER),
+    "distances": forms.Optional([forms.NUMBER]),
 }
 _FORM = {
     "metric": forms.TEXT,
@@ -67,7 +70,8 @@ class NFESweep:
       references: samplers that are run as they are bound, by name:
         ``@reference/samplers.EulerMaruyama()``. Lines across the plot.
       metric: an object of `METRICS`; by default the main one of `default_metrics`.
-      repeats: sets of samples over which the metric is averaged.
+      repeats: sets of samples over which the metric is averaged. From two on, each value has its
+        standard error over the sets, and differences to the first sampler are paired by set.
       sde, data: an affine SDE and data with a closed-form score; None: the run's checkpoint.
 
     Raises:
@@ -201,10 +205,13 @@ def _cases(plan: NFESweep, sde: Any, refused: dict) -> Iterator[tuple[str, Any, 
 
 
 class _Measure:
-    """sampler -> {"steps", "nfe", "distance", "std", "real"}; None where it fails.
+    """sampler -> {"steps", "nfe", "distance", "std", "error", "distances", "real"}.
 
-    The distance and its standard deviation over the repeats, and the distance of real examples.
-    Steps of a sampler that chooses them are None, and its NFE the mean over batches and repeats.
+    distance, std, distances: the mean over the sets, its standard deviation, and each; None, None
+    and [] where it fails.
+    error: the standard error of the mean, over sets, or over the samples of the only set.
+    real: the distance of real examples.
+    Steps of a sampler that chooses them are None, and its NFE the mean over batches and sets.
     """
 
     def __init__(
@@ -218,6 +225,7 @@ class _Measure:
         draw = Sampling(self._state, **(_gin.sample() | {"sampler": sampler}))
         known = sampler.nfe()
         distances: list[float] = []
+        errors: list[float] = []
         real: list[float] = []
         nfe: list[float] = []
         count = self._metric.num_samples
@@ -227,20 +235,30 @@ class _Measure:
                 drawn = draw(count, _SEED + k, given, progress=False)
             except NotFiniteError as error:
                 warn("%s", error)
-                real.clear()
+                distances.clear()
                 break
             nfe.append(drawn.nfe)
             # Data that are drawn, not read, are drawn anew for every repeat.
             samples = self._info.unscale(drawn.x)
             found, of_real = measure(samples, self._data, [self._metric], self._seed + k)
-            distances.append(found[name].value)
+            distances.append(float(found[name].value))
+            errors.append(float(found[name].standard_error))
             real.append(of_real[name].value)
-        return {
+        row = {
             "steps": None if known is None else sampler.num_steps,
-            "nfe": float(np.mean(nfe)) if known is None and real else known,
-            "distance": float(np.mean(distances)) if real else None,
-            "std": float(np.std(distances)) if real else None,
-            "real": float(np.mean(real)) if real else None,
+            "nfe": known,
+            "distances": distances,
+            **dict.fromkeys(("distance", "std", "error", "real")),
+        }
+        if not distances:
+            return row
+        known_error = _standard_error(distances) if len(distances) > 1 else errors[0]
+        return row | {
+            "nfe": float(np.mean(nfe)) if known is None else known,
+            "distance": float(np.mean(distances)),
+            "std": float(np.std(distances)),
+            "error": known_error if np.isfinite(known_error) else None,
+            "real": float(np.mean(real)),
         }
 
 
@@ -292,7 +310,7 @@ def table(result: dict) -> str:
     if result["real"] is not None:
         lines.append([_REAL, "", _text({"distance": result["real"]})])
     blocks.append(files.markdown_table(["without a budget", "NFE", result["metric"]], lines))
-    return "\n\n".join([*blocks, *_spread(result)]) + "\n"
+    return "\n\n".join([*blocks, *_differences(rows, budgets), *_spread(result)]) + "\n"
 
 
 def picture(result: dict) -> np.ndarray:
@@ -313,6 +331,36 @@ def picture(result: dict) -> np.ndarray:
     return charts.nfe_sweep(curves, levels, result["metric"])
 
 
+def _differences(rows: Sequence[dict], budgets: Sequence[int]) -> list[str]:
+    """What each sampler has less or more than the first one, over the same sets; or nothing."""
+    sets = {
+        (row["sampler"], row["budget"]): row.get("distances") or [] for row in rows if row["budget"]
+    }
+    first, *others = dict.fromkeys(name for name, _ in sets) or [""]
+
+    def text(name: str, budget: int) -> str:
+        one, two = sets.get((name, budget), []), sets.get((first, budget), [])
+        if len(one) != len(two) or len(one) < 2:
+            return ""
+        return _text(
+            {
+                "distance": float(np.mean(np.subtract(one, two))),
+                "error": _standard_error(np.subtract(one, two)),
+            }
+        )
+
+    lines = [[name, *[text(name, budget) for budget in budgets]] for name in others]
+    if not any(cell for _, *cells in lines for cell in cells):
+        return []
+    header = [f"less {first}, paired by set", *[f"{budget:,}" for budget in budgets]]
+    return [files.markdown_table(header, lines)]
+
+
+def _standard_error(values: Numbers) -> float:
+    """Of their mean; two values at least."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
 def _spread(result: dict) -> list[str]:
     """A line on how far one set's distance lies from the mean, or none."""
     n = result.get("repeats") or 1
@@ -331,4 +379,7 @@ def _count(row: dict) -> str:
 def _text(row: dict | None) -> str:
     if row is None:
         return ""
-    return "not finite" if row["distance"] is None else f"{row['distance']:.3g}"
+    if row["distance"] is None:
+        return "not finite"
+    error = row.get("error")
+    return f"{row['distance']:.3g}" + ("" if error is None else f" ± {error:.2g}")

@@ -81,6 +81,8 @@ def test_a_sweep_measures_each(run, capsys):
     assert header[-1] == "sliced_wasserstein_64"
     assert [float(row[0]) for row in rows] == [0.05, 0.1, 0.2]
     assert len({row[-1] for row in rows}) == 3
+    values, errors = np.array([row[-1].split(" ± ") for row in rows], float).T
+    assert np.all((errors > 0) & (errors < values))  # of 64 samples
     assert not list((run / "averages").glob("ema_0.2*"))  # nothing but the table
 
 

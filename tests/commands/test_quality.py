@@ -55,8 +55,8 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert "num_steps > beta_max" in result["refused"]["PC"]
     text = paths[0].read_text()
     assert "| sampler, by NFE | 4 | 30 |" in text
-    assert f"| PC |  | {rows['PC', 30]['distance']:.3g} |" in text
-    assert f"| long | 100 | {rows['long', None]['distance']:.3g} |" in text
+    assert f"| PC |  | {rows['PC', 30]['distance']:.3g} ± " in text
+    assert f"| long | 100 | {rows['long', None]['distance']:.3g} ± " in text
     assert images.read_png(paths[2]).shape[2] == 3
     # What chooses its steps itself is measured by tolerance, at the evaluations that it took.
     loose, tight = [row for row in result["rows"] if row["sampler"] == "adaptive"]
@@ -64,7 +64,7 @@ def test_an_exact_score_gives_the_data_at_few_evaluations(tmp_path):
     assert loose["steps"] is None
     assert 8 <= loose["nfe"] < tight["nfe"] < 500
     assert tight["distance"] < 1.5 * result["real"]
-    found = f"{tight['nfe']:,.0f} | {tight['distance']:.3g} |"
+    found = f"{tight['nfe']:,.0f} | {tight['distance']:.3g} ± "
     assert f"| adaptive, tolerance 0.001 | {found}" in text
     # Again: nothing is measured twice, but under another configuration all is.
     result["rows"][0]["distance"] = 7.0
@@ -128,7 +128,7 @@ def test_a_run_is_measured_through_the_command(plane_run, tmp_path, capsys):
     assert lcss("quality", f"--workdir={tmp_path / 'run'}", bindings=bindings) == 0
     result = json.loads((tmp_path / "run" / "quality" / "quality.json").read_text())
     # 44 NFE are 22 steps of the predictor-corrector, which needs more than beta_max = 20.
-    assert len(result["rows"]) == 1 + 13 + 4
+    assert len(result["rows"]) == 1 + 17 + 4
     assert not result["refused"]
     assert "| DPM-Solver++ (2M) |" in capsys.readouterr().out
 
@@ -187,6 +187,39 @@ def test_how_far_one_set_lies_from_the_mean():
     result = {"metric": "m", "rows": [row], "refused": {}, "real": None, "repeats": 2}
     assert "Means over 2 sets of samples; one set's standard deviation is 7.1%" in table(result)
     assert "Means over" not in table(result | {"repeats": 1})
+
+
+def test_differences_are_paired_by_set():
+    """Samplers share x_T: what all of them have of a set goes out of the difference."""
+    sets = {"A": [1.0, 3.0, 2.0], "B": [2.1, 3.9, 3.0], "C": []}
+    rows = [
+        {"sampler": name, "budget": 5, "nfe": 5, "distances": values, "std": 0.8}
+        | {"distance": np.mean(values) if values else None, "error": 0.5 if values else None}
+        for name, values in sets.items()
+    ]
+    text = table({"metric": "m", "rows": rows, "refused": {}, "real": 0.5, "repeats": 3})
+    assert "| A | 2 ± 0.5 |" in text
+    assert "| less A, paired by set | 5 |" in text
+    assert "| C | not finite |" in text
+    assert f"| B | 1 ± {0.1 / np.sqrt(3):.2g} |\n| C |  |\n\nMeans over 3 sets" in text
+    single = [row | {"distances": row["distances"][:1]} for row in rows]
+    assert "paired" not in table({"metric": "m", "rows": single, "refused": {}, "real": None})
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_every_value_has_its_error(repeats, tmp_path):
+    _bind(MIXTURE)
+    _bind('NFESweep.samplers = {"DPM": @samplers.DPMSolverPP}')
+    _bind("NFESweep.budgets = (4,)\nNFESweep.references = {}\nNFESweep.adaptive = {}")
+    _bind(f"NFESweep.repeats = {repeats}")
+    paths = nfe_sweep(tmp_path)
+    (row,) = json.loads(paths[1].read_text())["rows"]
+    assert len(row["distances"]) == len(set(row["distances"])) == repeats
+    assert row["distance"] == pytest.approx(np.mean(row["distances"]))
+    if repeats > 1:
+        assert row["error"] == pytest.approx(np.std(row["distances"], ddof=1) / np.sqrt(repeats))
+    assert 0 < row["error"] < row["distance"]
+    assert f"| DPM | {row['distance']:.3g} ± {row['error']:.2g} |" in paths[0].read_text()
 
 
 def test_the_command_needs_something_to_measure(tmp_path, capsys):
