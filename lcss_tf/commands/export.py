@@ -14,6 +14,7 @@ from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.display import say
 from lcss_tf.training import loop
 from lcss_tf.training.state import TrainState
+from lcss_tf.training.workdir import only_process
 
 _MOST_OF_ENDLESS = 2**16  # examples
 _ONE_DEVICE = "Distribution.strategy = 'one_device'"
@@ -24,6 +25,11 @@ def main(_: Sequence[str]) -> None:
     imports = FLAGS["import"].value
     out = Path(FLAGS.out)
     files.check_writable(out, folder=FLAGS.format != "onnx")
+    with only_process(out.absolute().parent, out.absolute().name):
+        _export(out, imports)
+
+
+def _export(out: Path, imports: Sequence[str]) -> None:
     bindings = [_ONE_DEVICE, *FLAGS.gin_bindings]
     if FLAGS.batch_size:
         bindings += [f"{key}.batch_size = {FLAGS.batch_size}" for key in ("fit", "sample")]

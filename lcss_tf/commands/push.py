@@ -11,6 +11,7 @@ from lcss_tf.commands._results import Results, flat_figures
 from lcss_tf.commands.flags.push import FLAGS
 from lcss_tf.display import say
 from lcss_tf.model import ScoreModel
+from lcss_tf.training.workdir import only_process
 
 
 def main(_: Sequence[str]) -> None:
@@ -19,6 +20,11 @@ def main(_: Sequence[str]) -> None:
         hub.check_name(FLAGS.name)
     out = Path(FLAGS.out or Path(FLAGS.workdir) / "hub")
     files.check_writable(out, folder=True)
+    with only_process(out.absolute().parent, out.absolute().name):
+        _push(out)
+
+
+def _push(out: Path) -> None:
     _runs.load_configuration(FLAGS.workdir, ["Distribution.strategy = 'one_device'"])
     model = _runs.load_model(FLAGS.workdir, FLAGS.checkpoint)
     card = card_of(model, FLAGS.workdir, FLAGS.name or str(out), FLAGS.license)

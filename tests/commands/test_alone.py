@@ -30,12 +30,14 @@ COMPARE = ROOT / "tests" / "small_compare.gin"
         (["evaluate", "--likelihood"], "", "likelihood"),
         (["quality", "--gin_file=quality/mixture64.gin"], "quality", ""),
         (["launch", "{logs}", "train"], "", ""),
+        (["export", f"--gin_file={SMALL}", "{out}/score"], "", "score"),
+        (["push", "--dry_run", "{out}/model"], "", "model"),
         (["prepare", "--resolution=4", "{source}", "{out}"], "", "photos.preparation"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_second_process_is_refused(words, place, what, plane_run, tmp_path, capsys):
-    of_a_run = words[0] in ("sample", "evaluate")
+    of_a_run = words[0] in ("sample", "evaluate", "push")
     workdir = plane_run if of_a_run else tmp_path / "run"
     source = tmp_path / "photos"
     source.mkdir()
@@ -43,10 +45,11 @@ def test_a_second_process_is_refused(words, place, what, plane_run, tmp_path, ca
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(source / f"{name}.png")
     known = {"logs": f"--logs={workdir}", "source": f"--source={source}", "out": f"--out={workdir}"}
     words = [word.format(**known) for word in words]
-    words += [] if words[0] in ("launch", "prepare") else [f"--workdir={workdir}"]
+    words += [] if words[0] in ("launch", "prepare", "export") else [f"--workdir={workdir}"]
     if words[0] == "launch":
         words[1:] = [words[1], "train"]
-    bindings = [] if words[0] in ("launch", "prepare") else ["Distribution.num_replicas = 1"]
+    plain = words[0] in ("launch", "prepare", "push")
+    bindings = [] if plain else ["Distribution.num_replicas = 1"]
     with only_process(workdir / place, what):
         assert lcss(*words, bindings=bindings) == 1
     assert f"is being used by process {os.getpid()} on" in capsys.readouterr().err
