@@ -77,15 +77,18 @@ def test_pieces_equal_the_graph(name, second_order):
 
 
 @pytest.mark.parametrize("silu", [False, True])
-def test_the_norm_s_written_gradient_is_the_automatic_one(silu):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_norm_s_written_gradient_is_the_automatic_one(silu, dtype):
     """In float64's stead: a function of the output that no symmetry makes vanish."""
-    x = 2.0 + random.normal(0, (2, 5, 3, 8))
+    x = tf.cast(2.0 + random.normal(0, (2, 5, 3, 8)), dtype)
     gamma, beta = tf.linspace(0.5, 2.0, 8), tf.linspace(-1.0, 1.0, 8)
 
     def gradients(in_pieces):
         with xla.in_pieces(in_pieces), tf.GradientTape() as tape:
             tape.watch([x, gamma, beta])
-            y = normalised(x, gamma, beta, 2, 1e-6, silu)
+            y = normalised(x, gamma, beta, 2, 1e-6, silu, dtype)
+            assert y.dtype == dtype
+            y = tf.cast(y, tf.float32)
             loss = tf.reduce_sum(
                 y**3 * tf.reshape(tf.linspace(0.0, 1.0, y.shape[1] * 3), [5, 3, 1])
             )

@@ -205,11 +205,12 @@ def with_named_errors(
       UsageError: an example that cannot be used: its name, and the remedy.
     """
     step = 0
+    failure = tf.errors.OpError  # looked up now: at the interpreter's exit modules are gone
     try:
         for batch in batches:
             yield batch
             step += 1
-    except tf.errors.OpError:
+    except failure:
         for k in range(ahead):
             data.check_examples(indices_of(step + k), split)
         raise

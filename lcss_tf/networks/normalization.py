@@ -4,7 +4,8 @@ With the group's mean m and r = (variance + ε)^{−1/2}:  x̂ = (x − m) r,  u
 
 Under partial compilation (see `lcss_tf.xla`) the gradient of the norm and its activation is
 written out as one cluster. It keeps x alone and makes a few passes over it
-(docs/results/performance.md).
+(docs/results/performance.md). The casts from and to bfloat16 lie inside the clusters, so that what
+is kept, read and written has 16 bits.
 """
 
 from collections.abc import Callable
@@ -54,26 +55,31 @@ class GroupNorm(keras.layers.Layer):
 
     def call(self, x: Tensor) -> Tensor:
         gamma, beta = (tf.convert_to_tensor(v) for v in (self.gamma, self.beta))
-        x = tf.cast(x, tf.float32)
-        y = normalised(x, gamma, beta, self.groups, self.epsilon, self.silu)
-        return tf.cast(y, self.compute_dtype)
+        options = (self.groups, self.epsilon, self.silu, self.compute_dtype)
+        return normalised(x, gamma, beta, *options)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "silu": self.silu, "epsilon": self.epsilon}
 
 
 def normalised(
-    x: Tensor, gamma: Tensor, beta: Tensor, groups: int, epsilon: float, silu: bool
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    groups: int,
+    epsilon: float,
+    silu: bool,
+    dtype: str = "float32",
 ) -> Tensor:
-    """The layer's formula: x [N, ..., C], gamma and beta [C]; float32."""
+    """The layer's formula, in float32: x [N, ..., C], gamma and beta [C] float32 -> y in `dtype`."""
     if not xla.is_in_pieces():
-        return _formula(x, gamma, beta, groups, epsilon, silu)[0]
+        return _formula(x, gamma, beta, groups, epsilon, silu, dtype)[0]
 
     @tf.custom_gradient
     def norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Any, Callable[..., Any]]:
         # m and r are results too, with gradients of their own: so that the second derivative,
         # which differentiates the gradient below, knows that they depend on x.
-        y, m, r = _forward(x, gamma, beta, groups, epsilon, silu)
+        y, m, r = _forward(x, gamma, beta, groups, epsilon, silu, dtype)
 
         def gradient(dy: Tensor, dm: Tensor, dr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             return _backward(x, gamma, beta, m, r, dy, dm, dr, silu)
@@ -83,13 +89,14 @@ def normalised(
     return norm(x, gamma, beta)[0]
 
 
-def _formula(x, gamma, beta, groups, epsilon, silu):
-    """(y, m, r), the last two [N, G]."""
+def _formula(x, gamma, beta, groups, epsilon, silu, dtype):
+    """(y, m, r), the last two [N, G] and float32."""
+    x = tf.cast(x, tf.float32)
     m = _group_mean(x, groups)
     x = x - _at_places(m, x)
     r = tf.math.rsqrt(_group_mean(tf.square(x), groups) + epsilon)
     u = x * (_at_places(r, x) * gamma) + beta
-    return (tf.nn.silu(u) if silu else u), m, r
+    return tf.cast(tf.nn.silu(u) if silu else u, dtype), m, r
 
 
 _forward = xla.piece(_formula)
@@ -113,12 +120,13 @@ def _at_places(values: Tensor, x: Tensor) -> Tensor:
 
 @xla.piece
 def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
-    """The gradients of x, gamma and beta.
+    """The gradients of x, in its dtype, and of gamma and beta.
 
     With du = dy silu'(u), n numbers in a group, and sums over the group:
     dx = r (γ du − Σγ du/n − x̂ Σγ du x̂/n) + dm/n − dr r² x̂/n.
     """
     groups, n = r.shape[1], x.shape[1:].num_elements() // r.shape[1]
+    dtype, x, dy = x.dtype, tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
     r_x = _at_places(r, x)
     x_hat = (x - _at_places(m, x)) * r_x
     du = dy
@@ -135,7 +143,7 @@ def _backward(x, gamma, beta, m, r, dy, dm, dr, silu):
     constant = (dm - r * over_group(sums)) / n
     slope = -(r * over_group(products) + dr * r**2) / n
     dx = r_x * gamma * du + _at_places(constant, x) + x_hat * _at_places(slope, x)
-    return dx, tf.reduce_sum(products, axis=0), tf.reduce_sum(sums, axis=0)
+    return tf.cast(dx, dtype), tf.reduce_sum(products, axis=0), tf.reduce_sum(sums, axis=0)
 
 
 def _sum_over_places(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from lcss_tf.data import FFHQ, Arrays, ImageFolder, image_folder, training_batches
+from lcss_tf.data import FFHQ, Arrays, ImageFolder, image_folder, pipeline, training_batches
 from lcss_tf.data.pipeline import (
     MAX_FETCH,
     evaluation_batches,
@@ -171,6 +171,14 @@ def test_a_bad_file_in_a_later_batch_is_named(tmp_path):
     indices_of = lambda step: example_at(np.arange(2 * step, 2 * step + 2), 59, 0).numpy()
     with pytest.raises(ValueError, match=rf"{bad} cannot be used: not an image"):
         list(itertools.islice(with_named_errors(data, batches, indices_of, ahead=MAX_FETCH), 10))
+
+
+def test_an_iterator_that_is_left_until_the_interpreter_ends_is_silent(monkeypatch):
+    """Modules are gone by then, and an error there is printed though nobody can act on it."""
+    batches = with_named_errors(None, iter(range(3)), None)
+    assert next(batches) == 0
+    monkeypatch.setattr(pipeline, "tf", None)
+    batches.close()
 
 
 COUNT, BATCH, SEED = 21, 6, 4
