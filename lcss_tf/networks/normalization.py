@@ -71,7 +71,7 @@ def normalised(
     silu: bool,
     dtype: str = "float32",
 ) -> Tensor:
-    """The layer's formula, in float32: x [N, ..., C], gamma and beta [C] float32 -> y in `dtype`."""
+    """The layer's formula, in float32: x [N, ..., C], gamma and beta [C] -> y in `dtype`."""
     if not xla.is_in_pieces():
         return _formula(x, gamma, beta, groups, epsilon, silu, dtype)[0]
 
