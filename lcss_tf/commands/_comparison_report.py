@@ -22,6 +22,7 @@ from lcss_tf.commands._places import called
 from lcss_tf.commands._results import Results
 from lcss_tf.display import tolerated
 from lcss_tf.errors import UsageError
+from lcss_tf.metrics.base import standard_error
 from lcss_tf.plots import History, charts
 from lcss_tf.reports import data_uri, value_text, write_html
 from lcss_tf.training.summaries import Summaries
@@ -186,11 +187,8 @@ def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int | None
 
 def mean_and_error(numbers: Sequence[float]) -> tuple[float, float]:
     """(mean, standard error of the mean); NaN for the error of fewer than two."""
-    values = np.asarray(numbers, float)
-    if not len(values):
-        return float("nan"), float("nan")
-    spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return float(values.mean()), spread / math.sqrt(len(values))
+    mean = float(np.mean(numbers)) if len(numbers) else float("nan")
+    return mean, standard_error(numbers)
 
 
 def paired_p(first: Mapping[int, float], second: Mapping[int, float]) -> float:

@@ -128,6 +128,11 @@ def _standard_error(found: MetricValue) -> dict[str, float | None]:
     return {"standard_error": float(found.standard_error)} if other else {}
 
 
+def error_text(error: float | None) -> str:
+    """The ± behind a value; nothing where the error is 0 or unknown."""
+    return f" ± {error:.2g}" if error and math.isfinite(error) else ""
+
+
 def figures_text(flat: Mapping[str, Any]) -> str:
     """The flat figures for people: a line each, errors behind their values."""
     lines = []
@@ -140,5 +145,5 @@ def figures_text(flat: Mapping[str, Any]) -> str:
         except (TypeError, ValueError):
             text = str(value)
         error = flat.get(f"{name}_error")
-        lines.append(f"{name:<{width}}{text}" + (f" ± {error:.2g}" if error else ""))
+        lines.append(f"{name:<{width}}{text}{error_text(error)}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lcss_tf import files
 from lcss_tf.commands import _cli, _gin, _runs
+from lcss_tf.commands._results import error_text
 from lcss_tf.commands.flags.ema import FLAGS, sigma_rels
 from lcss_tf.display import say, warn
 from lcss_tf.errors import NotFiniteError
@@ -45,7 +46,7 @@ def main(_: Sequence[str]) -> None:
         error = reconstruction.fill(model.state).error
         model.average = reconstruction.average
         values = measure()
-        figures = [_text(value) for value in values.values()]
+        figures = [f"{found.value:.4g}{error_text(found.error)}" for found in values.values()]
         for name, figure in zip(values, figures, strict=True):  # a sweep may take long
             say(f"relative length {sigma_rel:g}: {name} {figure}")
         rows.append([sigma_rel, sigma_rel * model.step, f"{error:.1e}", *figures])
@@ -60,11 +61,6 @@ def main(_: Sequence[str]) -> None:
             say(f"Written: {files.write_text(workdir / FOLDER / 'sweep.md', table)}")
     for place in places.values():
         say(f"Written: {place}")
-
-
-def _text(found: MetricValue) -> str:
-    error = f" ± {found.error:.2g}" if np.isfinite(found.error) else ""
-    return f"{found.value:.4g}{error}"
 
 
 def _place(out: Path, sigma_rel: float, several: bool) -> Path:

@@ -25,7 +25,8 @@ def main(_: Sequence[str]) -> None:
     imports = FLAGS["import"].value
     out = Path(FLAGS.out)
     files.check_writable(out, folder=FLAGS.format != "onnx")
-    with only_process(out.absolute().parent, out.absolute().name):
+    place = (out.parent, out.name) if FLAGS.format == "onnx" else (out, "export")
+    with only_process(*place):
         _export(out, imports)
 
 

@@ -20,7 +20,7 @@ def main(_: Sequence[str]) -> None:
         hub.check_name(FLAGS.name)
     out = Path(FLAGS.out or Path(FLAGS.workdir) / "hub")
     files.check_writable(out, folder=True)
-    with only_process(out.absolute().parent, out.absolute().name):
+    with only_process(out, "push"):
         _push(out)
 
 

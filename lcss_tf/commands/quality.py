@@ -11,22 +11,23 @@ import numpy as np
 
 from lcss_tf import files, forms, plots
 from lcss_tf.commands import _gin, _runs
+from lcss_tf.commands._results import error_text
 from lcss_tf.commands.flags.quality import FLAGS
 from lcss_tf.display import say, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UsageError
 from lcss_tf.inference import Sampling, conditions_of
 from lcss_tf.metrics import Metric, default_metrics, measure
+from lcss_tf.metrics.base import standard_error
 from lcss_tf.plots import charts
 from lcss_tf.score import Score
 from lcss_tf.training.workdir import only_process
-from lcss_tf.typing import Numbers
 
 _SEED = 30_001  # of the samples: the same x_T for every sampler
 _REAL = "real examples"
 _NUMBER = forms.Nullable(forms.NUMBER)
 _ROW = {
     "sampler": forms.TEXT,
-    **dict.fromkeys(("budget", "tolerance", "steps", "nfe", "distance", "std", "real"), _NUMBER),
+    **dict.fromkeys(("budget", "tolerance", "steps", "nfe", "distance", "real"), _NUMBER),
     "error": forms.Optional(_NUMBER),
     "distances": forms.Optional([forms.NUMBER]),
 }
@@ -205,10 +206,9 @@ def _cases(plan: NFESweep, sde: Any, refused: dict) -> Iterator[tuple[str, Any, 
 
 
 class _Measure:
-    """sampler -> {"steps", "nfe", "distance", "std", "error", "distances", "real"}.
+    """sampler -> {"steps", "nfe", "distance", "error", "distances", "real"}.
 
-    distance, std, distances: the mean over the sets, its standard deviation, and each; None, None
-    and [] where it fails.
+    distance, distances: the mean over the sets, and each; None and [] where it fails.
     error: the standard error of the mean, over sets, or over the samples of the only set.
     real: the distance of real examples.
     Steps of a sampler that chooses them are None, and its NFE the mean over batches and sets.
@@ -248,16 +248,15 @@ class _Measure:
             "steps": None if known is None else sampler.num_steps,
             "nfe": known,
             "distances": distances,
-            **dict.fromkeys(("distance", "std", "error", "real")),
+            **dict.fromkeys(("distance", "error", "real")),
         }
         if not distances:
             return row
-        known_error = _standard_error(distances) if len(distances) > 1 else errors[0]
+        uncertainty = standard_error(distances) if len(distances) > 1 else errors[0]
         return row | {
             "nfe": float(np.mean(nfe)) if known is None else known,
             "distance": float(np.mean(distances)),
-            "std": float(np.std(distances)),
-            "error": known_error if np.isfinite(known_error) else None,
+            "error": uncertainty if np.isfinite(uncertainty) else None,
             "real": float(np.mean(real)),
         }
 
@@ -310,7 +309,7 @@ def table(result: dict) -> str:
     if result["real"] is not None:
         lines.append([_REAL, "", _text({"distance": result["real"]})])
     blocks.append(files.markdown_table(["without a budget", "NFE", result["metric"]], lines))
-    return "\n\n".join([*blocks, *_differences(rows, budgets), *_spread(result)]) + "\n"
+    return "\n\n".join([*blocks, *_differences(rows, budgets), *_spread(rows)]) + "\n"
 
 
 def picture(result: dict) -> np.ndarray:
@@ -342,12 +341,8 @@ def _differences(rows: Sequence[dict], budgets: Sequence[int]) -> list[str]:
         one, two = sets.get((name, budget), []), sets.get((first, budget), [])
         if len(one) != len(two) or len(one) < 2:
             return ""
-        return _text(
-            {
-                "distance": float(np.mean(np.subtract(one, two))),
-                "error": _standard_error(np.subtract(one, two)),
-            }
-        )
+        gaps = np.subtract(one, two)
+        return _text({"distance": gaps.mean(), "error": standard_error(gaps)})
 
     lines = [[name, *[text(name, budget) for budget in budgets]] for name in others]
     if not any(cell for _, *cells in lines for cell in cells):
@@ -356,20 +351,16 @@ def _differences(rows: Sequence[dict], budgets: Sequence[int]) -> list[str]:
     return [files.markdown_table(header, lines)]
 
 
-def _standard_error(values: Numbers) -> float:
-    """Of their mean; two values at least."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
-
-
-def _spread(result: dict) -> list[str]:
+def _spread(rows: Sequence[dict]) -> list[str]:
     """A line on how far one set's distance lies from the mean, or none."""
-    n = result.get("repeats") or 1
-    good = [row for row in result["rows"] if row["distance"]]
-    if n < 2 or not good:
+    sets = [found for row in rows if len(found := row.get("distances") or []) > 1]
+    if not sets:
         return []
-    shares = [row["std"] / row["distance"] for row in good]
-    share = float(np.median(shares)) * np.sqrt(n / (n - 1))
-    return [f"Means over {n} sets of samples; one set's standard deviation is {share:.1%} of it."]
+    share = float(np.median([np.std(found, ddof=1) / np.mean(found) for found in sets]))
+    count = len(sets[0])
+    return [
+        f"Means over {count} sets of samples; one set's standard deviation is {share:.1%} of it."
+    ]
 
 
 def _count(row: dict) -> str:
@@ -381,5 +372,4 @@ def _text(row: dict | None) -> str:
         return ""
     if row["distance"] is None:
         return "not finite"
-    error = row.get("error")
-    return f"{row['distance']:.3g}" + ("" if error is None else f" ± {error:.2g}")
+    return f"{row['distance']:.3g}{error_text(row.get('error'))}"
