@@ -19,7 +19,7 @@ LAYERS = [
     {"_version", "errors", "typing", "arguments", "display"},
     {"archives", "forms"},
     {"files"},
-    {"registry", "xla"},
+    {"registry", "xla", "cores"},
     {"random"},
     {"ops", "conditioning"},
     {"sdes", "data"},

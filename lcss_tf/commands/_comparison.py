@@ -12,7 +12,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files, forms, plots, random
+from lcss_tf import cores, files, forms, plots, random, xla
 from lcss_tf.commands import _gin, _runs
 from lcss_tf.display import Bar, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
@@ -442,7 +442,7 @@ class Evaluator:
         self._comparison, self._data, self._seed = comparison, data, seed
         self._info, sde, self._network = model.info, model.sde, model.network
         self._times = [float(t * sde.T) for t in comparison.times]
-        self._score = tf.function(model.score_fn, jit_compile=True)
+        self._score = _compiled_score(model)
         self._errors: Callable = lambda score: {}
         if hasattr(data, "means"):  # a mixture
             self._errors = _against_truth(data, sde, self._times)
@@ -501,6 +501,26 @@ class Evaluator:
             values |= {f"{key} ({name})": v.value for key, v in found.items()}
             values |= {f"{key} (real)": v.value for key, v in suite.real_values.items()}
         return values
+
+
+def _compiled_score(model: ScoreModel) -> Callable:
+    """(x, t) -> the score of the average's weights."""
+    network = model.state.average
+    mode = xla.mode(None, getattr(network, "pieces_on_cpu", False))
+
+    def part(x: Any, t: Any) -> Any:
+        with xla.in_pieces(mode == "pieces"):
+            return model.score_fn(x, t)
+
+    compiled = tf.function(part, jit_compile=mode is True or None, autograph=False)
+
+    @tf.function(autograph=False)
+    def score(x: Any, t: Any) -> Any:
+        rows = x.shape[0]
+        number = cores.parts(rows, network.count_params())
+        return tf.concat(cores.in_parts(number, lambda own: compiled(x[own], t[own]), rows), 0)
+
+    return score
 
 
 def _against_truth(data: Any, sde: Any, times: Sequence[float]) -> Callable:

@@ -223,6 +223,7 @@ def load_model(workdir: str | Path, checkpoint: str = "newest") -> ScoreModel:
 
     Of several workers all load what the chief finds, not what is newest a moment later.
     """
+    _gin.share_cores("sample")
     distribution = _gin.Distribution()
     if distribution.num_workers == 1:
         return ScoreModel.load(workdir, checkpoint, distribution)

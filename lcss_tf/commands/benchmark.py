@@ -31,6 +31,7 @@ def _measured() -> str:
     _gin.load(gin_file, bindings, FLAGS["import"].value)
     if FLAGS.data:
         return as_text(own_input())
+    _gin.share_cores("fit")
     if FLAGS.first_step:
         return f"{first_step_seconds():.1f} s from process start to the end of the first step"
     with only_process(workdir, "benchmark"):

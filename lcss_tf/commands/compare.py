@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         if FLAGS.diagnose:
             diagnose_entry(Comparison(), FLAGS.entry, workdir)
         else:
+            _gin.share_cores("fit")
             train_entry(Comparison(), FLAGS.entry, workdir, FLAGS.resume)
         return
     paths = compare(workdir, imports, FLAGS.resume)

@@ -38,6 +38,7 @@ def main(_: Sequence[str]) -> None:
     sweep = EMASweep() if FLAGS.measure else None
     path = Checkpoints(workdir).chosen(FLAGS.checkpoint)[-1]
     wanted = {sigma_rel: Reconstruction(path, sigma_rel) for sigma_rel in lengths}
+    _gin.share_cores("sample")
     model = ScoreModel.load(path, "newest", _gin.Distribution(), lengths[0])
     measure = sweep.measures(model) if sweep else dict
     rows: list[list] = []

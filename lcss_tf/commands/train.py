@@ -53,6 +53,7 @@ def train(workdir: str | Path, imports: Sequence[str] = (), resume: str = "auto"
       ConfigError, UsageError, FileNotFoundError: before any work, with the remedy.
       Others: as `ScoreModel.fit`.
     """
+    _gin.share_cores("fit")
     # Several workers must find each other before anything else is computed.
     model, arguments = build()
     _runs.check_configuration(workdir, force=resume == "force")
@@ -117,6 +118,7 @@ class _Records(loop.Periodic):
 
 def dry_run(workdir: str | Path) -> dict[str, str]:
     """Builds everything, runs nothing, and prints what would be run."""
+    _gin.share_cores("fit")
     model, arguments = build()
     run = planned(model, arguments)
     data, distribution = run.data, model.distribution

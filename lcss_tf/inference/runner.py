@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import random, xla
+from lcss_tf import cores, random, xla
 from lcss_tf.training.distribution import Distribution, replica_row
 from lcss_tf.typing import Network, ScoreFn, Seed
 
@@ -47,6 +47,11 @@ class Runner:
         self._rows = distribution.rows_per_replica(batch_size, what)
         mode = xla.mode(jit_compile, getattr(network, "pieces_on_cpu", False))
         self._in_pieces = mode == "pieces"
+        replicas = distribution.num_replicas // distribution.num_workers
+        weights = 0
+        if network is not None and mode is not False and hasattr(network, "count_params"):
+            weights = network.count_params()
+        self._parts = cores.parts(self._rows, weights, replicas)
         # As objects of their own: of one method's code TensorFlow counts the tracings together, and
         # would warn of retracing where a few runners are made.
         run, batch = functools.partial(self._run), functools.partial(self._batch)
@@ -81,13 +86,18 @@ class Runner:
         return tf.gather(value, np.minimum(np.arange(self.batch_size), rows - 1))
 
     def _batch(self, inputs: dict, seed: Seed, first: Any) -> Any:
+        def rows_from(row, inputs, seed, first):
+            size = self._rows // self._parts
+            own = lambda v: tf.slice(v, [row] + [0] * (len(v.shape) - 1), [size, *v.shape[1:]])
+            part = {name: own(value) for name, value in inputs.items()}
+            return self._compiled(part, random.at_row(seed, first + row))
+
         def on_replica(inputs, seed, first):
             row = replica_row(self._rows)
-            own = lambda v: tf.slice(
-                v, [row] + [0] * (len(v.shape) - 1), [self._rows, *v.shape[1:]]
-            )
-            parts = {name: own(value) for name, value in inputs.items()}
-            return self._compiled(parts, random.at_row(seed, first + row))
+            given = inputs, seed, first
+            call = lambda own: rows_from(row + own.start, *given)
+            found = cores.in_parts(self._parts, call, self._rows)
+            return tf.nest.map_structure(lambda *values: tf.concat(values, 0), *found)
 
         parts = self._distribution.run(on_replica, inputs, seed, first)
         return tf.nest.map_structure(self._distribution.concat, parts)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files
+from lcss_tf import cores, files
 from lcss_tf.archives import check_unpacked
 from lcss_tf.data import DataInfo, Digits
 from lcss_tf.data.fingerprint import array_hash
@@ -303,7 +303,7 @@ class Classifier(Extractor):
             sizes = ", ".join(map(str, shape))
             raise UsageError(f"{type(self).__name__} sees images [B, {sizes}]; got {images.shape}.")
         network = self._opened()
-        parts = [network(part.astype(np.float32) / 255.0) for part in _batches(images)]
+        parts = cores.each(lambda part: network(part.astype(np.float32) / 255.0), _batches(images))
         return Features(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
     def _labels(self) -> Array:
@@ -364,7 +364,8 @@ class Classifier(Extractor):
         if truth is not None:
             chosen = self._data.spread_indices(most, "test")
             images = _images(self._data, chosen, "test")
-            found = [model(part.astype(np.float32) / 255.0)[1] for part in _batches(images)]
+            see = lambda part: model(part.astype(np.float32) / 255.0)[1]
+            found = cores.each(see, _batches(images))
             accuracy = float(np.mean(np.concatenate(found).argmax(axis=1) == truth[chosen]))
         weights = {_WEIGHT.format(i): w for i, w in enumerate(model.get_weights())}
         return weights | {"accuracy": np.array(accuracy)}
@@ -429,13 +430,23 @@ def _train(model: keras.Model, images: Array, labels: Array, advance: Callable[[
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
 
+    variables = model.trainable_variables
+    number = cores.parts(_BATCH, model.count_params())
+
     @tf.function(reduce_retracing=True)
     def step(x: Tensor, y: Tensor) -> None:
-        with tf.GradientTape() as tape:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, model(x)[1])
-            loss = tf.reduce_mean(losses)
-        variables = model.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
+        count = tf.shape(x)[0]
+
+        def part(i: int) -> list[Tensor]:
+            own = slice(i * count // number, (i + 1) * count // number)
+            with tf.GradientTape() as tape:
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[own], model(x[own])[1])
+                loss = tf.reduce_sum(losses) / tf.cast(count, losses.dtype)
+            return tape.gradient(loss, [v.value for v in variables])
+
+        gradients = [
+            tf.add_n(all_parts) for all_parts in zip(*map(part, range(number)), strict=True)
+        ]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     epochs = _num_epochs(len(images))

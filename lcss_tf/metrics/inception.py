@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files
+from lcss_tf import cores, files
 from lcss_tf.archives import ArchiveError, tar_member
 from lcss_tf.data import DataInfo
 from lcss_tf.display import warn
@@ -90,11 +90,9 @@ class Inception(Extractor):
             images = images.repeat(3, axis=-1)
         if self._run is None:
             self._run = _opened(*self._graph_file())
-        run = self._run
-        parts = [
-            run(images[i : i + self._batch_size].astype(np.float32))
-            for i in range(0, len(images), self._batch_size)
-        ]
+        run, size = self._run, self._batch_size
+        chunks = np.split(images, range(size, len(images), size))
+        parts = cores.each(lambda chunk: run(chunk.astype(np.float32)), chunks)
         return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _graph_file(self) -> tuple[Path, str]:

@@ -157,6 +157,7 @@ class DiT(keras.Model):
     """
 
     takes_copies = True
+    parts_on_cpu = True  # see `lcss_tf.cores`
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class MLP(keras.Model):
 
     stochastic = False
     takes_copies = True
+    parts_on_cpu = True  # see `lcss_tf.cores`
 
     def __init__(
         self,

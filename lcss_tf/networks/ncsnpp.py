@@ -177,6 +177,7 @@ class NCSNpp(keras.Model):
 
     takes_copies = True
     pieces_on_cpu = True  # see `lcss_tf.xla`
+    parts_on_cpu = True  # see `lcss_tf.cores`
 
     @property
     def stochastic(self) -> bool:

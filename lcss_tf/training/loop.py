@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files
+from lcss_tf import cores, files, random
 from lcss_tf.conditioning import check_augmentation
 from lcss_tf.data.pipeline import training_batches
 from lcss_tf.display import Tolerance, warn, write_line
@@ -541,12 +541,20 @@ def _validation(run: Run) -> Callable[[], float]:
     if state.condition is not None:
         options["condition"] = data.conditions(state.condition, "test", run.seed)(indices)
     batch = int(x0.shape[0])
+    number = cores.parts(batch, state.num_parameters())
+
+    @tf.function(autograph=False)
+    def per_example(x: Any, options: dict[str, Any], seed: Any) -> Any:
+        score_fn = state.score.score_fn(state.average, batch=batch // number, **options)
+        return run.loss(score_fn, state.sde, x, seed, batch).per_example
 
     @tf.function(autograph=False)
     def loss() -> Any:
-        score_fn = state.score.score_fn(state.average, batch=batch, **options)
-        values = run.loss(score_fn, state.sde, x0, run.seed, batch)
-        return tf.reduce_mean(values.per_example)
+        def part(own: slice) -> Any:
+            seed = random.at_row(random.as_seed(run.seed), own.start)
+            return per_example(x0[own], {k: v[own] for k, v in options.items()}, seed)
+
+        return tf.reduce_mean(tf.concat(cores.in_parts(number, part, batch), 0))
 
     return lambda: float(loss())
 

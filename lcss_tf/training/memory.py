@@ -79,11 +79,11 @@ def footprint(state: TrainState, step: Any, batch: Any) -> Footprint:
     graph = traced.get_concrete_function(batch, seed).graph
     held = state.num_bytes()
     gradients = sum(_bytes(v.shape, v.dtype) for v in state.network.trainable_variables)
-    activations = max(0, peak_bytes(graph) - gradients)
+    activations = step.parts_at_once * max(0, peak_bytes(graph) - gradients)
     update = held + gradients if step.compiles_update else 0
     on_gpu = tf.config.list_logical_devices("GPU")
     program = 0 if on_gpu else _PROGRAM_BYTES + _OPERATION_BYTES * len(graph.get_operations())
-    return Footprint(held, gradients, activations, update, program)
+    return Footprint(held, step.parts_at_once * gradients, activations, update, program)
 
 
 def step_footprint(run: Any, make_step: Callable, state: TrainState | None = None) -> Footprint:

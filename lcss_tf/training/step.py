@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from lcss_tf import random, xla
+from lcss_tf import cores, random, xla
 from lcss_tf.errors import UsageError
 from lcss_tf.training.distribution import all_reduce_sum, replica_row
 from lcss_tf.training.state import TrainState
@@ -56,8 +56,9 @@ class TrainStep:
       seed: of all noise; the noise is a pure function of (seed, step, row).
       jit_compile: True: loss and gradients are one XLA program, on one replica the whole step.
         "pieces": a graph, of which XLA compiles what should be fused (see `lcss_tf.xla`). False:
-        a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, unless the loss
-        differentiates the score (the second derivative of the pieces is slow); else True.
+        a graph. None: pieces on CPUs for a network that says `pieces_on_cpu`, else True. Where
+        all cores share an operation, True too if the loss differentiates the score: the second
+        derivative of the pieces is slow.
       clip_norm: the global norm of the summed gradients is clipped to it; None: never.
       condition_dropout: share of the conditions that become the null one, for a network that takes
         conditions; batches are then pairs (examples, conditions). For a network that takes labels
@@ -88,12 +89,18 @@ class TrainStep:
         self._distribution = distribution
         self._batch_size = batch_size
         self._rows = distribution.rows_per_replica(batch_size, "fit.batch_size")
-        self.part_rows, rest = divmod(self._rows, max(accumulation_steps, 1))
+        rows, rest = divmod(self._rows, max(accumulation_steps, 1))
         if accumulation_steps < 1 or rest:
             raise UsageError(
                 f"TrainStep.accumulation_steps = {accumulation_steps} must divide the "
                 f"{self._rows} examples of a replica."
             )
+        # Parts that go through the network at the same time, and the rows of one of them.
+        self.parts_at_once = 1
+        if jit_compile is not False:
+            replicas = distribution.num_replicas // distribution.num_workers
+            self.parts_at_once = cores.parts(rows, state.num_parameters(), replicas)
+        self.part_rows = rows // self.parts_at_once
         self._seed = seed
         self._clip_norm = clip_norm
         if not 0 <= condition_dropout <= 1:
@@ -104,7 +111,9 @@ class TrainStep:
         self._condition_dropout = condition_dropout
         self._variables = state.network.trainable_variables
         willing = getattr(state.network, "pieces_on_cpu", False)
-        jit_compile = xla.mode(jit_compile, willing and not loss.differentiates_score)
+        in_parts = self.parts_at_once > 1
+        in_pieces = willing and (in_parts or not loss.differentiates_score)
+        jit_compile = xla.mode(jit_compile, in_pieces)
         whole = jit_compile is True
         self._in_pieces = jit_compile == "pieces"
         # On one replica there is no collective in between: the update is compiled as well.
@@ -117,11 +126,11 @@ class TrainStep:
         self._compiled_update = tf.function(
             self._update, jit_compile=self.compiles_update or None, autograph=False
         )
-        self._compiled_step = tf.function(
-            self.traced, jit_compile=(whole and alone) or None, autograph=False
-        )
+        # Parts at the same time are programs of their own.
+        step_whole = (whole and alone and not in_parts) or None
+        self._compiled_step = tf.function(self.traced, jit_compile=step_whole, autograph=False)
         self._compiled_several = tf.function(
-            self._traced_several, jit_compile=(whole and alone) or None, autograph=False
+            self._traced_several, jit_compile=step_whole, autograph=False
         )
 
     def __call__(self, batch: Any, step: int, stop: bool = False) -> StepReport:
@@ -232,8 +241,7 @@ class TrainStep:
     def _accumulated(self, batch, seed, row):
         """`loss_and_gradients` of this replica's batch, whose first row is `row`, by parts."""
 
-        def part(i):
-            start = i * self.part_rows
+        def part(start):
             size = self.part_rows
             examples = tf.nest.map_structure(
                 lambda x: tf.slice(x, [start, *[0] * (len(x.shape) - 1)], [size, *x.shape[1:]]),
@@ -243,10 +251,18 @@ class TrainStep:
 
         if self.part_rows == self._rows:
             return self._compiled_gradients(batch, random.at_row(seed, row))
-        count = self._rows // self.part_rows
-        add = lambda i, total: (i + 1, tf.nest.map_structure(tf.add, total, part(i)))
+        rows = self.part_rows * self.parts_at_once
+
+        def parts_from(start):
+            found = cores.in_parts(self.parts_at_once, lambda own: part(start + own.start), rows)
+            return tf.nest.map_structure(lambda *values: tf.add_n(values), *found)
+
+        if rows == self._rows:
+            return parts_from(0)
+        count = self._rows // rows
+        add = lambda i, total: (i + 1, tf.nest.map_structure(tf.add, total, parts_from(i * rows)))
         return tf.while_loop(
-            lambda i, _: i < count, add, (tf.constant(1), part(0)), parallel_iterations=1
+            lambda i, _: i < count, add, (tf.constant(1), parts_from(0)), parallel_iterations=1
         )[1]
 
     def loss_and_gradients(self, batch: Any, seed: Seed) -> tuple[dict, list]:

@@ -96,12 +96,14 @@ def _train_and_draw(options: Any) -> None:
     common.training_images(options.data)  # missing data are told in the rivals' words
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(options.threads)
+    if options.threads != common.cores():
+        tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     from lcss_tf.commands import _gin
     from lcss_tf.commands.train import build
 
     _gin.load(VARIANTS[options.variant][0], bindings(options))
+    _gin.share_cores("fit")  # as `lcss train`
     model, arguments = build()
     options.out.mkdir(parents=True, exist_ok=True)
     clock, workdir = wall_clock(model, options), options.out / "run"

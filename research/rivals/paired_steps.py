@@ -70,6 +70,7 @@ class Ours:
                 *args.gin_bindings,
             ],
         )
+        _gin.share_cores("fit")  # as `lcss train`; the first case sets it for all
         self.name = f"lcss_tf, {loss}, {precision}"
         run = new_run()
         start = time.perf_counter()
