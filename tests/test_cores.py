@@ -118,6 +118,9 @@ print(json.dumps([_gin.share_cores(sys.argv[3]), asked]))
         ("lcss_digits_dit.gin", ["fit.batch_size = 32"], "fit", [True, [32]]),
         ("lcss_digits.gin", ["TrainStep.jit_compile = True"], "fit", [False, []]),
         ("lcss_digits.gin", ["TrainStep.jit_compile = 'pieces'"], "fit", [True, [64]]),
+        ("lcss_digits.gin", ["TrainStep.jit_compile = False"], "sample", [True, [64]]),
+        ("lcss_digits.gin", ["sample.jit_compile = False"], "sample", [False, []]),
+        ("lcss_digits.gin", ["Benchmark.modes = ('auto', 'one program')"], "fit", [False, []]),
         ("compare_networks.gin", [], "fit", [True, [64]]),
     ],
 )

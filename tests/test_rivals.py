@@ -85,14 +85,15 @@ def test_samples_of_the_same_weights_are_drawn_once(tmp_path, modules):
         return np.zeros((count, 2, 2, 1), np.uint8)
 
     common = modules.common
-    draws = {"50nfe": common.Draw("any", 50, function)}
-    options = SimpleNamespace(out=tmp_path, num_samples=3, seed=4)
+    draws = {name: common.Draw("any", 50, function) for name in common.DRAWS}
+    options = SimpleNamespace(out=tmp_path, num_samples=3, best_samples=2, seed=4)
     for steps in (7, 7, 8):
         facts = {"steps": steps, "samples": common.read_facts(tmp_path).get("samples", {})}
         common.draw_all(draws, facts, options)
-    assert drawn == [5, 5]
+    assert drawn == [5] * 4
     assert common.read_facts(tmp_path)["samples"]["50nfe"]["step"] == 8
-    assert np.load(tmp_path / "samples_50nfe.npz")["samples"].shape == (3, 2, 2, 1)
+    for name, count in (("50nfe", 3), ("best", 2)):
+        assert np.load(tmp_path / f"samples_{name}.npz")["samples"].shape == (count, 2, 2, 1)
 
 
 def test_results_in_the_way_are_refused(tmp_path, modules):
@@ -131,8 +132,10 @@ def test_the_table_has_real_images_first(modules):
     entry = {"name": "a", "facts": facts, "figures": both, "failed": None}
     broken = {"name": "b", "facts": {}, "figures": {}, "failed": "status 1"}
     half = entry | {"figures": {"best": figures}, "failed": "status 2"}
+    alone = modules.compare.table([half])
     real, broken, half, row = modules.compare.table([broken, half, entry])
     assert real == ["real training images", *[""] * 5, *["1.5", "0.875", ""] * 2]
+    assert alone[0] == ["real training images", *[""] * 8, *real[9:]]
     assert broken[:2] == ["b, failed: status 1", ""]
     assert half[0] == "a (other 1.2), failed: status 2"
     assert half[6:10] == ["", "", "", "4.25 ± 0.12 (1,000 NFE)"]
@@ -140,9 +143,10 @@ def test_the_table_has_real_images_first(modules):
     assert row[6:9] == ["4.25 ± 0.12", "0.75 ± 0.01", "0.5 ± 0.02"]
     assert row[9] == "4.25 ± 0.12 (1,000 NFE)"
     assert {len(line) for line in (real, broken, half, row)} == {len(modules.compare.HEADER)}
-    options = SimpleNamespace(seconds=60.0, threads=2, seed=0, num_samples=1_000)
+    options = SimpleNamespace(seconds=60.0, threads=2, seed=0, num_samples=9_000, best_samples=500)
     text = modules.compare.markdown([entry], options)
     assert "60 training seconds each, 2 threads" in text
+    assert "9,000 samples of the first draw and 500 of the best" in text
     assert text.count("\n|") == 4
 
 

@@ -13,7 +13,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import files, random, xla
+from lcss_tf import cores, files, random, xla
 from lcss_tf.commands import _gin
 from lcss_tf.commands.train import build, planned
 from lcss_tf.data.pipeline import training_batches
@@ -247,7 +247,14 @@ def forward_case(run: Run, mode: Any, count_flops: Callable) -> Case:
             return network(x, cond)
 
     compiled = tf.function(forward, jit_compile=mode is True or None, autograph=False)
-    return Case("forward", lambda: np.asarray(compiled(x, cond)), flops, run.batch_size)
+    number = cores.parts(run.batch_size, run.state.num_parameters())
+
+    @tf.function(autograph=False)
+    def in_parts(x: Any, cond: Any) -> Any:
+        part = lambda own: compiled(x[own], cond[own])
+        return tf.concat(cores.in_parts(number, part, run.batch_size), 0)
+
+    return Case("forward", lambda: np.asarray(in_parts(x, cond)), flops, run.batch_size)
 
 
 def sampling_case(run: Run, mode: Any, forward_flops: int, num_steps: int = 8) -> Case:
@@ -318,9 +325,18 @@ def _convolution(kernel: Any, out: Any) -> int:
 
 
 def matrix_product_rate(seconds: float = 1.0) -> float:
-    """FLOP/s of this machine in a product of two float32 matrices of 2,048 rows: the best seen."""
+    """FLOP/s of this machine in a product of two float32 matrices of 2,048 rows: the best seen.
+
+    All cores compute it, whether an operation has one thread or several.
+    """
     a = tf.random.stateless_normal((_RATE_SIZE, _RATE_SIZE), [0, 1])
-    product = tf.function(lambda a: tf.matmul(a, a))
+    number = cores.parts(_RATE_SIZE, _RATE_SIZE**2)
+
+    def parts(a: Any) -> Any:
+        found = cores.in_parts(number, lambda own: tf.matmul(a[own], a), _RATE_SIZE)
+        return tf.concat(found, 0)
+
+    product = tf.function(parts, autograph=False)
     product(a)
     best, until = math.inf, time.perf_counter() + seconds
     while time.perf_counter() < until:

@@ -172,7 +172,10 @@ def share_cores(task: str) -> bool:
     """
     default = inspect.signature({"fit": fit, "sample": sample}[task]).parameters["batch_size"]
     size = _binding(f"{task}.batch_size", default.default)
-    if not isinstance(size, int) or _binding("TrainStep.jit_compile", None) in (True, False):
+    compiles = {"fit": "TrainStep.jit_compile", "sample": "sample.jit_compile"}[task]
+    if not isinstance(size, int) or _binding(compiles, None) in (True, False):
+        return False
+    if set(_binding("Benchmark.modes", ())) - {"auto", "pieces"}:  # of which each wants its own
         return False
     networks = [_binding("ScoreModel.network", None)]
     networks += (_binding("Comparison.networks", None) or {}).values()

@@ -167,14 +167,14 @@ def draw_all(draws: Mapping[str, Draw], facts: dict[str, Any], options: Any) -> 
     facts = facts | {"samples": facts.get("samples", {})}
     for name, draw in draws.items():
         path = options.out / f"samples_{name}.npz"
-        entry = {"sampler": draw.sampler, "nfe": draw.nfe, "count": options.num_samples,
-                 "step": facts["steps"]}  # fmt: skip
+        count = options.best_samples if name == "best" else options.num_samples
+        entry = {"sampler": draw.sampler, "nfe": draw.nfe, "count": count, "step": facts["steps"]}
         known = facts["samples"].get(name, {})
         if path.is_file() and {key: known.get(key) for key in entry} == entry:
             continue
-        print(f"Drawing {options.num_samples:,} samples: {draw.sampler}", flush=True)
+        print(f"Drawing {count:,} samples: {draw.sampler}", flush=True)
         start = time.perf_counter()
-        samples = draw.function(options.num_samples, options.seed + 1)
+        samples = draw.function(count, options.seed + 1)
         with whole(path) as place:
             np.savez_compressed(place, samples=samples)
         facts["samples"][name] = entry | {"seconds": time.perf_counter() - start}
@@ -194,7 +194,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--seconds", type=float, required=True, help="training seconds, from the second step on")
     add("--out", type=Path, required=True, help="folder of checkpoint, samples and facts")
     add("--data", default=DATA, help="folder of Fashion-MNIST's IDX files")
-    add("--num_samples", type=int, default=1_000, help="of each draw")
+    add("--num_samples", type=int, default=10_000, help="of samples_50nfe.npz")
+    add("--best_samples", type=int, default=1_000, help="of samples_best.npz")
+    add("--train_only", action="store_true", help="draw later, by the same command without it")
     add("--sample_batch", type=int, default=250, help="samples drawn at a time")
     add("--nfe", type=int, default=50, help="evaluations of samples_50nfe.npz")
     add("--best_nfe", type=int, default=1_000, help="evaluations of samples_best.npz")
@@ -210,12 +212,14 @@ def check(options: Any) -> None:
     Raises:
       ValueError: an option out of its range, or results in the way.
     """
-    for name in ("seconds", "num_samples", "sample_batch", "nfe", "best_nfe", "threads"):
+    counts = "num_samples", "best_samples"
+    for name in ("seconds", *counts, "sample_batch", "nfe", "best_nfe", "threads"):
         value = getattr(options, name)
         if not 0 < value < math.inf:
             raise ValueError(f"--{name} must be greater than 0; got {value}.")
-    if options.num_samples < 2:
-        raise ValueError(f"--num_samples must be at least 2; got {options.num_samples}.")
+    for name in counts:
+        if getattr(options, name) < 2:
+            raise ValueError(f"--{name} must be at least 2; got {getattr(options, name)}.")
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out} is not empty. Add --resume, or give another --out.")
 
@@ -418,6 +422,8 @@ def _train_and_draw(rival: Rival, options: Any) -> None:
     training.run()
     facts = training.facts() | {"samples": read_facts(options.out).get("samples", {})}
     write_facts(options.out, facts)
+    if options.train_only:
+        return
     network = training.average.module.eval()
     made = rival.draws(network, options.nfe, options.best_nfe)
     draws = {name: Draw(*made[name][:2], _in_parts(made[name][2], options)) for name in DRAWS}

@@ -46,8 +46,11 @@ def arguments() -> argparse.Namespace:
 def commands(options: Any) -> dict[str, list[str]]:
     """{competitor: the command that trains it and draws its samples}, in order."""
     found: dict[str, list[str]] = {}
-    names = ("num_samples", "sample_batch", "nfe", "best_nfe", "threads", "seed", "data")
+    names = (
+        "num_samples", "best_samples", "sample_batch", "nfe", "best_nfe", "threads", "seed", "data"
+    )  # fmt: skip
     shared = [f"--{name}={getattr(options, name)}" for name in names] + ["--resume"]
+    shared += ["--train_only"] * options.train_only
     for name in options.only:
         out, seconds = options.out / name, options.seconds
         if name in ours.VARIANTS:
@@ -120,12 +123,17 @@ def table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 texts[0] += f" ({facts['samples'][draw]['nfe']:,} NFE)"
             row += texts
         rows.append(row)
-    judged = next((one for entry in entries for one in entry["figures"].values()), None)
-    if judged is not None:
-        real = [figure(judged, metric) for metric in METRICS]
-        texts = ["" if one is None or one[2] is None else f"{one[2]:.3g}" for one in real]
-        rows.insert(0, ["real training images", *[""] * 5, *texts, *texts])
+    if any(entry["figures"] for entry in entries):
+        real = [text for draw in common.DRAWS for text in _real(entries, draw)]
+        rows.insert(0, ["real training images", *[""] * 5, *real])
     return rows
+
+
+def _real(entries: Sequence[Mapping[str, Any]], draw: str) -> list[str]:
+    """What as many real training images have by each metric as a draw has samples."""
+    judged = next((e["figures"][draw] for e in entries if draw in e["figures"]), {})
+    real = [figure(judged, metric) for metric in METRICS]
+    return ["" if one is None or one[2] is None else f"{one[2]:.3g}" for one in real]
 
 
 def _text(found: tuple[float, float, float | None] | None) -> str:
@@ -137,8 +145,9 @@ def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
     lines = [HEADER, ["---"] * len(HEADER), *table(entries)]
     return (
         f"{options.seconds:g} training seconds each, {options.threads} threads, seed "
-        f"{options.seed}; {options.num_samples:,} samples of each draw, judged against held-out "
-        "images by the features of one classifier. Errors are over the samples.\n\n"
+        f"{options.seed}; {options.num_samples:,} samples of the first draw and "
+        f"{options.best_samples:,} of the best, judged against held-out images by the features of "
+        "one classifier. Errors are over the samples.\n\n"
         + "\n".join(f"| {' | '.join(line)} |" for line in lines)
         + "\n"
     )

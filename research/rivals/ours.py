@@ -115,7 +115,8 @@ def _train_and_draw(options: Any) -> None:
         common.write_facts(options.out, facts)
     else:
         model = type(model).load(workdir)
-    common.draw_all(_draws(model, options), facts, options)
+    if not options.train_only:
+        common.draw_all(_draws(model, options), facts, options)
 
 
 def _facts(model: Any, arguments: Mapping[str, Any], clock: Any, options: Any) -> dict[str, Any]:
