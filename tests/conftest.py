@@ -18,6 +18,7 @@ from tests.processes import kill_what_was_started
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+tf.config.list_logical_devices()  # from now on a command that a test calls sets no threads
 
 # Under nohup, or in a script's background, the tests would inherit signals that are ignored, and
 # what they start would ignore them too.

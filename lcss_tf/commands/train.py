@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lcss_tf import cores
 from lcss_tf.archives import ArrayArchive
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._processes import own_command, supervise
@@ -132,6 +133,9 @@ def dry_run(workdir: str | Path) -> dict[str, str]:
     replicas = distribution.num_replicas
     distribution.rows_per_replica(run.batch_size, "fit.batch_size")
     footprint = memory.step_footprint(run, _gin.TrainStep)
+    rows = run.batch_size // replicas
+    parts = cores.parts(rows, run.state.num_parameters(), replicas)
+    at_once = f", {parts} parts at the same time, a core each" if parts > 1 else ""
     lines = {
         "workdir": str(workdir),
         "SDE": type(model.sde).__name__,
@@ -139,7 +143,7 @@ def dry_run(workdir: str | Path) -> dict[str, str]:
         "network": f"{type(model.network).__name__}, {run.state.num_parameters():,} parameters",
         "memory": footprint.text(),
         "replicas": distribution.text(),
-        "global batch": f"{run.batch_size} ({run.batch_size // replicas} a replica)",
+        "global batch": f"{run.batch_size} ({rows} a replica{at_once})",
         "steps": f"{run.steps:,} ({run.steps * run.batch_size:,} examples)",
         "data": f"{data.name}, {'×'.join(map(str, data.shape))}: {available}",
     }

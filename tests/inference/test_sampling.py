@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 import lcss_tf
+from lcss_tf.errors import UsageError
 from lcss_tf.inference import Sampling
 from lcss_tf.samplers import EulerMaruyama
+from tests.inference.helpers import model_of
 from tests.training import helpers
 
 
@@ -73,6 +75,11 @@ def test_every_sampler_compiles_whole_and_knows_no_replicas(name, states):
     known = sampler.nfe()
     if known is None:  # it chooses its steps, and 24 are too few
         sampler = lcss_tf.SAMPLERS[name]()
+    try:
+        sampler.check(states[1].sde)
+    except UsageError:  # it reverses processes with a velocity
+        sde = lcss_tf.SDES["KineticSDE"]
+        states = {r: model_of(1, sde=sde(), replicas=r).state for r in states}
     options = {"seed": 3, "progress": False, "trajectory_steps": 4}
     draw = Sampling(states[1], sampler, batch_size=8, jit_compile=True)
     one = draw(12, **options)

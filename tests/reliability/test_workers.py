@@ -118,10 +118,8 @@ def test_a_run_goes_on_with_other_devices(alone, tmp_path):
     """Twenty steps alone, twenty on two workers: the same run, and no word of another config."""
     half = "--gin_bindings=fit.steps=20"
     # By default the warm-up is a tenth of the steps; that of `alone` is of its 40.
-    adam = ("--gin_bindings=fit.optimizer=@Adam()", "--gin_bindings=Adam.learning_rate=@WarmUp()",
-            "--gin_bindings=Adam.epsilon=1e-8", "--gin_bindings=WarmUp.learning_rate=2e-4",
-            "--gin_bindings=WarmUp.warmup_steps=4")  # fmt: skip
-    run("train", *SMALL, *PICTURES, *adam, half, f"--workdir={tmp_path}")
+    warm_up = "--gin_bindings=default_optimizer.warmup_share=0.2"
+    run("train", *SMALL, *PICTURES, warm_up, half, f"--workdir={tmp_path}")
     launch(
         "bin/train.py", *TWO, *SMALL, *PICTURES, f"--workdir={tmp_path}", "--resume=force",
         logs=tmp_path / "logs",
