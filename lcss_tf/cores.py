@@ -64,9 +64,7 @@ def parts(rows: int, weights: int, replicas: int = 1) -> int:
       weights: of the network: with the rows, a measure of the work.
       replicas: that share the cores.
     """
-    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
-        return 1
-    if tf.config.list_physical_devices("GPU") or rows * weights < _LEAST_WORK:
+    if not _is_shared_out() or rows * weights < _LEAST_WORK:
         return 1
     most = min(count() // replicas, _MOST_CORES, rows)
     return next((number for number in range(most, 1, -1) if rows % number == 0), 1)
@@ -82,13 +80,23 @@ def in_parts(number: int, function: Callable[[slice], Any], rows: int) -> list[A
     return [function(slice(i * size, (i + 1) * size)) for i in range(number)]
 
 
+def joined(number: int, function: Callable[[slice], Any], rows: int) -> Any:
+    """The tensors function(part), joined along their first axis: see `in_parts`."""
+    return tf.concat(in_parts(number, function, rows), axis=0)
+
+
 def each(function: Callable[[Any], Any], batches: Sequence[Any]) -> list[Any]:
     """[function(batch), ...]: several at the same time where an operation has one thread."""
-    alone = tf.config.threading.get_intra_op_parallelism_threads() != 1
-    if alone or tf.config.list_physical_devices("GPU"):
+    if not _is_shared_out():
         return [function(batch) for batch in batches]
     with concurrent.futures.ThreadPoolExecutor(min(count(), _MOST_CORES)) as pool:
         return list(pool.map(function, batches))
 
 
-__all__ = ["count", "each", "in_parts", "one_thread_an_operation", "parts"]
+def _is_shared_out() -> bool:
+    """Whether an operation has one thread, and no GPU computes it."""
+    one_thread = tf.config.threading.get_intra_op_parallelism_threads() == 1
+    return one_thread and not tf.config.list_physical_devices("GPU")
+
+
+__all__ = ["count", "each", "in_parts", "joined", "one_thread_an_operation", "parts"]

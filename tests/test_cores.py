@@ -55,6 +55,8 @@ def test_parts(machine, number, threads, rows, weights, replicas, expected):
 
 def test_parts_are_all_rows_in_order():
     assert cores.in_parts(3, lambda own: (own.start, own.stop), 12) == [(0, 4), (4, 8), (8, 12)]
+    x = tf.range(12)
+    np.testing.assert_array_equal(cores.joined(3, lambda own: x[own], 12), x)
 
 
 def test_several_batches_at_the_same_time_keep_their_order(machine):
@@ -122,6 +124,7 @@ print(json.dumps([_gin.share_cores(sys.argv[3]), asked]))
         ("lcss_digits.gin", ["TrainStep.jit_compile = False"], "sample", [True, [64]]),
         ("lcss_digits.gin", ["sample.jit_compile = False"], "sample", [False, []]),
         ("lcss_digits.gin", ["Benchmark.modes = ('auto', 'one program')"], "fit", [False, []]),
+        ("lcss_digits.gin", ["Distribution.strategy = 'tpu'"], "fit", [False, []]),
         ("compare_networks.gin", [], "fit", [True, [64]]),
     ],
 )

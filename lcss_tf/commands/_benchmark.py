@@ -251,8 +251,7 @@ def forward_case(run: Run, mode: Any, count_flops: Callable) -> Case:
 
     @tf.function(autograph=False)
     def in_parts(x: Any, cond: Any) -> Any:
-        part = lambda own: compiled(x[own], cond[own])
-        return tf.concat(cores.in_parts(number, part, run.batch_size), 0)
+        return cores.joined(number, lambda own: compiled(x[own], cond[own]), run.batch_size)
 
     return Case("forward", lambda: np.asarray(in_parts(x, cond)), flops, run.batch_size)
 
@@ -331,12 +330,8 @@ def matrix_product_rate(seconds: float = 1.0) -> float:
     """
     a = tf.random.stateless_normal((_RATE_SIZE, _RATE_SIZE), [0, 1])
     number = cores.parts(_RATE_SIZE, _RATE_SIZE**2)
-
-    def parts(a: Any) -> Any:
-        found = cores.in_parts(number, lambda own: tf.matmul(a[own], a), _RATE_SIZE)
-        return tf.concat(found, 0)
-
-    product = tf.function(parts, autograph=False)
+    in_parts = lambda a: cores.joined(number, lambda own: tf.matmul(a[own], a), _RATE_SIZE)
+    product = tf.function(in_parts, autograph=False)
     product(a)
     best, until = math.inf, time.perf_counter() + seconds
     while time.perf_counter() < until:

@@ -518,7 +518,7 @@ def _compiled_score(model: ScoreModel) -> Callable:
     def score(x: Any, t: Any) -> Any:
         rows = x.shape[0]
         number = cores.parts(rows, network.count_params())
-        return tf.concat(cores.in_parts(number, lambda own: compiled(x[own], t[own]), rows), 0)
+        return cores.joined(number, lambda own: compiled(x[own], t[own]), rows)
 
     return score
 

@@ -175,6 +175,8 @@ def share_cores(task: str) -> bool:
     compiles = {"fit": "TrainStep.jit_compile", "sample": "sample.jit_compile"}[task]
     if not isinstance(size, int) or _binding(compiles, None) in (True, False):
         return False
+    if _binding("Distribution.strategy", None) == "tpu":  # which computes the batch as a whole
+        return False
     if set(_binding("Benchmark.modes", ())) - {"auto", "pieces"}:  # of which each wants its own
         return False
     networks = [_binding("ScoreModel.network", None)]

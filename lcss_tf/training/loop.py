@@ -554,7 +554,7 @@ def _validation(run: Run) -> Callable[[], float]:
             seed = random.at_row(random.as_seed(run.seed), own.start)
             return per_example(x0[own], {k: v[own] for k, v in options.items()}, seed)
 
-        return tf.reduce_mean(tf.concat(cores.in_parts(number, part, batch), 0))
+        return tf.reduce_mean(cores.joined(number, part, batch))
 
     return lambda: float(loss())
 
