@@ -1,6 +1,7 @@
 """research/rivals: what of it needs neither PyTorch nor a rival's library."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -157,6 +158,46 @@ def test_requirements_are_pinned(name):
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     assert any(pin.startswith("torch==") for pin in pins)
     assert (RIVALS / f"{name}.py").is_file()
+
+
+def test_ours_trains_by_the_clock_and_draws_later(tmp_path, modules):
+    """As the comparison calls it: once to train alone, once more to draw."""
+    write_family(tmp_path / "data", 40, None, held_out=8)
+    out, common = tmp_path / "out", modules.common
+    arguments = ["--seconds=0.05", f"--out={out}", f"--data={tmp_path / 'data'}", "--resume"]
+    arguments += ["--num_samples=4", "--best_samples=2", "--nfe=4", "--best_nfe=4"]
+    options = common.parser("A test.").parse_args(arguments)
+    options.variant, options.likelihood, options.gin_bindings = "lcss", 0, [
+        "ScoreModel.network = @networks.DiT()", "DiT.patch_size = 14", "DiT.width = 8",
+        "DiT.depth = 1", "DiT.num_heads = 2", "fit.batch_size = 8",
+        "held_out_likelihood.rtol = 1e-2", "held_out_likelihood.atol = 1e-2",
+        "held_out_likelihood.batch_size = 2",
+    ]  # fmt: skip
+    for options.train_only in (True, False):
+        gin.clear_config()
+        modules.ours._train_and_draw(options)
+        facts = common.read_facts(out)
+        drawn = sorted(path.name for path in out.glob("samples_*.npz"))
+        if options.train_only:
+            first, seconds = facts, (out / "seconds.json").read_bytes()
+            assert (drawn, facts["samples"]) == ([], {})
+    assert facts["seconds"] >= 0.05
+    assert facts | {"samples": {}} == first, "not trained again"
+    assert (out / "seconds.json").read_bytes() == seconds
+    assert drawn == ["samples_50nfe.npz", "samples_best.npz"]
+    assert facts["images_per_second"] > 0
+    assert [facts["samples"][name]["nfe"] for name in common.DRAWS] == [4, 4]
+    assert np.load(out / drawn[0])["samples"].shape == (4, 28, 28, 1)
+    options.seconds, options.train_only, options.likelihood = 2 * facts["seconds"] + 0.05, True, 2
+    gin.clear_config()
+    modules.ours._train_and_draw(options)  # goes on where the seconds were over
+    longer = common.read_facts(out)
+    assert longer["steps"] > facts["steps"]
+    assert longer["seconds"] >= options.seconds
+    measured = json.loads((out / "likelihood.json").read_text())["figures"]
+    assert measured["examples"] == 2
+    assert 0 < measured["bits_per_dim"] < 20
+    assert measured["step"] == longer["steps"]
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ _RECORD_FORM = {
 FIGURES_FORM = {  # of a result's figures alone
     "name": forms.TEXT,
     "ms_per_step": forms.NUMBER,
-    "budgets": {"steps": _POINT, "seconds": _POINT},
+    "budgets": {"steps": _POINT, "seconds": forms.Optional(_POINT)},
 }
 _RESULT_FORM = FIGURES_FORM | {
     **dict.fromkeys(("loss", "sde"), forms.TEXT),
@@ -73,7 +73,7 @@ class Comparison:
     Args:
       losses: objects of `LOSSES` by the names they go under in the tables.
       seconds: training seconds of the equal wall clock; compilation, evaluation and
-        checkpoints do not count.
+        checkpoints do not count. 0: equal steps alone.
       sdes: SDEs by name of a loss, where it is not `ScoreModel.sde`.
       networks: networks by name of a loss, where it is not `ScoreModel.network`.
       optimizers: Keras optimisers by name of a loss, where it is not `fit.optimizer`.
@@ -124,6 +124,11 @@ class Comparison:
                 f"Comparison.losses: {sorted(self.entries)} become the folders {sorted(slugs)}; "
                 "use names that differ in letters or digits, and seeds that differ."
             )
+
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """What a training ends by."""
+        return ("steps", "seconds") if self.seconds else ("steps",)
 
     @property
     def all_metrics(self) -> list:
@@ -397,7 +402,7 @@ class _Budgets(Periodic):
         }
 
     def _done(self) -> bool:
-        return {"steps", "seconds"} <= set(self.record["budgets"])
+        return set(self._comparison.budgets) <= set(self.record["budgets"])
 
     def _share(self) -> float:
         budget = self._comparison.seconds
@@ -406,7 +411,8 @@ class _Budgets(Periodic):
     def _evaluate_if_due(self, step: int) -> None:
         record, directory = self.record, self._directory
         reached = {"steps": step >= self._steps, "seconds": self._share() >= 1.0}
-        new = [n for n, is_reached in reached.items() if is_reached and n not in record["budgets"]]
+        asked = [name for name in self._comparison.budgets if name not in record["budgets"]]
+        new = [name for name in asked if reached[name]]
         done = len(record["curve"])
         share = self._share() if self._comparison.seconds else min(step / self._steps, 1.0)
         on_curve = done < len(self._marks) and share >= self._marks[done]

@@ -27,7 +27,6 @@ from lcss_tf.plots import History, charts
 from lcss_tf.reports import data_uri, value_text, write_html
 from lcss_tf.training.summaries import Summaries
 
-_TITLES = {"steps": "At equal steps", "seconds": "At equal wall clock"}
 _COST = ("ms/step", "× first", "peak MiB", "steps", "seconds")
 _CURVES = ("loss/total", "watch/", "evaluate/", "speed/steps_per_second")
 
@@ -45,8 +44,9 @@ def write_tables(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     workdir = Path(workdir)
     results = read_results(workdir, names, RESULT)
     blocks, rows = [], []
-    for budget, title in _TITLES.items():
+    for budget in charts.budgets(results):
         header, lines = _table(results, budget)
+        title = charts.BUDGETS[budget].capitalize()
         blocks.append(f"**{title}**\n\n{files.markdown_table(header, lines)}")
         rows += [[budget, *line] for line in lines]
     paths = [workdir / "table.md", workdir / "table.csv"]
@@ -71,21 +71,39 @@ def write_diagnosis(workdir: str | Path, names: Sequence[str]) -> list[Path]:
     results = read_results(workdir, names, DIAGNOSIS)
     buckets = results[0]["buckets"]
     header = ["loss", "figure", *[f"t {low:.2f}–{high:.2f}" for low, high in buckets]]
-    lines = []
-    for result in results:
-        for figure, values in result["figures"].items():
-            lines.append([result["name"], figure, *values])
-    steps_header = ["loss", *results[0]["step"]]
-    steps = [[result["name"], *result["step"].values()] for result in results]
+    lines = [[r["name"], figure, *v] for r in results for figure, v in r["figures"].items()]
+    texts = [
+        [result["name"], figure, *values]
+        for result in results
+        for figure, values in _texts(result["figures"]).items()
+    ]
+    figures = list(dict.fromkeys(figure for result in results for figure in result["step"]))
+    steps = [[r["name"], *(r["step"].get(figure) for figure in figures)] for r in results]
+    step_texts = [_texts({k: [v] for k, v in r["step"].items()}) for r in results]
+    shown = list(dict.fromkeys(figure for one in step_texts for figure in one))
+    step_lines = [
+        [result["name"], *(one.get(figure, [""])[0] for figure in shown)]
+        for result, one in zip(results, step_texts, strict=True)
+    ]
+    by_time = files.markdown_table(header, texts)
+    by_step = files.markdown_table(["loss", *shown], step_lines)
     suffixes = (".md", ".csv", "_steps.csv", ".png")
     paths = [workdir / f"diagnosis{suffix}" for suffix in suffixes]
-    tables = [files.markdown_table(*table) for table in ((header, lines), (steps_header, steps))]
-    text = f"{tables[0]}\n\n**The gradient of a step**\n\n{tables[1]}\n"
-    files.write_text(paths[0], text)
+    files.write_text(paths[0], f"{by_time}\n\n**The gradient of a step**\n\n{by_step}\n")
     files.write_text(paths[1], files.csv_table(header, lines))
-    files.write_text(paths[2], files.csv_table(steps_header, steps))
+    files.write_text(paths[2], files.csv_table(["loss", *figures], steps))
     draw = lambda: plots.write_png(paths[3], charts.gradient_diagnosis(results))
     return paths if tolerated(f"The picture {paths[3]}", draw) else paths[:3]
+
+
+def _texts(figures: Mapping[str, Sequence[float]]) -> dict[str, list[str]]:
+    """{figure: its values as texts}, with ± where ``<figure>_error`` is among the figures."""
+    return {
+        name: [value_text(*pair) for pair in zip(values, errors, strict=True)]
+        for name, values in figures.items()
+        if not name.endswith("_error")
+        for errors in [figures.get(f"{name}_error", [None] * len(values))]
+    }
 
 
 def read_results(
@@ -101,6 +119,7 @@ def read_results(
 def _table(results: Sequence[dict], budget: str) -> tuple[list[str], list[list]]:
     """Header and lines: cost, then every figure that any run has."""
     keys: list[str] = []
+    results = [result for result in results if budget in result["budgets"]]
     for result in results:
         keys += [k for k in result["budgets"][budget] if k not in keys and k not in _COST]
     keys = [k for k in keys if k != "step"]
@@ -159,7 +178,7 @@ def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int | None
     by_name = {result["name"]: result for result in results}
     blocks: list[str] = []
     lines: list[list] = []
-    for budget, title in _TITLES.items():
+    for budget, title in charts.BUDGETS.items():
         table = _seed_table(by_name, entries, budget)
         if not table:
             continue
@@ -171,7 +190,7 @@ def write_seeds(workdir: str | Path, entries: Mapping[str, tuple[str, int | None
             for key, values in table.items()
         ]
         count = max(len(v) for values in table.values() for v in values.values())
-        blocks.append(f"**{title}**, mean ± standard error over {count} seeds\n\n")
+        blocks.append(f"**{title.capitalize()}**, mean ± standard error over {count} seeds\n\n")
         blocks.append(files.markdown_table(header, text) + "\n\n")
         for key, values in table.items():
             for loss in losses:
@@ -205,7 +224,7 @@ def _seed_table(by_name: Mapping, entries: Mapping, budget: str) -> dict[str, di
     table: dict[str, dict] = {}
     for name, (loss, seed) in entries.items():
         result = by_name.get(name)
-        if result is None:
+        if result is None or budget not in result["budgets"]:
             continue
         figures = {k: v for k, v in result["budgets"][budget].items() if k != "seconds"}
         for key, value in ({"ms/step": result["ms_per_step"]} | figures).items():

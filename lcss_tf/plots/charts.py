@@ -28,6 +28,7 @@ _SCORE_ERRORS = {
     "score_error": "relative squared score error",
     "epsilon_mse": "held-out ε-MSE",
 }
+BUDGETS = {"steps": "at equal steps", "seconds": "at equal wall clock"}  # of a comparison
 _MARKED = 40  # fewer points than this get markers
 _FRAME = 15.0  # the largest value of a chart over NFE, in units of the least
 
@@ -218,6 +219,11 @@ def gradient_diagnosis(results: Sequence[Mapping[str, Any]]) -> Array:
     return _finished(figure, axes, bool(results))
 
 
+def budgets(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """By which budgets any run of a comparison was measured: "steps", "seconds"."""
+    return [name for name in BUDGETS if any(name in result["budgets"] for result in results)]
+
+
 def _error_kind(results: Sequence[Mapping[str, Any]]) -> str | None:
     for result in results:
         for key in result["budgets"]["steps"]:
@@ -227,11 +233,11 @@ def _error_kind(results: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _errors(results: Sequence[Mapping[str, Any]], kind: str) -> Array:
-    figure, axes = new_figure(1, 2, sharey=True)
-    titles = {"steps": "at equal steps", "seconds": "at equal wall clock"}
-    for one, (budget, title) in zip(axes, titles.items(), strict=True):
+    measured = budgets(results)
+    figure, axes = new_figure(1, len(measured), sharey=True)
+    for one, budget in zip(axes, measured, strict=True):
         for i, result in enumerate(results):
-            at = result["budgets"][budget].items()
+            at = result["budgets"].get(budget, {}).items()
             points = [(float(k.split("@")[1]), v) for k, v in at if k.startswith(kind + "@")]
             if points:
                 one.plot(
@@ -240,7 +246,7 @@ def _errors(results: Sequence[Mapping[str, Any]], kind: str) -> Array:
                     **series_style(i),
                 )
         one.set_yscale("log")
-        label_axes(one, "t", title=title)
+        label_axes(one, "t", title=BUDGETS[budget])
     label_axes(axes[0], y=_SCORE_ERRORS[kind])
     return _finished(figure, axes, bool(results))
 

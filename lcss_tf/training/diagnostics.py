@@ -10,6 +10,7 @@ import tensorflow as tf
 from lcss_tf import random
 from lcss_tf.errors import UsageError
 from lcss_tf.losses import ISMLoss
+from lcss_tf.metrics.base import standard_error
 from lcss_tf.score import Score
 from lcss_tf.typing import Array, Network, Seed, Tensor
 
@@ -19,6 +20,7 @@ class BucketDiagnostics(NamedTuple):
 
     buckets: [n] pairs (low, high) of times.
     variance: trace of the covariance of one example's gradient, over noise and times, [n].
+    variance_error: its standard error over the draws, [n]; NaN for two draws.
     bias: ‖E g − E g_ISM‖, g_ISM the gradient with the exact trace; the square less what noise
       alone gives, so 0 where none is seen; [n], or None where d is too large.
     bias_error: its noise level: what ‖·‖ a bias of 0 would show, [n] or None.
@@ -27,6 +29,7 @@ class BucketDiagnostics(NamedTuple):
 
     buckets: list
     variance: np.ndarray
+    variance_error: np.ndarray
     bias: np.ndarray | None
     bias_error: np.ndarray | None
     exact_norm: np.ndarray | None
@@ -44,6 +47,7 @@ class StepDiagnostics(NamedTuple):
     """Figures of the gradient of a training step, drawn as training draws it: times and all.
 
     variance: trace of the covariance of the batch's mean gradient, times the batch's examples.
+    variance_error: its standard error over the draws; NaN for two draws.
     norm: ‖E g‖; the square less what noise alone gives, NaN where no signal is seen.
     critical_batch: variance/norm², the examples at which noise and signal are equal (the simple
       noise scale, McCandlish et al. 2018). It compares objectives of different scales; for one
@@ -51,6 +55,7 @@ class StepDiagnostics(NamedTuple):
     """
 
     variance: float
+    variance_error: float
     norm: float
     critical_batch: float
 
@@ -113,7 +118,7 @@ class GradientDiagnostics:
         ]
         columns = [np.array(column) for column in zip(*rows, strict=True)]
         buckets = [(float(low), float(high)) for low, high in zip(edges, edges[1:], strict=False)]
-        return BucketDiagnostics(buckets, *(columns if exact else [columns[0], None, None, None]))
+        return BucketDiagnostics(buckets, *(columns if exact else [*columns, None, None, None]))
 
     def measure_step(
         self, network: Network, x0: Tensor, seed: Seed, condition: Tensor | None = None
@@ -136,7 +141,8 @@ class GradientDiagnostics:
         variance = found.variance()
         square = float(np.sum(found.mean**2)) - variance / self._num_draws
         variance, norm = variance * len(x0), math.sqrt(square) if square > 0 else math.nan
-        return StepDiagnostics(variance, norm, variance / norm**2)
+        error = found.variance_error() * len(x0)
+        return StepDiagnostics(variance, error, norm, variance / norm**2)
 
     def _step_gradient(self, network, batch, unconditional):
         """(x0, condition, seed, state) -> (the flat gradient of the batch's mean loss [P], sums)"""
@@ -163,14 +169,16 @@ class GradientDiagnostics:
     ) -> dict[str, float]:
         """The figures of `measure` by TensorBoard tag: ``gradient_variance_by_t/0.0-0.2``."""
         measured = self.measure(network, x0, seed, condition)
+        figures = measured.figures()
+        del figures["variance_error"]  # the curve of the variance shows how it scatters
         return {
             f"gradient_{name}_by_t/{low:.1f}-{high:.1f}": value
-            for name, values in measured.figures().items()
+            for name, values in figures.items()
             for (low, high), value in zip(measured.buckets, values, strict=True)
         }
 
     def _bucket(self, network, batch, seed, edges, exact):
-        """(variance,) or (variance, bias, its error, exact norm) over one bucket."""
+        """(variance, its error), and (bias, its error, exact norm) for small data; one bucket."""
         own, gap = _Running(), _Running()
         total_exact = 0.0
         for k in range(self._num_draws):
@@ -183,12 +191,12 @@ class GradientDiagnostics:
                 true = self._gradient(exact, *arguments)
                 gap.add(gradient - true)
                 total_exact = total_exact + true / self._num_draws
-        variance = own.variance() * len(batch[0])
+        variance, error = (v * len(batch[0]) for v in (own.variance(), own.variance_error()))
         if not exact:
-            return (variance,)
+            return variance, error
         noise = gap.variance() / self._num_draws
         bias = math.sqrt(max(0.0, float(np.sum(gap.mean**2)) - noise))
-        return variance, bias, math.sqrt(noise), float(np.linalg.norm(total_exact))
+        return variance, error, bias, math.sqrt(noise), float(np.linalg.norm(total_exact))
 
     def _gradient(self, loss, network, batch, seed, edges):
         """The flat gradient of the batch's mean loss, times confined to `edges`: float64 [P]."""
@@ -226,15 +234,25 @@ class _Running:
     """Mean and total variance of vectors as they come (Welford)."""
 
     def __init__(self) -> None:
-        self._count, self._squares = 0, 0.0
+        self._count = 0
+        self._squares: list[float] = []
         self.mean: Array = np.zeros(())
 
     def add(self, vector: Array) -> None:
         self._count += 1
         before = vector - self.mean
         self.mean = self.mean + before / self._count
-        self._squares += float(np.sum(before * (vector - self.mean)))
+        if self._count > 1:
+            self._squares.append(float(np.sum(before * (vector - self.mean))))
 
     def variance(self) -> float:
         """The sum of the unbiased variances of all components."""
-        return self._squares / (self._count - 1)
+        return float(np.mean(self._squares))
+
+    def variance_error(self) -> float:
+        """The standard error of `variance`.
+
+        Each vector but the first adds a square with the variance as its mean. For Gaussian vectors
+        the squares are independent (Helmert); for others nearly so.
+        """
+        return standard_error(self._squares)

@@ -1,11 +1,13 @@
 """The default optimiser; a warm-up and a decay of the learning rate for any."""
 
+import functools
 import inspect
 import math
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from lcss_tf.errors import UsageError
 
@@ -193,6 +195,42 @@ def for_run(
     return optimizer
 
 
+def has_kernel(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether `use_kernel` knows an operation for the optimiser: Adam and those with its step."""
+    own_step = type(optimizer).update_step is keras.optimizers.Adam.update_step
+    return own_step and not optimizer.amsgrad
+
+
+def use_kernel(optimizer: keras.optimizers.Optimizer) -> None:
+    """Lets an optimiser move each variable by one operation, in place of Keras' forty.
+
+    A training starts sooner, and what XLA does not compile launches fewer kernels. The values are
+    the same up to rounding. Nothing is changed where `has_kernel` says no.
+    """
+    if has_kernel(optimizer):
+        optimizer.update_step = functools.partial(_adam_step, optimizer)
+
+
+def _adam_step(optimizer: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    """`keras.optimizers.Adam.update_step` by TensorFlow's kernel, whose formula is the same."""
+    index = optimizer._get_variable_index(variable)
+    m, v = (slots[index].value for slots in (optimizer._momentums, optimizer._velocities))
+    step = tf.cast(optimizer.iterations + 1, variable.dtype)
+    number = lambda value: tf.cast(value, variable.dtype)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=m.handle,
+        v=v.handle,
+        beta1_power=number(optimizer.beta_1) ** step,
+        beta2_power=number(optimizer.beta_2) ** step,
+        lr=number(learning_rate),
+        beta1=number(optimizer.beta_1),
+        beta2=number(optimizer.beta_2),
+        epsilon=number(optimizer.epsilon),
+        grad=number(tf.convert_to_tensor(gradient)),  # of an embedding it is sparse
+    )
+
+
 def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> list[str]:
     """Sentences on a learning rate by which a run from step `first` to `steps` learns nothing.
 
@@ -225,4 +263,12 @@ def doubts(optimizer: keras.optimizers.Optimizer, first: int, steps: int) -> lis
     return found
 
 
-__all__ = ["WarmUp", "default_learning_rate", "default_optimizer", "doubts", "for_run"]
+__all__ = [
+    "WarmUp",
+    "default_learning_rate",
+    "default_optimizer",
+    "doubts",
+    "for_run",
+    "has_kernel",
+    "use_kernel",
+]

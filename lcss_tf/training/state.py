@@ -17,6 +17,7 @@ from lcss_tf.errors import UsageError
 from lcss_tf.score import Score
 from lcss_tf.training.distribution import Distribution
 from lcss_tf.training.loss_scale import LossScale
+from lcss_tf.training.optimizers import use_kernel
 from lcss_tf.typing import Network
 
 
@@ -114,6 +115,7 @@ class TrainState:
             # would sum once more, and count the replicas' gradients twice.
             optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
             optimizer.build(self.network.trainable_variables)
+            use_kernel(optimizer)
             computes_in = getattr(self.network, "compute_dtype", "float32")
             self.loss_scale = LossScale() if computes_in == "float16" else None
         self.optimizer = optimizer

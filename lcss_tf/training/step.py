@@ -13,6 +13,7 @@ import tensorflow as tf
 from lcss_tf import cores, random, xla
 from lcss_tf.errors import UsageError
 from lcss_tf.training.distribution import all_reduce_sum, replica_row
+from lcss_tf.training.optimizers import has_kernel
 from lcss_tf.training.state import TrainState
 from lcss_tf.typing import LossLike, Seed, Tensor
 
@@ -116,13 +117,16 @@ class TrainStep:
         jit_compile = xla.mode(jit_compile, in_pieces)
         whole = jit_compile is True
         self._in_pieces = jit_compile == "pieces"
-        # On one replica there is no collective in between: the update is compiled as well.
+        # On one replica there is no collective in between: the update may be compiled as well. As a
+        # program of its own it would keep one core busy alone, where an optimiser's kernels, one a
+        # variable, keep all of them, and need no compiling.
         alone = distribution.num_replicas == 1
+        kernel = (self._in_pieces or in_parts) and has_kernel(state.optimizer)
         self.many_workers = distribution.num_workers > 1
         self._compiled_gradients = tf.function(
             self.loss_and_gradients, jit_compile=whole or None, autograph=False
         )
-        self.compiles_update = bool(jit_compile) and alone
+        self.compiles_update = bool(jit_compile) and alone and not kernel
         self._compiled_update = tf.function(
             self._update, jit_compile=self.compiles_update or None, autograph=False
         )

@@ -16,6 +16,10 @@ from common import Clock, Draw
 # (gin file, bindings). SSM-VR and the plain form of the paper's identity are on the VP SDE.
 VARIANTS = {
     "lcss": ("lcss_fashion_small.gin", []),
+    "lcss_adaptive": (
+        "lcss_fashion_small.gin",
+        ["fit.loss = @losses.LCSSLoss()", "LCSSLoss.times = @times.AdaptiveTimes()"],
+    ),
     "lcss_power4": ("lcss_fashion_power4.gin", []),
     "ssm_vr": ("lcss_fashion_small.gin", ["fit.loss = @losses.SSMLoss()"]),
     "lcss_plain": (
@@ -87,6 +91,9 @@ def main() -> None:
     made = common.parser(__doc__)
     made.add_argument("--variant", choices=VARIANTS, default="lcss", help="of loss and SDE")
     made.add_argument("--gin_bindings", action="append", default=[], help="of yours, applied last")
+    made.add_argument(
+        "--likelihood", type=int, default=0, help="held-out images whose bits/dim are measured too"
+    )
     options = made.parse_args()
     common.told(lambda: _train_and_draw(options))
 
@@ -110,13 +117,18 @@ def _train_and_draw(options: Any) -> None:
     facts = common.read_facts(options.out)
     if not facts or facts["seconds"] < options.seconds:
         trainer = _gin.Trainer(make_step=_gin.TrainStep, make_checkpoints=_gin.Checkpoints)
-        model.fit(**arguments, workdir=workdir, callbacks=[clock], trainer=trainer)
+        arguments["callbacks"] = [clock]  # not those of `lcss train`: no pictures, no records
+        model.fit(**arguments, workdir=workdir, trainer=trainer)
         facts = _facts(model, arguments, clock, options) | {"samples": facts.get("samples", {})}
         common.write_facts(options.out, facts)
     else:
         model = type(model).load(workdir)
     if not options.train_only:
         common.draw_all(_draws(model, options), facts, options)
+    if options.likelihood:
+        from lcss_tf.commands._likelihood import held_out_likelihood, report
+
+        print(report(held_out_likelihood(model, options.out, num_examples=options.likelihood)))
 
 
 def _facts(model: Any, arguments: Mapping[str, Any], clock: Any, options: Any) -> dict[str, Any]:

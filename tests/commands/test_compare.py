@@ -171,7 +171,7 @@ def test_a_stopped_run_equals_one_never_stopped(tmp_path, monkeypatch):
 
     The signal comes in the evaluation there, which is made up for at the same step.
     """
-    load(*FAST, "fit.steps = 13")
+    load(*FAST, "Comparison.seconds = 1e-9", "fit.steps = 13")
     train_entry(Comparison(), "DSM", tmp_path / "whole")
 
     measure, calls = Evaluator.score_errors, []
@@ -287,6 +287,9 @@ def test_kills_leave_the_weights_as_they_would_be(tmp_path):
         keras.backend.clear_session()  # names of layers count from one again
         train_entry(Comparison(), "DSM", path)
     assert steps_on_disk(killed / "dsm")[-1] == 3_000
+    assert result_of(killed, "DSM")["budgets"].keys() == {"steps"}, "0 seconds: no such budget"
+    tables = write_tables(killed, ["DSM"])
+    assert tables[0].read_text().count("| DSM |") == 1
     assert_same_end(tmp_path / "whole" / "dsm", killed / "dsm")
 
 

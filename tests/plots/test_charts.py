@@ -70,6 +70,15 @@ def test_a_comparison_without_score_errors_shows_the_cost_alone():
     assert list(charts.comparison(cut)) == ["cost"]
 
 
+def test_without_a_budget_of_time_nothing_is_said_of_wall_clock():
+    both = results(["a", "b"])
+    steps_alone = [r | {"budgets": {"steps": r["budgets"]["steps"]}} for r in both]
+    assert charts.budgets(both) == ["steps", "seconds"]
+    assert charts.budgets(steps_alone) == ["steps"]
+    two, one = (charts.comparison(given)["errors"] for given in (both, steps_alone))
+    assert one.shape[1] < 0.7 * two.shape[1], "one plot in place of two"
+
+
 def test_the_loss_by_time_starts_at_the_left():
     curves = {f"{k / 10:.1f}-{(k + 1) / 10:.1f}": (STEPS, (k + 1) / STEPS) for k in range(10)}
     picture = charts.loss_by_time(curves)

@@ -67,6 +67,23 @@ def test_running_variance_is_numpys():
     np.testing.assert_allclose(running.mean, vectors.mean(axis=0))
 
 
+def test_the_error_of_a_variance_is_its_standard_deviation():
+    """Over many sets of draws; of Gaussian vectors with unequal variances, whose sum is 5.5."""
+    scales = np.sqrt([1.0, 4.0, 0.25, 0.25])
+    found = []
+    for vectors in np.random.default_rng(1).normal(size=(2_000, 16, 4)) * scales:
+        running = _Running()
+        for vector in vectors:
+            running.add(vector)
+        found.append((running.variance(), running.variance_error()))
+    values, errors = np.array(found).T
+    assert values.mean() == pytest.approx(scales @ scales, abs=0.15)
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(values.std(), rel=0.06)
+    few = _Running()
+    few.add(np.ones(3)), few.add(np.zeros(3))
+    assert np.isnan(few.variance_error())
+
+
 def test_large_data_have_no_bias_figure_and_tags_name_the_bucket(state):
     diagnostics = GradientDiagnostics(
         state.score, LCSSLoss("path"), num_draws=2, batch_size=8, num_buckets=2, exact_up_to=1
@@ -76,5 +93,7 @@ def test_large_data_have_no_bias_figure_and_tags_name_the_bucket(state):
         "gradient_variance_by_t/0.0-0.5",
         "gradient_variance_by_t/0.5-1.0",
     ]
+    figures = diagnostics.measure(state.network, tf.constant(data(8)), 0).figures()
+    assert set(figures) == {"variance", "variance_error"}
     with pytest.raises(ValueError, match="num_draws >= 2"):
         GradientDiagnostics(state.score, lcss_tf.LOSSES["DSMLoss"](), num_draws=1)

@@ -6,11 +6,18 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import lcss_tf as lcss
 from lcss_tf.errors import UsageError
 from lcss_tf.training import WarmUp, default_optimizer
-from lcss_tf.training.optimizers import default_learning_rate, doubts, for_run
+from lcss_tf.training.optimizers import (
+    default_learning_rate,
+    doubts,
+    for_run,
+    has_kernel,
+    use_kernel,
+)
 from tests.training import helpers
 
 ADAM, DECAY = keras.optimizers.Adam, keras.optimizers.schedules.CosineDecay
@@ -164,3 +171,78 @@ def test_of_others_nothing_is_said(optimizer):
 def test_what_remains_of_a_resumed_run_is_looked_at():
     (line,) = doubts(ADAM(DECAY(1e-3, 50)), 60, 100)
     assert "from 60 to 100" in line
+
+
+# TensorFlow's kernel in the place of Keras' operations ------------------------------------------
+
+
+def steps_of(make, kernel, sparse=False, steps=7):
+    """The variables and slots after some steps, by gradients that are a function of the step."""
+    optimizer, random = make(), np.random.default_rng(3)
+    shapes = [(6, 3), (5,), ()]
+    weights = [keras.Variable(random.normal(size=shape), dtype="float32") for shape in shapes]
+    optimizer.build(weights)
+    if kernel:
+        assert has_kernel(optimizer)
+        use_kernel(optimizer)
+
+    def apply(gradients):
+        if sparse:  # of rows 1 and 4 alone
+            rows = tf.constant([1, 4])
+            values = tf.gather(gradients[0], rows)
+            first = tf.IndexedSlices(values, rows, tf.constant([6, 3]))
+            gradients = [first, *gradients[1:]]
+        optimizer.apply(gradients, weights)
+
+    compiled = tf.function(apply, autograph=False)
+    for _ in range(steps):
+        scale = 10.0 ** random.integers(-6, 2)
+        compiled([tf.constant(scale * random.normal(size=s), tf.float32) for s in shapes])
+    return [np.array(v) for v in (*weights, *optimizer.variables)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ADAM(WarmUp(1e-2, 3), epsilon=1e-8),
+        lambda: ADAM(1e-2, beta_1=0.5, beta_2=0.9, epsilon=1e-4, clipnorm=0.1),
+        lambda: keras.optimizers.AdamW(1e-2, weight_decay=0.1),
+        lambda: ADAM(1e-2, use_ema=True, ema_overwrite_frequency=3),
+        lambda: ADAM(1e-2, gradient_accumulation_steps=2),
+    ],
+    ids=["schedule", "betas", "AdamW", "average", "accumulation"],
+)
+def test_the_kernel_s_steps_are_those_of_keras(make):
+    plain, kernel = steps_of(make, False), steps_of(make, True)
+    for one, two in zip(plain, kernel, strict=True):
+        np.testing.assert_allclose(two, one, rtol=2e-5, atol=1e-8)
+    assert np.abs(plain[0] - steps_of(make, False, steps=0)[0]).max() > 0
+
+
+def test_the_kernel_takes_the_sparse_gradients_of_embeddings():
+    plain, kernel = (steps_of(lambda: ADAM(1e-2), k, sparse=True) for k in (False, True))
+    for one, two in zip(plain, kernel, strict=True):
+        np.testing.assert_allclose(two, one, rtol=2e-5, atol=1e-8)
+
+
+def test_only_adam_s_own_step_has_a_kernel():
+    class Halved(ADAM):
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, 0.5 * learning_rate)
+
+    for optimizer in (Halved(1e-3), ADAM(1e-3, amsgrad=True), keras.optimizers.SGD(1e-3)):
+        own_step = optimizer.update_step
+        use_kernel(optimizer)
+        assert not has_kernel(optimizer)
+        assert optimizer.update_step == own_step
+
+
+def test_a_step_in_pieces_leaves_the_update_to_the_kernel():
+    """It is then not compiled; by any other optimiser it is."""
+    compiles = {}
+    for name in ("Adam", "SGD"):
+        state, distribution = helpers.make_state()
+        state.attach(getattr(keras.optimizers, name)(1e-3))
+        step = helpers.make_step(state, distribution, jit_compile="pieces")
+        compiles[name] = step.compiles_update
+    assert compiles == {"Adam": False, "SGD": True}
