@@ -161,8 +161,10 @@ def capture(
         Value(name, tuple(value.shape), value.dtype.name, "argument")
         for name, value in zip(names, values, strict=True)
     ]
-    known = {id(getattr(v, "value", v).handle): name for name, v in variables.items()}
-    graph_variables = {id(v.handle): v for v in concrete.variables}
+    given = {name: getattr(v, "value", v) for name, v in variables.items()}
+    known = {id(v.handle): name for name, v in given.items()}
+    # The graph does not list those that it touches by a kernel of an optimiser alone.
+    graph_variables = {id(v.handle): v for v in (*given.values(), *concrete.variables)}
     arrays: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
         variable = graph_variables.get(id(tensor))
