@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lcss_tf import cores
 from lcss_tf.archives import ArrayArchive
 from lcss_tf.commands import _cli, _gin, _runs
 from lcss_tf.commands._processes import own_command, supervise
@@ -134,7 +133,7 @@ def dry_run(workdir: str | Path) -> dict[str, str]:
     distribution.rows_per_replica(run.batch_size, "fit.batch_size")
     footprint = memory.step_footprint(run, _gin.TrainStep)
     rows = run.batch_size // replicas
-    parts = cores.parts(rows, run.state.num_parameters(), replicas)
+    parts = _gin.TrainStep(run.state, run.loss, run.batch_size, run.seed).parts_at_once
     at_once = f", {parts} parts at the same time, a core each" if parts > 1 else ""
     lines = {
         "workdir": str(workdir),
