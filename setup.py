@@ -11,6 +11,7 @@ setup(
     package_data={
         "lcss_tf": ["py.typed"],
         "lcss_tf.configs": ["*.gin", "*/*.gin"],
+        "lcss_tf.metrics": ["weights/*.npz"],
         "lcss_tf.reports": ["templates/*"],
     },
 )

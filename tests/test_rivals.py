@@ -145,6 +145,7 @@ def test_the_table_has_real_images_first(modules):
     assert row[9] == "4.25 ± 0.12 (1,000 NFE)"
     assert {len(line) for line in (real, broken, half, row)} == {len(modules.compare.HEADER)}
     options = SimpleNamespace(seconds=60.0, threads=2, seed=0, num_samples=9_000, best_samples=500)
+    options.rates = None
     text = modules.compare.markdown([entry], options)
     assert "60 training seconds each, 2 threads" in text
     assert "9,000 samples of the first draw and 500 of the best" in text
@@ -199,6 +200,83 @@ def test_ours_trains_by_the_clock_and_draws_later(tmp_path, modules):
     assert measured["examples"] == 2
     assert 0 < measured["bits_per_dim"] < 20
     assert measured["step"] == longer["steps"]
+    options.seconds, options.steps, options.likelihood = 1e-9, longer["steps"] + 3, 0
+    gin.clear_config()
+    modules.ours._train_and_draw(options)  # by steps, whatever the clock says
+    assert common.read_facts(out)["steps"] == options.steps
+
+
+def test_a_rival_trains_so_many_steps(tmp_path, modules):
+    """Whatever the clock says; and its learning rate sees the share of the steps."""
+    torch, common = pytest.importorskip("torch"), modules.common
+    shares = []
+
+    class Tiny(common.Rival):
+        library, batch_size, learning_rate = "torch", 4, 0.1
+
+        def build(self):
+            self.network = torch.nn.Linear(1, 1)
+            self.optimizer = torch.optim.SGD(self.network.parameters(), lr=self.learning_rate)
+
+        def loss(self, x):
+            return self.network(x.mean(dim=(1, 2, 3))[:, None]).square().mean()
+
+        def rate(self, step, share):
+            shares.append(share)
+            return 1.0
+
+    options = common.parser("A test.").parse_args(["--seconds=1e-9", f"--out={tmp_path}"])
+    images = np.zeros((16, 2, 2, 1), np.uint8)
+    for steps, options.steps in ((5, 5), (8, 8), (8, None)):  # the last: the seconds are over
+        training = common.Training(Tiny(), images, options)
+        training.run()
+        assert training.facts()["steps"] == steps
+    assert shares == [0, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 5 / 8, 6 / 8, 7 / 8]
+
+
+def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
+    compare = modules.compare
+    facts = {"images_per_second": 320.0, "batch_size": 64, "peak_mib": 900.0}
+    names = ["lcss", NAMES[0]]
+    path = tmp_path / "rivals.json"
+    entries = [{"name": name, "facts": facts} for name in names] + [{"name": "x", "facts": {}}]
+    path.write_text(json.dumps({"entries": entries}))
+    arguments = ["--seconds=2700", f"--out={tmp_path}", f"--rates={path}", "--only"]
+    commands = compare.commands(compare.arguments([*arguments, *names]))
+    assert all("--steps=13500" in commands[name] for name in names)
+    assert "--steps" not in str(compare.commands(compare.arguments(arguments[:2])))
+    with pytest.raises(ValueError, match="no pace of ssm_vr"):
+        compare.commands(compare.arguments([*arguments, "lcss", "ssm_vr"]))
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="is no rivals.json"):
+        compare.commands(compare.arguments([*arguments, "lcss"]))
+
+
+def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch):
+    """Of the same settings; the pace shown is that of quiet cores."""
+    compare, common = modules.compare, modules.common
+    write_family(tmp_path / "data", 10, None)
+    rates = tmp_path / "rates.json"
+    pace = {"images_per_second": 320.0, "batch_size": 64, "peak_mib": 900.0}
+    rates.write_text(json.dumps({"entries": [{"name": n, "facts": pace} for n in ("lcss", "ssm_vr")]}))
+
+    def trained(name, command, options):
+        facts = {"library": "l", "version": "1", "parameters": 7, "batch_size": 64, "steps": 3}
+        facts |= {"images_per_second": 1.0, "peak_mib": 2.0}
+        return {"name": name, "facts": facts, "figures": {}, "failed": None}
+
+    monkeypatch.setattr(compare, "compete", trained)
+    given = ["--seconds=9", f"--out={tmp_path / 'out'}", f"--data={tmp_path / 'data'}"]
+    for name in ("ssm_vr", "lcss", "lcss"):
+        compare.run(compare.arguments([*given, f"--rates={rates}", "--only", name]))
+    text = (tmp_path / "out" / "rivals.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")][2:]
+    assert [row[1].split()[0] for row in rows] == ["lcss", "ssm_vr"]
+    assert [(row[5].strip(), row[6].strip()) for row in rows] == [("320", "900")] * 2
+    assert "The steps that fit into 9 training seconds" in text
+    compare.run(compare.arguments([*given, "--num_samples=50", "--only", "lcss"]))
+    entries = json.loads((tmp_path / "out" / "rivals.json").read_text())["entries"]
+    assert [entry["name"] for entry in entries] == ["lcss"]
 
 
 @pytest.fixture

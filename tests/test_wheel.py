@@ -102,6 +102,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(source, built):
         "lcss_tf/py.typed", "lcss_tf/configs/lcss_digits.gin",
         "lcss_tf/configs/networks/ddpmpp_digits.gin", "lcss_tf/reports/templates/evaluation.html",
     } <= names  # fmt: skip
+    assert any(name.startswith("lcss_tf/metrics/weights/fashion_mnist_") for name in names)
 
 
 def test_the_sdist_holds_what_the_tests_need(source, built):

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lcss_tf.errors import UsageError
+from lcss_tf.typing import Tensor
 
 _LEARNING_RATE, _WARMUP_SHARE, _MOST_WARMUP_STEPS = 2e-4, 0.1, 5_000
 _LARGE, _MOST = 6e7, 2e-3  # parameters of score_sde's networks; rate of small ones
@@ -207,27 +208,46 @@ def use_kernel(optimizer: keras.optimizers.Optimizer) -> None:
     A training starts sooner, and what XLA does not compile launches fewer kernels. The values are
     the same up to rounding. Nothing is changed where `has_kernel` says no.
     """
-    if has_kernel(optimizer):
-        optimizer.update_step = functools.partial(_adam_step, optimizer)
+    if not has_kernel(optimizer):
+        return
+    update_all = optimizer._backend_update_step
+
+    @functools.wraps(update_all)
+    def update(gradients: Any, variables: Any, learning_rate: Any) -> None:
+        # What all variables share is computed once: a graph of some hundred variables would have
+        # thousands of operations on single numbers.
+        shared = functools.cache(functools.partial(_adam_numbers, optimizer, learning_rate))
+        optimizer.update_step = functools.partial(_adam_step, optimizer, shared)
+        update_all(gradients, variables, learning_rate)
+
+    optimizer._backend_update_step = update
 
 
-def _adam_step(optimizer: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+def _adam_numbers(optimizer: Any, learning_rate: Any, dtype: Any) -> dict[str, Tensor]:
+    """What the kernel is told of a step besides the variable and its gradient."""
+    number = lambda value: tf.cast(value, dtype)
+    step = number(optimizer.iterations + 1)
+    return {
+        "beta1_power": number(optimizer.beta_1) ** step,
+        "beta2_power": number(optimizer.beta_2) ** step,
+        "lr": number(learning_rate),
+        "beta1": number(optimizer.beta_1),
+        "beta2": number(optimizer.beta_2),
+        "epsilon": number(optimizer.epsilon),
+    }
+
+
+def _adam_step(
+    optimizer: Any, shared: Any, gradient: Any, variable: Any, learning_rate: Any
+) -> None:
     """`keras.optimizers.Adam.update_step` by TensorFlow's kernel, whose formula is the same."""
+    del learning_rate  # `shared` knows it
     index = optimizer._get_variable_index(variable)
     m, v = (slots[index].value for slots in (optimizer._momentums, optimizer._velocities))
-    step = tf.cast(optimizer.iterations + 1, variable.dtype)
-    number = lambda value: tf.cast(value, variable.dtype)
+    dtype = tf.as_dtype(variable.dtype)
+    gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)  # of an embedding it is sparse
     tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=m.handle,
-        v=v.handle,
-        beta1_power=number(optimizer.beta_1) ** step,
-        beta2_power=number(optimizer.beta_2) ** step,
-        lr=number(learning_rate),
-        beta1=number(optimizer.beta_1),
-        beta2=number(optimizer.beta_2),
-        epsilon=number(optimizer.epsilon),
-        grad=number(tf.convert_to_tensor(gradient)),  # of an embedding it is sparse
+        var=variable.handle, m=m.handle, v=v.handle, grad=gradient, **shared(dtype)
     )
 
 

@@ -192,6 +192,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--seconds", type=float, required=True, help="training seconds, from the second step on")
+    add("--steps", type=int, help="end after so many steps, whatever the clock says")
     add("--out", type=Path, required=True, help="folder of checkpoint, samples and facts")
     add("--data", default=DATA, help="folder of Fashion-MNIST's IDX files")
     add("--num_samples", type=int, default=10_000, help="of samples_50nfe.npz")
@@ -213,15 +214,23 @@ def check(options: Any) -> None:
       ValueError: an option out of its range, or results in the way.
     """
     counts = "num_samples", "best_samples"
-    for name in ("seconds", *counts, "sample_batch", "nfe", "best_nfe", "threads"):
+    for name in ("seconds", "steps", *counts, "sample_batch", "nfe", "best_nfe", "threads"):
         value = getattr(options, name)
-        if not 0 < value < math.inf:
+        if value is not None and not 0 < value < math.inf:
             raise ValueError(f"--{name} must be greater than 0; got {value}.")
     for name in counts:
         if getattr(options, name) < 2:
             raise ValueError(f"--{name} must be at least 2; got {getattr(options, name)}.")
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out} is not empty. Add --resume, or give another --out.")
+
+
+def share(options: Any, seconds: float, steps: int) -> float:
+    """How much of a training is over: 1 or more once it has ended.
+
+    By its steps where ``--steps`` tells their number, by its seconds otherwise.
+    """
+    return seconds / options.seconds if options.steps is None else steps / options.steps
 
 
 def told(run: Callable[[], None]) -> None:
@@ -277,7 +286,7 @@ class Rival:
         raise NotImplementedError
 
     def rate(self, step: int, share: float) -> float:
-        """The factor of the learning rate; `share` of the seconds is over."""
+        """The factor of the learning rate; `share` of the training is over."""
         return 1.0
 
     def decay(self, updates: int) -> float:
@@ -296,7 +305,7 @@ class Rival:
 
 
 class Training:
-    """Trains a rival by wall clock, and keeps a checkpoint.
+    """Trains a rival by wall clock, or for so many steps, and keeps a checkpoint.
 
     The clock starts after the first step, in which libraries choose kernels and compile, and
     stands still while a checkpoint is written. Batch k is a function of seed and k.
@@ -325,10 +334,10 @@ class Training:
             self._restore()
 
     def run(self) -> None:
-        """Trains until the seconds are over."""
-        seconds, first, saved = self._options.seconds, True, self.clock.seconds
-        while self.clock.seconds < seconds:
-            self._step(min(self.clock.seconds / seconds, 1.0))
+        """Trains until the seconds, or the steps, are over."""
+        first, saved = True, self.clock.seconds
+        while (over := share(self._options, self.clock.seconds, self.steps)) < 1:
+            self._step(over)
             if first:
                 self.clock.run()
                 first = False

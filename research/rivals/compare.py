@@ -6,6 +6,12 @@ Trains one after the other, each in its own environment, draws its samples, and 
 by ``lcss evaluate --samples=... --reference=FashionMNIST``. Writes ``rivals.md`` and
 ``rivals.json``.
 Run the same command again to resume. A competitor that fails is named, and ends no other.
+
+    python research/rivals/compare.py --seconds=90 --train_only --out=runs/rates
+    python research/rivals/compare.py --seconds=2700 --rates=runs/rates/rivals.json --out=...
+
+The first measures the pace of all on quiet cores. The second gives each as many steps as fit into
+2,700 seconds at that pace, so that it may itself run beside other work, in parts and on days.
 """
 
 import argparse
@@ -23,6 +29,8 @@ import ours
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RIVALS = sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
+# Entries of other settings do not stand in one table.
+SETTINGS = ("seconds", "num_samples", "best_samples", "nfe", "best_nfe", "threads", "seed")
 METRICS = ("frechet", "precision", "recall")
 HEADER = [
     "competitor", "parameters", "batch", "steps", "images/s", "peak MiB",
@@ -30,8 +38,8 @@ HEADER = [
 ]  # fmt: skip
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or that which is given."""
     made = common.parser(__doc__)
     add = made.add_argument
     everyone = [*ours.VARIANTS, *RIVALS]
@@ -40,7 +48,34 @@ def arguments() -> argparse.Namespace:
         "--also_learning_rate", type=float,
         help="train each rival once more at this rate, such as ours, 2e-3",
     )  # fmt: skip
-    return made.parse_args()
+    add(
+        "--rates", type=Path,
+        help="rivals.json of a short run on quiet cores: train the steps that fit at its pace",
+    )  # fmt: skip
+    return made.parse_args(given)
+
+
+def paces(path: Path | None) -> dict[str, dict[str, Any]]:
+    """{competitor: its facts} of an earlier run; empty without a path.
+
+    Raises:
+      OSError, ValueError: it cannot be read, or is no ``rivals.json``.
+    """
+    if path is None:
+        return {}
+    try:
+        entries = json.loads(path.read_text())["entries"]
+        return {entry["name"]: entry["facts"] for entry in entries if entry["facts"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no rivals.json of this script ({error}). Make one by "
+            "compare.py --seconds=90 --train_only --out=FOLDER."
+        ) from error
+
+
+def steps_that_fit(facts: Mapping[str, Any], seconds: float) -> int:
+    """Training steps in so many seconds at the pace of `facts`; at least 1."""
+    return max(1, round(seconds * facts["images_per_second"] / facts["batch_size"]))
 
 
 def commands(options: Any) -> dict[str, list[str]]:
@@ -51,20 +86,28 @@ def commands(options: Any) -> dict[str, list[str]]:
     )  # fmt: skip
     shared = [f"--{name}={getattr(options, name)}" for name in names] + ["--resume"]
     shared += ["--train_only"] * options.train_only
+    known = paces(options.rates)
+    if options.rates is not None and (missing := sorted(set(options.only) - known.keys())):
+        raise ValueError(
+            f"{options.rates} has no pace of {', '.join(missing)}. Measure it, or use --only."
+        )
     for name in options.only:
         out, seconds = options.out / name, options.seconds
+        own = [*shared]
+        if name in known:
+            own.append(f"--steps={steps_that_fit(known[name], seconds)}")
         if name in ours.VARIANTS:
             found[name] = [
                 sys.executable, str(HERE / "ours.py"), f"--variant={name}",
-                f"--seconds={seconds}", f"--out={out}", *shared,
+                f"--seconds={seconds}", f"--out={out}", *own,
             ]  # fmt: skip
             continue
-        found[name] = [str(HERE / "run.sh"), name, str(seconds), str(out), *shared]
+        found[name] = [str(HERE / "run.sh"), name, str(seconds), str(out), *own]
         if options.also_learning_rate is not None:
             again = f"{name}_at_{options.also_learning_rate:g}"
             rate = f"--learning_rate={options.also_learning_rate}"
             found[again] = [
-                str(HERE / "run.sh"), name, str(seconds), str(options.out / again), *shared, rate
+                str(HERE / "run.sh"), name, str(seconds), str(options.out / again), *own, rate
             ]  # fmt: skip
     return found
 
@@ -143,9 +186,14 @@ def _text(found: tuple[float, float, float | None] | None) -> str:
 def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
     """``rivals.md``: how it was measured, and the table."""
     lines = [HEADER, ["---"] * len(HEADER), *table(entries)]
+    budget = f"{options.seconds:g} training seconds each, {options.threads} threads, seed "
+    if options.rates is not None:
+        budget = (
+            f"The steps that fit into {options.seconds:g} training seconds at the images/s shown, "
+            f"which were measured one after the other; {options.threads} threads, seed "
+        )
     return (
-        f"{options.seconds:g} training seconds each, {options.threads} threads, seed "
-        f"{options.seed}; {options.num_samples:,} samples of the first draw and "
+        f"{budget}{options.seed}; {options.num_samples:,} samples of the first draw and "
         f"{options.best_samples:,} of the best, judged against held-out images by the features of "
         "one classifier. Errors are over the samples.\n\n"
         + "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -170,6 +218,24 @@ def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
     return {"name": name, "facts": facts, "figures": figures, "failed": failed}
 
 
+def earlier(path: Path, settings: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The entries of ``rivals.json``, where it is there and of the same settings."""
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    if found["options"] == settings:
+        return found["entries"]
+    print(f"{path} is of other settings, {found['options']}: its entries leave the table.")
+    return []
+
+
+def in_order(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries as `ours.VARIANTS` and `RIVALS` have them, whatever was run first."""
+    order = [*ours.VARIANTS, *RIVALS]
+    place = {name: index for index, name in enumerate(order)}
+    return sorted(entries, key=lambda e: (place.get(e["name"], len(order)), e["name"]))
+
+
 def run(options: Any) -> None:
     """The comparison.
 
@@ -183,10 +249,13 @@ def run(options: Any) -> None:
     if shutil.which("sh") is None:
         raise FileNotFoundError("run.sh needs a shell, sh, and there is none.")
     options.out.mkdir(parents=True, exist_ok=True)
-    entries = []
+    known, settings = paces(options.rates), {key: str(getattr(options, key)) for key in SETTINGS}
+    entries = earlier(options.out / "rivals.json", settings)
     for name, command in commands(options).items():
-        entries.append(compete(name, command, options))
-        settings = {key: str(value) for key, value in vars(options).items()}
+        entry = compete(name, command, options)
+        if name in known and entry["facts"]:  # the pace on quiet cores, whatever these were
+            entry["facts"] |= {key: known[name][key] for key in ("images_per_second", "peak_mib")}
+        entries = in_order([*(e for e in entries if e["name"] != name), entry])
         content = json.dumps({"options": settings, "entries": entries}, indent=2)
         for file, text in (("rivals.json", content), ("rivals.md", markdown(entries, options))):
             with common.whole(options.out / file) as place:

@@ -52,7 +52,7 @@ def bindings(options: Any) -> list[str]:
 
 
 def wall_clock(model: Any, options: Any) -> Any:
-    """A callback that ends the training of `model` once the seconds are over.
+    """A callback that ends the training of `model` once the seconds, or the steps, are over.
 
     It keeps the seconds at each step, so that a run resumed from a checkpoint knows its own.
     """
@@ -77,7 +77,7 @@ def wall_clock(model: Any, options: Any) -> Any:
 
         def act(self, step):
             self.timed = step - self.from_step
-            model.stop_training = self.clock.seconds >= options.seconds
+            model.stop_training = common.share(options, self.clock.seconds, step) >= 1
             if model.stop_training or step % NOTE_EVERY == 0:
                 self.known[str(step)] = (self.clock.seconds, self.timed)
                 with common.whole(place) as written:
@@ -115,7 +115,7 @@ def _train_and_draw(options: Any) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     clock, workdir = wall_clock(model, options), options.out / "run"
     facts = common.read_facts(options.out)
-    if not facts or facts["seconds"] < options.seconds:
+    if not facts or common.share(options, facts["seconds"], facts["steps"]) < 1:
         trainer = _gin.Trainer(make_step=_gin.TrainStep, make_checkpoints=_gin.Checkpoints)
         arguments["callbacks"] = [clock]  # not those of `lcss train`: no pictures, no records
         model.fit(**arguments, workdir=workdir, trainer=trainer)

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import importlib.util
+import shutil
 import tarfile
 import urllib.error
 
@@ -12,7 +14,7 @@ import tensorflow as tf
 
 import lcss_tf
 from lcss_tf import files
-from lcss_tf.data import DataInfo, Digits, Idx, Scaling
+from lcss_tf.data import DataInfo, Digits, FashionMNIST, Idx, Scaling
 from lcss_tf.metrics import (
     Classifier,
     DigitsClassifier,
@@ -26,6 +28,7 @@ from lcss_tf.metrics.inception import ARCHIVE, GRAPH
 from tests.conftest import relative_error
 from tests.data.helpers import idx, write_family
 from tests.metrics import frozen_graph
+from tests.processes import ROOT
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 17, 3), np.uint8)
 COLOUR = DataInfo("colour", (12, 17, 3), "image", Scaling.for_images())
@@ -306,6 +309,56 @@ def test_a_classifier_of_any_labelled_images_is_trained_once(family):
     assert len(list(files.cache_directory().iterdir())) == 2
     with pytest.raises(ValueError, match="holds a classifier of other data.*Remove it"):
         Classifier(Idx(folder, SMALL), path=kept).identity()
+
+
+def test_a_classifier_that_comes_with_the_package_is_not_trained(family, monkeypatch):
+    data, folder = family
+    path = ROOT / "tools" / "pin_classifier.py"
+    spec = importlib.util.spec_from_file_location("pin_classifier", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    own = Classifier(data)
+    images = data.raw(np.arange(60), "test").numpy()
+    trained, accuracy = own(images), own.facts()["family_classifier_accuracy"]
+    pinned = tool.pin(data, folder / "weights")
+    shutil.rmtree(files.cache_directory())
+    monkeypatch.setattr(extractors, "BROUGHT", folder / "weights")
+    with monkeypatch.context() as patched:
+        patched.setattr(Classifier, "_trained", None)
+        brought = Classifier(Idx(folder, SMALL), name="any")
+        features = brought(images).features
+    assert brought.facts() == {"any_classifier_accuracy": pytest.approx(accuracy, abs=0.05)}
+    scale = np.abs(trained.features).max()
+    assert 0 < np.abs(features - trained.features).max() < 0.01 * scale, "float16"
+    assert not files.cache_directory().exists()
+    pinned.write_bytes(pinned.read_bytes()[:-100])  # damaged: trained, as if it were not there
+    assert Classifier(Idx(folder, SMALL)).identity() == own.identity()
+    assert len(list(files.cache_directory().iterdir())) == 1
+
+
+@pytest.mark.parametrize("path", sorted(extractors.BROUGHT.glob("*.npz")), ids=lambda p: p.stem)
+def test_classifiers_of_the_package_are_whole(path):
+    stored = files.read_arrays(path)
+    assert path.stem.endswith(f"_{str(stored['key'])[:12]}")
+    assert stored["accuracy"] > 0.9
+    weights = [stored[name] for name in sorted(stored) if name.startswith("weight_")]
+    network = extractors._classifier((28, 28, 1), 10)
+    assert [w.shape for w in weights] == [w.shape for w in network.get_weights()]
+    assert all(w.dtype == np.float16 and np.isfinite(w).all() for w in weights)
+
+
+def test_the_classifier_of_fashion_mnist_comes_with_the_package(monkeypatch, tmp_path):
+    data = FashionMNIST()
+    try:
+        data.require("train")
+    except FileNotFoundError:
+        pytest.skip("Fashion-MNIST is not installed: apt-get install dataset-fashion-mnist")
+    monkeypatch.setenv("LCSS_TF_CACHE", str(tmp_path))
+    monkeypatch.setattr(Classifier, "_trained", None)
+    classifier = Classifier(data)
+    images = data.raw(np.arange(1_000), "test").numpy()
+    found = classifier(images).logits.argmax(axis=1)
+    assert np.mean(found == data.labels("test")[:1_000]) > 0.88
 
 
 def test_a_classifier_refuses_what_it_was_not_made_for(family):
