@@ -219,6 +219,21 @@ def test_the_kernel_s_steps_are_those_of_keras(make):
     assert np.abs(plain[0] - steps_of(make, False, steps=0)[0]).max() > 0
 
 
+@pytest.mark.parametrize("number", [1, 5])
+def test_what_all_variables_share_is_computed_once(number):
+    """The powers of the betas and the count, however many variables there are."""
+    weights = [keras.Variable(np.zeros([3]), dtype="float32") for _ in range(number)]
+    optimizer = ADAM(WarmUp(1e-2, 3))
+    optimizer.build(weights)
+    use_kernel(optimizer)
+    use_kernel(optimizer)  # a second training by the same object
+    apply = tf.function(lambda: optimizer.apply([tf.ones([3])] * number, weights), autograph=False)
+    operations = [o.type for o in apply.get_concrete_function().graph.get_operations()]
+    assert operations.count("ResourceApplyAdam") == number
+    assert operations.count("Pow") == 2
+    assert operations.count("ReadVariableOp") <= 4  # of the count: here, and in Keras' schedule
+
+
 def test_the_kernel_takes_the_sparse_gradients_of_embeddings():
     plain, kernel = (steps_of(lambda: ADAM(1e-2), k, sparse=True) for k in (False, True))
     for one, two in zip(plain, kernel, strict=True):
