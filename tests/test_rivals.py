@@ -254,11 +254,13 @@ def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
 
 def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch):
     """Of the same settings; the pace shown is that of quiet cores."""
-    compare, common = modules.compare, modules.common
+    compare = modules.compare
     write_family(tmp_path / "data", 10, None)
     rates = tmp_path / "rates.json"
     pace = {"images_per_second": 320.0, "batch_size": 64, "peak_mib": 900.0}
-    rates.write_text(json.dumps({"entries": [{"name": n, "facts": pace} for n in ("lcss", "ssm_vr")]}))
+    rates.write_text(
+        json.dumps({"entries": [{"name": n, "facts": pace} for n in ("lcss", "ssm_vr")]})
+    )
 
     def trained(name, command, options):
         facts = {"library": "l", "version": "1", "parameters": 7, "batch_size": 64, "steps": 3}

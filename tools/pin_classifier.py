@@ -4,7 +4,8 @@
 
 Two machines that train by one recipe get different weights, and the same samples then have somewhat
 different Fréchet distances. The weights written here are float16, half the size: the Fréchet
-distance of 3,000 real or noisy images changes by less than .001, precision and recall by .001. They apply to data of the same content alone.
+distance of 3,000 real or noisy images changes by less than .001, precision and recall by .001. They
+apply to data of the same content alone.
 """
 
 import argparse
