@@ -358,7 +358,9 @@ def test_run_names_the_rivals():
 
 
 def test_our_network_has_the_parameters_that_rivals_are_held_to(modules):
-    options = SimpleNamespace(variant="ssm_vr", data="/nowhere", seed=3, gin_bindings=[])
+    options = SimpleNamespace(
+        variant="ssm_vr", data="/nowhere", seed=3, steps=None, gin_bindings=[]
+    )
     try:
         _gin.load(modules.ours.VARIANTS["ssm_vr"][0], modules.ours.bindings(options))
         model, arguments = build()

@@ -38,12 +38,12 @@ SAVE_EVERY = 250  # steps between checkpoints: about a minute
 
 
 def bindings(options: Any) -> list[str]:
-    """What the gin file gets besides: no classes, no pictures, no end but the clock's."""
+    """What the gin file gets besides: no classes, no pictures, no end but `options`'."""
     return [
         *VARIANTS[options.variant][1],
         "NCSNpp.num_classes = None",
         f"FashionMNIST.data_dir = {options.data!r}",
-        "fit.steps = 1_000_000_000",
+        f"fit.steps = {options.steps or 1_000_000_000}",
         f"fit.seed = {options.seed}",
         f"Checkpoints.every = {SAVE_EVERY}",
         "Pictures.every = 0",
