@@ -152,6 +152,17 @@ def test_the_table_has_real_images_first(modules):
     assert text.count("\n|") == 4
 
 
+def test_the_judge_looks_at_all_samples_of_a_file(modules):
+    try:
+        bound = modules.compare.judge_bindings(1_234, "/nowhere")
+        _gin.load(None, ["fit.data = @datasets.FashionMNIST()", *bound])
+        metrics = gin.get_bindings("Evaluation")["metrics"]
+    finally:
+        gin.clear_config()
+    assert [metric.num_samples for metric in metrics] == [1_234] * 4
+    assert len({id(metric.extractor) for metric in metrics[1:]}) == 1, "one classifier"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_requirements_are_pinned(name):
     lines = (RIVALS / "requirements" / f"{name}.txt").read_text().splitlines()

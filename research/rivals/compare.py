@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import numpy as np
 import ours
 
 HERE = Path(__file__).resolve().parent
@@ -120,10 +121,26 @@ def judge(samples: Path, options: Any) -> dict[str, Any]:
         command = [
             sys.executable, str(ROOT / "bin" / "evaluate.py"), f"--samples={samples}",
             "--reference=FashionMNIST", f"--out={out}",
-            f"--gin_bindings=FashionMNIST.data_dir = {options.data!r}",
         ]  # fmt: skip
-        subprocess.run(command, check=True)
+        with np.load(samples) as file:
+            bound = judge_bindings(len(file["samples"]), options.data)
+        subprocess.run([*command, *(f"--gin_bindings={text}" for text in bound)], check=True)
     return json.loads(figures.read_text())
+
+
+def judge_bindings(count: int, data: str) -> list[str]:
+    """What the judge looks at: all samples of a file, by which its metrics are named."""
+    by_classifier = ("Frechet", "KID", "PrecisionRecall")
+    return [
+        f"FashionMNIST.data_dir = {data!r}",
+        "Classifier.data = @datasets.FashionMNIST()",
+        "judge/singleton.constructor = @features.Classifier",
+        "Evaluation.metrics = (@metrics.PixelFrechet(), "
+        + ", ".join(f"@metrics.{name}()" for name in by_classifier)
+        + ")",
+        *(f"{name}.extractor = @judge/singleton()" for name in by_classifier),
+        *(f"{name}.num_samples = {count}" for name in ("PixelFrechet", *by_classifier)),
+    ]
 
 
 def figure(figures: Mapping[str, Any], metric: str) -> tuple[float, float, float | None] | None:
