@@ -256,6 +256,10 @@ def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
     commands = compare.commands(compare.arguments([*arguments, *names]))
     assert all("--steps=13500" in commands[name] for name in names)
     assert "--steps" not in str(compare.commands(compare.arguments(arguments[:2])))
+    own = compare.commands(compare.arguments([*arguments[:2], "--steps=7"]))
+    assert all("--steps=7" in command for command in own.values())
+    with pytest.raises(ValueError, match="give one of them"):
+        compare.commands(compare.arguments([*arguments, "lcss", "--steps=7"]))
     with pytest.raises(ValueError, match="no pace of ssm_vr"):
         compare.commands(compare.arguments([*arguments, "lcss", "ssm_vr"]))
     path.write_text("{}")

@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RIVALS = sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
 # Entries of other settings do not stand in one table.
-SETTINGS = ("seconds", "num_samples", "best_samples", "nfe", "best_nfe", "threads", "seed")
+SETTINGS = ("seconds", "steps", "num_samples", "best_samples", "nfe", "best_nfe", "threads", "seed")
 METRICS = ("frechet", "precision", "recall")
 HEADER = [
     "competitor", "parameters", "batch", "steps", "images/s", "peak MiB",
@@ -88,6 +88,10 @@ def commands(options: Any) -> dict[str, list[str]]:
     shared = [f"--{name}={getattr(options, name)}" for name in names] + ["--resume"]
     shared += ["--train_only"] * options.train_only
     known = paces(options.rates)
+    if options.steps is not None:
+        shared.append(f"--steps={options.steps}")
+        if known:
+            raise ValueError("--steps and --rates both say how long to train: give one of them.")
     if options.rates is not None and (missing := sorted(set(options.only) - known.keys())):
         raise ValueError(
             f"{options.rates} has no pace of {', '.join(missing)}. Measure it, or use --only."
