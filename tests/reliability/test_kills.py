@@ -62,7 +62,7 @@ def test_kills_at_random(tmp_path, record):
 def test_snapshots_outlive_kills(tmp_path, record):
     """Of the averages; a third of the kills come while one is being written."""
     whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
-    draw, kills = random.Random(1), max(4, 3 * KILLS // 10)
+    draw, kills = random.Random(1), max(7, 3 * KILLS // 10)
     power = (
         "--gin_bindings=ScoreModel.average=@averages.PowerFunction()",
         "--gin_bindings=Snapshots.every=7",
