@@ -208,9 +208,9 @@ def use_kernel(optimizer: keras.optimizers.Optimizer) -> None:
     A training starts sooner, and what XLA does not compile launches fewer kernels. The values are
     the same up to rounding. Nothing is changed where `has_kernel` says no.
     """
-    update_all = optimizer._backend_update_step
-    if not has_kernel(optimizer) or hasattr(update_all, "__wrapped__"):  # none, or in use already
+    if not has_kernel(optimizer) or "_backend_update_step" in vars(optimizer):  # in use already
         return
+    update_all = optimizer._backend_update_step
 
     @functools.wraps(update_all)
     def update(gradients: Any, variables: Any, learning_rate: Any) -> None:
