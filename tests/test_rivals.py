@@ -145,11 +145,13 @@ def test_the_table_has_real_images_first(modules):
     assert row[9] == "4.25 ± 0.12 (1,000 NFE)"
     assert {len(line) for line in (real, broken, half, row)} == {len(modules.compare.HEADER)}
     options = SimpleNamespace(seconds=60.0, threads=2, seed=0, num_samples=9_000, best_samples=500)
-    options.rates = None
+    options.rates = options.steps = None
     text = modules.compare.markdown([entry], options)
     assert "60 training seconds each, 2 threads" in text
     assert "9,000 samples of the first draw and 500 of the best" in text
     assert text.count("\n|") == 4
+    options.steps = 1_200
+    assert modules.compare.markdown([entry], options).startswith("1,200 training steps each, 2")
 
 
 def test_the_judge_looks_at_all_samples_of_a_file(modules):

@@ -207,14 +207,16 @@ def _text(found: tuple[float, float, float | None] | None) -> str:
 def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
     """``rivals.md``: how it was measured, and the table."""
     lines = [HEADER, ["---"] * len(HEADER), *table(entries)]
-    budget = f"{options.seconds:g} training seconds each, {options.threads} threads, seed "
-    if options.rates is not None:
+    budget = f"{options.seconds:g} training seconds each"
+    if options.steps is not None:
+        budget = f"{options.steps:,} training steps each"
+    elif options.rates is not None:
         budget = (
             f"The steps that fit into {options.seconds:g} training seconds at the images/s shown, "
-            f"which were measured one after the other; {options.threads} threads, seed "
+            "which were measured one after the other"
         )
     return (
-        f"{budget}{options.seed}; {options.num_samples:,} samples of the first draw and "
+        f"{budget}, {options.threads} threads, seed {options.seed}; {options.num_samples:,} samples of the first draw and "
         f"{options.best_samples:,} of the best, judged against held-out images by the features of "
         "one classifier. Errors are over the samples.\n\n"
         + "\n".join(f"| {' | '.join(line)} |" for line in lines)
