@@ -216,7 +216,8 @@ def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
             "which were measured one after the other"
         )
     return (
-        f"{budget}, {options.threads} threads, seed {options.seed}; {options.num_samples:,} samples of the first draw and "
+        f"{budget}, {options.threads} threads, seed {options.seed}; "
+        f"{options.num_samples:,} samples of the first draw and "
         f"{options.best_samples:,} of the best, judged against held-out images by the features of "
         "one classifier. Errors are over the samples.\n\n"
         + "\n".join(f"| {' | '.join(line)} |" for line in lines)
