@@ -88,9 +88,10 @@ def test_samples_of_the_same_weights_are_drawn_once(tmp_path, modules):
     common = modules.common
     draws = {name: common.Draw("any", 50, function) for name in common.DRAWS}
     options = SimpleNamespace(out=tmp_path, num_samples=3, best_samples=2, seed=4)
-    for steps in (7, 7, 8):
+    for steps, options.draws in ((7, ["50nfe"]), *((steps, common.DRAWS) for steps in (7, 7, 8))):
         facts = {"steps": steps, "samples": common.read_facts(tmp_path).get("samples", {})}
         common.draw_all(draws, facts, options)
+        assert list(common.read_facts(tmp_path)["samples"]) == list(options.draws)
     assert drawn == [5] * 4
     assert common.read_facts(tmp_path)["samples"]["50nfe"]["step"] == 8
     for name, count in (("50nfe", 3), ("best", 2)):
@@ -258,8 +259,9 @@ def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
     commands = compare.commands(compare.arguments([*arguments, *names]))
     assert all("--steps=13500" in commands[name] for name in names)
     assert "--steps" not in str(compare.commands(compare.arguments(arguments[:2])))
-    own = compare.commands(compare.arguments([*arguments[:2], "--steps=7"]))
+    own = compare.commands(compare.arguments([*arguments[:2], "--steps=7", "--draws", "best"]))
     assert all("--steps=7" in command for command in own.values())
+    assert all(command[command.index("--draws") + 1] == "best" for command in own.values())
     with pytest.raises(ValueError, match="give one of them"):
         compare.commands(compare.arguments([*arguments, "lcss", "--steps=7"]))
     with pytest.raises(ValueError, match="no pace of ssm_vr"):

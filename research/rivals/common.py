@@ -160,12 +160,13 @@ class Draw:
 
 
 def draw_all(draws: Mapping[str, Draw], facts: dict[str, Any], options: Any) -> None:
-    """Writes ``samples_<name>.npz`` for every draw, and the facts after each.
+    """Writes ``samples_<name>.npz`` for the draws that ``--draws`` names, and the facts after each.
 
     What was drawn of the same weights before is kept.
     """
     facts = facts | {"samples": facts.get("samples", {})}
-    for name, draw in draws.items():
+    for name in options.draws:
+        draw = draws[name]
         path = options.out / f"samples_{name}.npz"
         count = options.best_samples if name == "best" else options.num_samples
         entry = {"sampler": draw.sampler, "nfe": draw.nfe, "count": count, "step": facts["steps"]}
@@ -198,6 +199,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--num_samples", type=int, default=10_000, help="of samples_50nfe.npz")
     add("--best_samples", type=int, default=1_000, help="of samples_best.npz")
     add("--train_only", action="store_true", help="draw later, by the same command without it")
+    add("--draws", nargs="+", choices=DRAWS, default=DRAWS, help="which samples to draw")
     add("--sample_batch", type=int, default=250, help="samples drawn at a time")
     add("--nfe", type=int, default=50, help="evaluations of samples_50nfe.npz")
     add("--best_nfe", type=int, default=1_000, help="evaluations of samples_best.npz")

@@ -86,7 +86,7 @@ def commands(options: Any) -> dict[str, list[str]]:
         "num_samples", "best_samples", "sample_batch", "nfe", "best_nfe", "threads", "seed", "data"
     )  # fmt: skip
     shared = [f"--{name}={getattr(options, name)}" for name in names] + ["--resume"]
-    shared += ["--train_only"] * options.train_only
+    shared += ["--train_only"] * options.train_only + ["--draws", *options.draws]
     known = paces(options.rates)
     if options.steps is not None:
         shared.append(f"--steps={options.steps}")
