@@ -14,6 +14,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import struct
 import sys
 import time
@@ -435,10 +436,23 @@ def _train_and_draw(rival: Rival, options: Any) -> None:
     write_facts(options.out, facts)
     if options.train_only:
         return
-    network = training.average.module.eval()
+    network = _for_drawing(training.average.module.eval())
     made = rival.draws(network, options.nfe, options.best_nfe)
     draws = {name: Draw(*made[name][:2], _in_parts(made[name][2], options)) for name in DRAWS}
     draw_all(draws, facts, options)
+
+
+def _for_drawing(network: Any) -> Any:
+    """The network, compiled in place where PyTorch finds a C++ compiler.
+
+    It computes what it did, up to rounding, in less than half the time of an eager network.
+    """
+    import torch
+
+    network = network.to(memory_format=torch.channels_last)
+    if shutil.which(os.environ.get("CXX", "g++")):
+        network.compile()
+    return network
 
 
 def _in_parts(draw: Callable[[int], Any], options: Any) -> Callable[[int, int], np.ndarray]:
