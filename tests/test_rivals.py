@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import gin
 import numpy as np
 import pytest
+from PIL import Image
 
 from lcss_tf.commands import _gin
 from lcss_tf.commands._results import flat_figures
@@ -26,7 +27,7 @@ NAMES = sorted(path.stem for path in (RIVALS / "requirements").glob("*.txt"))
 def modules(monkeypatch):
     """The scripts as modules, which import each other by their names."""
     monkeypatch.syspath_prepend(str(RIVALS))
-    names = ("common", "ours", "compare")
+    names = ("common", "ours", "picture", "compare")
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name, None)
@@ -298,6 +299,46 @@ def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch)
     compare.run(compare.arguments([*given, "--num_samples=50", "--only", "lcss"]))
     entries = json.loads((tmp_path / "out" / "rivals.json").read_text())["entries"]
     assert [entry["name"] for entry in entries] == ["lcss"]
+
+
+def test_the_picture_has_the_nearest_first(tmp_path, modules):
+    """Real images above; one of no figures, or without a strip, is left out."""
+    picture, rng = modules.picture, np.random.default_rng(0)
+    samples = {
+        name: rng.integers(0, 256, (count, 28, 28, 1), np.uint8)
+        for name, count in (("far", 40), ("near", 32), ("unjudged", 32))
+    }
+    for name, images in samples.items():
+        picture.write_strip(tmp_path / f"{name}.png", images)
+    picture.write_real_strip(tmp_path / "real.png", samples["far"])
+    facts = {"library": "other", "samples": {"50nfe": {"nfe": 50}}}
+
+    def entry(name, distance):
+        found = {"frechet_fashion_1k": distance, "frechet_fashion_1k_error": 0.1}
+        found["frechet_fashion_1k_of_training_data"] = 0.5
+        figures = {} if distance is None else {"50nfe": found}
+        return {"name": name, "facts": facts, "figures": figures, "failed": None}
+
+    measured = {"far": 9.0, "near": 3.0, "unjudged": None, "lost": 4.0}
+    entries = [entry(*one) for one in measured.items()]
+    distances = modules.compare.distances(entries)
+    assert distances == {"real": 0.5, "far": 9.0, "near": 3.0, "lost": 4.0}
+    picture.write_picture(tmp_path / "rivals.png", tmp_path, entries, distances)
+    drawn = np.asarray(Image.open(tmp_path / "rivals.png"))[:: picture.SCALE, :: picture.SCALE]
+    left, step = picture.LABEL_PX // 2, 2 * 28 + picture.GAP_PX // 2
+    tops = [picture.GAP_PX // 2 + row * step for row in range(3)]
+    assert drawn.shape[0] == tops[-1] + step
+    for top, name in zip(tops[1:], ("near", "far"), strict=True):
+        for row, column in ((0, 0), (1, 3)):
+            place = drawn[top + 28 * row :, left + 28 * column :][:28, :28]
+            assert np.array_equal(place, samples[name][16 * row + column, :, :, 0])
+        assert (drawn[top : top + 28, :left] < 128).any(), "a label"
+    few = samples["near"][:3]
+    picture.write_strip(tmp_path / "few.png", few)
+    strip = np.asarray(Image.open(tmp_path / "few.png"))
+    assert strip.shape == (2 * 28, 16 * 28)
+    assert np.array_equal(strip[:28, 56:84], few[2, :, :, 0])
+    assert not strip[28:].any()
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
     python research/rivals/compare.py --seconds=1500 --out=runs/rivals
 
 Trains one after the other, each in its own environment, draws its samples, and judges them all
-by ``lcss evaluate --samples=... --reference=FashionMNIST``. Writes ``rivals.md`` and
-``rivals.json``.
+by ``lcss evaluate --samples=... --reference=FashionMNIST``. Writes ``rivals.md``, ``rivals.json``,
+a strip of samples of each, ``NAME.png``, and ``rivals.png``, which has all strips.
 Run the same command again to resume. A competitor that fails is named, and ends no other.
 
     python research/rivals/compare.py --seconds=90 --train_only --out=runs/rates
@@ -26,6 +26,7 @@ from typing import Any
 import common
 import numpy as np
 import ours
+import picture
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -204,6 +205,18 @@ def _text(found: tuple[float, float, float | None] | None) -> str:
     return "" if found is None else f"{found[0]:.3g} ± {found[1]:.2g}"
 
 
+def distances(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """{competitor: Fréchet distance of its first draw}, and of real images by ``picture.REAL``.
+
+    Those that are not judged are left out.
+    """
+    found = {e["name"]: figure(e["figures"].get(common.DRAWS[0], {}), METRICS[0]) for e in entries}
+    judged = {name: one for name, one in found.items() if one is not None}
+    real = [one[2] for one in judged.values() if one[2] is not None]
+    first = {picture.REAL: real[0]} if real else {}
+    return first | {name: one[0] for name, one in judged.items()}
+
+
 def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
     """``rivals.md``: how it was measured, and the table."""
     lines = [HEADER, ["---"] * len(HEADER), *table(entries)]
@@ -239,6 +252,9 @@ def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
             figures[draw] = judge(out / f"samples_{draw}.npz", options)
         except subprocess.CalledProcessError as error:
             failed = f"the judge of {draw}, status {error.returncode}"
+        if draw == common.DRAWS[0]:
+            with np.load(out / f"samples_{draw}.npz") as file:
+                picture.write_strip(options.out / f"{name}.png", file["samples"])
     return {"name": name, "facts": facts, "figures": figures, "failed": failed}
 
 
@@ -269,10 +285,11 @@ def run(options: Any) -> None:
     options.resume, options.data = True, str(Path(options.data).resolve())
     options.out = options.out.resolve()
     common.check(options)
-    common.training_images(options.data)
+    images = common.training_images(options.data)
     if shutil.which("sh") is None:
         raise FileNotFoundError("run.sh needs a shell, sh, and there is none.")
     options.out.mkdir(parents=True, exist_ok=True)
+    picture.write_real_strip(options.out / f"{picture.REAL}.png", images)
     known, settings = paces(options.rates), {key: str(getattr(options, key)) for key in SETTINGS}
     entries = earlier(options.out / "rivals.json", settings)
     for name, command in commands(options).items():
@@ -284,6 +301,7 @@ def run(options: Any) -> None:
         for file, text in (("rivals.json", content), ("rivals.md", markdown(entries, options))):
             with common.whole(options.out / file) as place:
                 place.write_text(text)
+        picture.write_picture(options.out / "rivals.png", options.out, entries, distances(entries))
     print(f"\n{markdown(entries, options)}\nWrote {options.out / 'rivals.md'}")
     if any(entry["failed"] for entry in entries):
         sys.exit(1)
