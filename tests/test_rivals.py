@@ -259,6 +259,9 @@ def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
     arguments = ["--seconds=2700", f"--out={tmp_path}", f"--rates={path}", "--only"]
     commands = compare.commands(compare.arguments([*arguments, *names]))
     assert all("--steps=13500" in commands[name] for name in names)
+    again = compare.commands(compare.arguments(["--also_learning_rate=2e-3", *arguments, *names]))
+    assert list(again) == [*names, f"{NAMES[0]}_at_0.002"]
+    assert {"--steps=13500", "--learning_rate=0.002"} <= set(again[f"{NAMES[0]}_at_0.002"])
     assert "--steps" not in str(compare.commands(compare.arguments(arguments[:2])))
     own = compare.commands(compare.arguments([*arguments[:2], "--steps=7", "--draws", "best"]))
     assert all("--steps=7" in command for command in own.values())
@@ -296,6 +299,15 @@ def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch)
     assert [row[1].split()[0] for row in rows] == ["lcss", "ssm_vr"]
     assert [(row[5].strip(), row[6].strip()) for row in rows] == [("320", "900")] * 2
     assert "The steps that fit into 9 training seconds" in text
+    assert [
+        entry["name"]
+        for entry in compare.in_order(
+            [
+                {"name": n}
+                for n in ("torchebm_score", "azula_karras_at_0.002", "azula_karras", "lcss")
+            ]
+        )
+    ] == ["lcss", "azula_karras", "azula_karras_at_0.002", "torchebm_score"]
     compare.run(compare.arguments([*given, "--num_samples=50", "--only", "lcss"]))
     entries = json.loads((tmp_path / "out" / "rivals.json").read_text())["entries"]
     assert [entry["name"] for entry in entries] == ["lcss"]

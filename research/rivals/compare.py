@@ -33,6 +33,7 @@ ROOT = HERE.parents[1]
 RIVALS = sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
 # Entries of other settings do not stand in one table.
 SETTINGS = ("seconds", "steps", "num_samples", "best_samples", "nfe", "best_nfe", "threads", "seed")
+AT = "_at_"  # between a rival's name and another learning rate
 METRICS = ("frechet", "precision", "recall")
 HEADER = [
     "competitor", "parameters", "batch", "steps", "images/s", "peak MiB",
@@ -110,7 +111,7 @@ def commands(options: Any) -> dict[str, list[str]]:
             continue
         found[name] = [str(HERE / "run.sh"), name, str(seconds), str(out), *own]
         if options.also_learning_rate is not None:
-            again = f"{name}_at_{options.also_learning_rate:g}"
+            again = f"{name}{AT}{options.also_learning_rate:g}"
             rate = f"--learning_rate={options.also_learning_rate}"
             found[again] = [
                 str(HERE / "run.sh"), name, str(seconds), str(options.out / again), *own, rate
@@ -269,11 +270,16 @@ def earlier(path: Path, settings: Mapping[str, str]) -> list[dict[str, Any]]:
     return []
 
 
+def _own_name(name: str) -> str:
+    """The name of a competitor, whatever its learning rate."""
+    return name.partition(AT)[0]
+
+
 def in_order(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Entries as `ours.VARIANTS` and `RIVALS` have them, whatever was run first."""
     order = [*ours.VARIANTS, *RIVALS]
     place = {name: index for index, name in enumerate(order)}
-    return sorted(entries, key=lambda e: (place.get(e["name"], len(order)), e["name"]))
+    return sorted(entries, key=lambda e: (place.get(_own_name(e["name"]), len(order)), e["name"]))
 
 
 def run(options: Any) -> None:
@@ -294,8 +300,9 @@ def run(options: Any) -> None:
     entries = earlier(options.out / "rivals.json", settings)
     for name, command in commands(options).items():
         entry = compete(name, command, options)
-        if name in known and entry["facts"]:  # the pace on quiet cores, whatever these were
-            entry["facts"] |= {key: known[name][key] for key in ("images_per_second", "peak_mib")}
+        pace = known.get(_own_name(name))
+        if pace and entry["facts"]:  # on quiet cores, whatever these were
+            entry["facts"] |= {key: pace[key] for key in ("images_per_second", "peak_mib")}
         entries = in_order([*(e for e in entries if e["name"] != name), entry])
         content = json.dumps({"options": settings, "entries": entries}, indent=2)
         for file, text in (("rivals.json", content), ("rivals.md", markdown(entries, options))):
