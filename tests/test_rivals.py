@@ -249,6 +249,20 @@ def test_a_rival_trains_so_many_steps(tmp_path, modules):
     assert shares == [0, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 5 / 8, 6 / 8, 7 / 8]
 
 
+def test_a_rival_draws_by_its_compiled_network(modules):
+    """What it computes stays the same, but for rounding."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d
+    network = torch.nn.Sequential(conv(1, 4, 3), torch.nn.SiLU(), conv(4, 1, 3)).eval()
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        before = network(x).numpy()
+        compiled = modules.common._for_drawing(network)
+        np.testing.assert_allclose(compiled(x).numpy(), before, rtol=1e-5, atol=1e-6)
+    assert compiled is network
+
+
 def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
     compare = modules.compare
     facts = {"images_per_second": 320.0, "batch_size": 64, "peak_mib": 900.0}
