@@ -1,10 +1,12 @@
-"""Hugging Face's diffusers: UNet2DModel under DDPM's noise, drawn by DPM-Solver++ and DDPM.
+"""Hugging Face's diffusers: UNet2DModel under DDPM's noise, drawn by SDE-DPM-Solver++ and DDPM.
 
 Settings of its unconditional_image_generation example: batch 16, AdamW at 1e-4 (betas .95 and
 .999, weight decay 1e-6) after a warm-up of 500 steps and then along a cosine, gradients clipped to
 norm 1, an average whose decay rises to .9999, 1,000 linear betas, ε predicted. The cosine runs over
-the seconds, since the number of steps is not known before. Images are not mirrored: the judge's
-are not.
+the training. Images are not mirrored: the judge's are not.
+
+Of the six samplers that were tried with 50 evaluations, the one that suits it best is taken:
+DPM-Solver++ as an SDE, whose x_0 is thresholded as its authors advise for pixels.
 """
 
 import math
@@ -49,9 +51,13 @@ class Diffusers(Rival):
     def draws(self, network, nfe, best_nfe):
         from diffusers import DPMSolverMultistepScheduler
 
-        solver = DPMSolverMultistepScheduler.from_config(self.noise.config)
+        solver = DPMSolverMultistepScheduler.from_config(
+            self.noise.config,
+            algorithm_type="sde-dpmsolver++", thresholding=True, sample_max_value=1.0,
+        )  # fmt: skip
+        name = "SDE-DPM-Solver++ (2M), dynamic thresholding"
         return {
-            "50nfe": ("DPM-Solver++ (2M)", nfe, sampler(network, solver, nfe)),
+            "50nfe": (name, nfe, sampler(network, solver, nfe)),
             "best": ("DDPM", best_nfe, sampler(network, self.noise, best_nfe)),
         }
 
