@@ -5,7 +5,7 @@ Settings of its unconditional_image_generation example: batch 16, AdamW at 1e-4 
 norm 1, an average whose decay rises to .9999, 1,000 linear betas, ε predicted. The cosine runs over
 the training. Images are not mirrored: the judge's are not.
 
-Of the six samplers that were tried with 50 evaluations, the one that suits it best is taken:
+Of the seven samplers that were tried with 50 evaluations, the one that suits it best is taken:
 DPM-Solver++ as an SDE, whose x_0 is thresholded as its authors advise for pixels.
 """
 
