@@ -80,6 +80,7 @@ PICTURES = (
     Picture("images_with_classes.png", None, "images_with_classes.py", "{out}.png"),
     Picture("images_guided.png", None, "images_with_classes.py", "{out}.png"),
     Picture("house.png", None, "tools/house.py --picture={out}.png"),
+    Picture("rivals.png", None, "research/rivals/picture.py docs/results/rivals {out}.png"),
     Picture("my_sde.png", "my_sde", "examples/my_sde_picture.py {run} {out}.png"),
 )
 

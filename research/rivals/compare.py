@@ -249,13 +249,14 @@ def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
     for draw in common.DRAWS:
         if facts.get("samples", {}).get(draw, {}).get("step") != facts.get("steps", -1):
             continue  # not drawn, or of earlier weights
+        samples = out / f"samples_{draw}.npz"
+        if draw == common.DRAWS[0] and samples.is_file():
+            with np.load(samples) as file:
+                picture.write_strip(options.out / f"{name}.png", file["samples"])
         try:
-            figures[draw] = judge(out / f"samples_{draw}.npz", options)
+            figures[draw] = judge(samples, options)
         except subprocess.CalledProcessError as error:
             failed = f"the judge of {draw}, status {error.returncode}"
-        if draw == common.DRAWS[0]:
-            with np.load(out / f"samples_{draw}.npz") as file:
-                picture.write_strip(options.out / f"{name}.png", file["samples"])
     return {"name": name, "facts": facts, "figures": figures, "failed": failed}
 
 

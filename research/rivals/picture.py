@@ -87,6 +87,7 @@ def main() -> None:
     made.add_argument("picture", type=Path, help="what is written, a .png")
     options = made.parse_args()
     entries = json.loads((options.folder / "rivals.json").read_text())["entries"]
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
     write_picture(options.picture, options.folder, entries, compare.distances(entries))
     print(f"Wrote {options.picture}")
 
