@@ -271,22 +271,27 @@ def test_the_steps_that_fit_are_asked_for(tmp_path, modules):
     entries = [{"name": name, "facts": facts} for name in names] + [{"name": "x", "facts": {}}]
     path.write_text(json.dumps({"entries": entries}))
     arguments = ["--seconds=2700", f"--out={tmp_path}", f"--rates={path}", "--only"]
-    commands = compare.commands(compare.arguments([*arguments, *names]))
-    assert all("--steps=13500" in commands[name] for name in names)
-    again = compare.commands(compare.arguments(["--also_learning_rate=2e-3", *arguments, *names]))
+
+    def commands(given):
+        options = compare.arguments(given)
+        return compare.commands(options, compare.paces(options.rates))
+
+    own = commands([*arguments, *names])
+    assert all("--steps=13500" in own[name] for name in names)
+    again = commands(["--also_learning_rate=2e-3", *arguments, *names])
     assert list(again) == [*names, f"{NAMES[0]}_at_0.002"]
     assert {"--steps=13500", "--learning_rate=0.002"} <= set(again[f"{NAMES[0]}_at_0.002"])
-    assert "--steps" not in str(compare.commands(compare.arguments(arguments[:2])))
-    own = compare.commands(compare.arguments([*arguments[:2], "--steps=7", "--draws", "best"]))
+    assert "--steps" not in str(commands(arguments[:2]))
+    own = commands([*arguments[:2], "--steps=7", "--draws", "best"])
     assert all("--steps=7" in command for command in own.values())
     assert all(command[command.index("--draws") + 1] == "best" for command in own.values())
     with pytest.raises(ValueError, match="give one of them"):
-        compare.commands(compare.arguments([*arguments, "lcss", "--steps=7"]))
+        commands([*arguments, "lcss", "--steps=7"])
     with pytest.raises(ValueError, match="no pace of ssm_vr"):
-        compare.commands(compare.arguments([*arguments, "lcss", "ssm_vr"]))
+        commands([*arguments, "lcss", "ssm_vr"])
     path.write_text("{}")
     with pytest.raises(ValueError, match="is no rivals.json"):
-        compare.commands(compare.arguments([*arguments, "lcss"]))
+        commands([*arguments, "lcss"])
 
 
 def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch):
@@ -313,15 +318,9 @@ def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch)
     assert [row[1].split()[0] for row in rows] == ["lcss", "ssm_vr"]
     assert [(row[5].strip(), row[6].strip()) for row in rows] == [("320", "900")] * 2
     assert "The steps that fit into 9 training seconds" in text
-    assert [
-        entry["name"]
-        for entry in compare.in_order(
-            [
-                {"name": n}
-                for n in ("torchebm_score", "azula_karras_at_0.002", "azula_karras", "lcss")
-            ]
-        )
-    ] == ["lcss", "azula_karras", "azula_karras_at_0.002", "torchebm_score"]
+    order = ["lcss", "azula_karras", "azula_karras_at_0.002", "torchebm_score"]
+    entries = compare.in_order([{"name": name} for name in reversed(order)])
+    assert [entry["name"] for entry in entries] == order
     compare.run(compare.arguments([*given, "--num_samples=50", "--only", "lcss"]))
     entries = json.loads((tmp_path / "out" / "rivals.json").read_text())["entries"]
     assert [entry["name"] for entry in entries] == ["lcss"]
@@ -336,7 +335,7 @@ def test_the_picture_has_the_nearest_first(tmp_path, modules):
     }
     for name, images in samples.items():
         picture.write_strip(tmp_path / f"{name}.png", images)
-    picture.write_real_strip(tmp_path / "real.png", samples["far"])
+    picture.write_strip(tmp_path / "real.png", picture.some(samples["far"]))
     facts = {"library": "other", "samples": {"50nfe": {"nfe": 50}}}
 
     def entry(name, distance):
@@ -347,9 +346,8 @@ def test_the_picture_has_the_nearest_first(tmp_path, modules):
 
     measured = {"far": 9.0, "near": 3.0, "unjudged": None, "lost": 4.0}
     entries = [entry(*one) for one in measured.items()]
-    distances = modules.compare.distances(entries)
-    assert distances == {"real": 0.5, "far": 9.0, "near": 3.0, "lost": 4.0}
-    picture.write_picture(tmp_path / "rivals.png", tmp_path, entries, distances)
+    assert picture.distances(entries) == {"real": 0.5, "far": 9.0, "near": 3.0, "lost": 4.0}
+    picture.write_picture(tmp_path / "rivals.png", tmp_path, entries)
     drawn = np.asarray(Image.open(tmp_path / "rivals.png"))[:: picture.SCALE, :: picture.SCALE]
     left, step = picture.LABEL_PX // 2, 2 * 28 + picture.GAP_PX // 2
     tops = [picture.GAP_PX // 2 + row * step for row in range(3)]
@@ -359,12 +357,33 @@ def test_the_picture_has_the_nearest_first(tmp_path, modules):
             place = drawn[top + 28 * row :, left + 28 * column :][:28, :28]
             assert np.array_equal(place, samples[name][16 * row + column, :, :, 0])
         assert (drawn[top : top + 28, :left] < 128).any(), "a label"
+    assert picture.some(samples["far"][:5]).shape == (5, 28, 28, 1)
     few = samples["near"][:3]
     picture.write_strip(tmp_path / "few.png", few)
     strip = np.asarray(Image.open(tmp_path / "few.png"))
     assert strip.shape == (2 * 28, 16 * 28)
     assert np.array_equal(strip[:28, 56:84], few[2, :, :, 0])
     assert not strip[28:].any()
+
+
+def test_a_picture_that_fails_ends_no_comparison(tmp_path, modules, capsys):
+    """It is told; the samples of a judged competitor become its strip."""
+    found = {"frechet_fashion_1k": 3.0, "frechet_fashion_1k_error": 0.1}
+    entries = [{"name": "a", "facts": {"library": "l"}, "figures": {"50nfe": found}}]
+    options = SimpleNamespace(out=tmp_path)
+    modules.compare.draw_pictures("a", entries, options)
+    assert "No picture of a" in capsys.readouterr().out
+    (tmp_path / "a").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (32, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "a" / "samples_50nfe.npz", samples=images)
+    modules.picture.write_strip(tmp_path / "real.png", images)
+    modules.compare.draw_pictures("a", entries, options)
+    assert not capsys.readouterr().out
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png"))[:28, :28], images[0, ..., 0])
+    assert (tmp_path / "rivals.png").is_file()
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    modules.compare.draw_pictures("b", entries, options)
+    assert "No picture of b" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -81,15 +81,17 @@ def steps_that_fit(facts: Mapping[str, Any], seconds: float) -> int:
     return max(1, round(seconds * facts["images_per_second"] / facts["batch_size"]))
 
 
-def commands(options: Any) -> dict[str, list[str]]:
-    """{competitor: the command that trains it and draws its samples}, in order."""
+def commands(options: Any, known: Mapping[str, Any]) -> dict[str, list[str]]:
+    """{competitor: the command that trains it and draws its samples}, in order.
+
+    `known` are the `paces` of ``--rates``.
+    """
     found: dict[str, list[str]] = {}
     names = (
         "num_samples", "best_samples", "sample_batch", "nfe", "best_nfe", "threads", "seed", "data"
     )  # fmt: skip
     shared = [f"--{name}={getattr(options, name)}" for name in names] + ["--resume"]
     shared += ["--train_only"] * options.train_only + ["--draws", *options.draws]
-    known = paces(options.rates)
     if options.steps is not None:
         shared.append(f"--steps={options.steps}")
         if known:
@@ -149,20 +151,6 @@ def judge_bindings(count: int, data: str) -> list[str]:
     ]
 
 
-def figure(figures: Mapping[str, Any], metric: str) -> tuple[float, float, float | None] | None:
-    """(value, error, that of real training images) of a metric of the classifier's features.
-
-    `figures` are those of ``metrics.json``: ``frechet_<features>_<samples>`` and, beside it,
-    ``..._error`` and ``..._of_training_data``. The Fréchet distance of pixels is another metric.
-    """
-    for key, value in figures.items():
-        name, _, count = key.rpartition("_")
-        known = name == metric or name.startswith(f"{metric}_")
-        if known and "pixels" not in name and f"{key}_error" in figures and count[:1].isdigit():
-            return value, figures[f"{key}_error"], figures.get(f"{key}_of_training_data")
-    return None
-
-
 def table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The rows under `HEADER`: real images first, then the competitors as they are given.
 
@@ -184,7 +172,7 @@ def table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         ]  # fmt: skip
         for draw in common.DRAWS:
             figures = entry["figures"].get(draw, {})
-            texts = [_text(figure(figures, metric)) for metric in METRICS]
+            texts = [_text(common.figure(figures, metric)) for metric in METRICS]
             if figures and draw == "best":
                 texts[0] += f" ({facts['samples'][draw]['nfe']:,} NFE)"
             row += texts
@@ -198,24 +186,12 @@ def table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _real(entries: Sequence[Mapping[str, Any]], draw: str) -> list[str]:
     """What as many real training images have by each metric as a draw has samples."""
     judged = next((e["figures"][draw] for e in entries if draw in e["figures"]), {})
-    real = [figure(judged, metric) for metric in METRICS]
+    real = [common.figure(judged, metric) for metric in METRICS]
     return ["" if one is None or one[2] is None else f"{one[2]:.3g}" for one in real]
 
 
 def _text(found: tuple[float, float, float | None] | None) -> str:
     return "" if found is None else f"{found[0]:.3g} ± {found[1]:.2g}"
-
-
-def distances(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """{competitor: Fréchet distance of its first draw}, and of real images by ``picture.REAL``.
-
-    Those that are not judged are left out.
-    """
-    found = {e["name"]: figure(e["figures"].get(common.DRAWS[0], {}), METRICS[0]) for e in entries}
-    judged = {name: one for name, one in found.items() if one is not None}
-    real = [one[2] for one in judged.values() if one[2] is not None]
-    first = {picture.REAL: real[0]} if real else {}
-    return first | {name: one[0] for name, one in judged.items()}
 
 
 def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
@@ -249,15 +225,23 @@ def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
     for draw in common.DRAWS:
         if facts.get("samples", {}).get(draw, {}).get("step") != facts.get("steps", -1):
             continue  # not drawn, or of earlier weights
-        samples = out / f"samples_{draw}.npz"
-        if draw == common.DRAWS[0] and samples.is_file():
-            with np.load(samples) as file:
-                picture.write_strip(options.out / f"{name}.png", file["samples"])
         try:
-            figures[draw] = judge(samples, options)
+            figures[draw] = judge(out / f"samples_{draw}.npz", options)
         except subprocess.CalledProcessError as error:
             failed = f"the judge of {draw}, status {error.returncode}"
     return {"name": name, "facts": facts, "figures": figures, "failed": failed}
+
+
+def draw_pictures(name: str, entries: Sequence[Mapping[str, Any]], options: Any) -> None:
+    """The strip of a competitor that was judged, and the picture of all; a failure is told."""
+    samples = options.out / name / f"samples_{picture.DRAW}.npz"
+    try:
+        if name in picture.distances(entries):
+            with np.load(samples) as file:
+                picture.write_strip(options.out / f"{name}.png", file["samples"])
+        picture.write_picture(options.out / "rivals.png", options.out, entries)
+    except (OSError, ValueError) as error:
+        print(f"No picture of {name}: {error}")
 
 
 def earlier(path: Path, settings: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -292,14 +276,15 @@ def run(options: Any) -> None:
     options.resume, options.data = True, str(Path(options.data).resolve())
     options.out = options.out.resolve()
     common.check(options)
-    images = common.training_images(options.data)
+    real = picture.some(common.training_images(options.data))
     if shutil.which("sh") is None:
         raise FileNotFoundError("run.sh needs a shell, sh, and there is none.")
-    options.out.mkdir(parents=True, exist_ok=True)
-    picture.write_real_strip(options.out / f"{picture.REAL}.png", images)
     known, settings = paces(options.rates), {key: str(getattr(options, key)) for key in SETTINGS}
+    todo = commands(options, known)
+    options.out.mkdir(parents=True, exist_ok=True)
+    picture.write_strip(options.out / f"{picture.REAL}.png", real)
     entries = earlier(options.out / "rivals.json", settings)
-    for name, command in commands(options).items():
+    for name, command in todo.items():
         entry = compete(name, command, options)
         pace = known.get(_own_name(name))
         if pace and entry["facts"]:  # on quiet cores, whatever these were
@@ -309,7 +294,7 @@ def run(options: Any) -> None:
         for file, text in (("rivals.json", content), ("rivals.md", markdown(entries, options))):
             with common.whole(options.out / file) as place:
                 place.write_text(text)
-        picture.write_picture(options.out / "rivals.png", options.out, entries, distances(entries))
+        draw_pictures(name, entries, options)
     print(f"\n{markdown(entries, options)}\nWrote {options.out / 'rivals.md'}")
     if any(entry["failed"] for entry in entries):
         sys.exit(1)
