@@ -327,11 +327,12 @@ def test_entries_of_other_days_stay_in_the_table(tmp_path, modules, monkeypatch)
 
 
 def test_the_picture_has_the_nearest_first(tmp_path, modules):
-    """Real images above; one of no figures, or without a strip, is left out."""
+    """Real images above; what has no figures or no strip is left out; a long name has room."""
+    near = "a_competitor_with_a_long_name_at_0.002"
     picture, rng = modules.picture, np.random.default_rng(0)
     samples = {
         name: rng.integers(0, 256, (count, 28, 28, 1), np.uint8)
-        for name, count in (("far", 40), ("near", 32), ("unjudged", 32))
+        for name, count in (("far", 40), (near, 32), ("unjudged", 32))
     }
     for name, images in samples.items():
         picture.write_strip(tmp_path / f"{name}.png", images)
@@ -344,21 +345,23 @@ def test_the_picture_has_the_nearest_first(tmp_path, modules):
         figures = {} if distance is None else {"50nfe": found}
         return {"name": name, "facts": facts, "figures": figures, "failed": None}
 
-    measured = {"far": 9.0, "near": 3.0, "unjudged": None, "lost": 4.0}
+    measured = {"far": 9.0, near: 3.0, "unjudged": None, "lost": 4.0}
     entries = [entry(*one) for one in measured.items()]
-    assert picture.distances(entries) == {"real": 0.5, "far": 9.0, "near": 3.0, "lost": 4.0}
+    assert picture.distances(entries) == {"real": 0.5, "far": 9.0, near: 3.0, "lost": 4.0}
     picture.write_picture(tmp_path / "rivals.png", tmp_path, entries)
-    drawn = np.asarray(Image.open(tmp_path / "rivals.png"))[:: picture.SCALE, :: picture.SCALE]
-    left, step = picture.LABEL_PX // 2, 2 * 28 + picture.GAP_PX // 2
-    tops = [picture.GAP_PX // 2 + row * step for row in range(3)]
+    drawn = np.asarray(Image.open(tmp_path / "rivals.png"))
+    scale, gap = picture.SCALE, picture.GAP_PX
+    left, step = drawn.shape[1] - scale * 16 * 28 - gap, scale * 2 * 28 + gap
+    tops = [gap + row * step for row in range(3)]
     assert drawn.shape[0] == tops[-1] + step
-    for top, name in zip(tops[1:], ("near", "far"), strict=True):
-        for row, column in ((0, 0), (1, 3)):
-            place = drawn[top + 28 * row :, left + 28 * column :][:28, :28]
-            assert np.array_equal(place, samples[name][16 * row + column, :, :, 0])
-        assert (drawn[top : top + 28, :left] < 128).any(), "a label"
+    for top, name in zip(tops[1:], (near, "far"), strict=True):
+        strip = drawn[top : top + step - gap : scale, left : left + scale * 16 * 28 : scale]
+        expected = samples[name][:32, ..., 0].reshape(2, 16, 28, 28).swapaxes(1, 2)
+        assert np.array_equal(strip, expected.reshape(2 * 28, 16 * 28))
+        assert (drawn[top : top + 56, : left - gap] < 128).any(), "a label"
+        assert (drawn[top : top + step, left - gap : left] == 255).all(), "beside the strip"
     assert picture.some(samples["far"][:5]).shape == (5, 28, 28, 1)
-    few = samples["near"][:3]
+    few = samples[near][:3]
     picture.write_strip(tmp_path / "few.png", few)
     strip = np.asarray(Image.open(tmp_path / "few.png"))
     assert strip.shape == (2 * 28, 16 * 28)

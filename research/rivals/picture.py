@@ -8,6 +8,7 @@ Pillow alone: `lcss_tf.plots` would load TensorFlow into the process that waits 
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 DRAW = common.DRAWS[0]  # whose samples are shown
 REAL = "real"  # the name of the strip of training images
 ROWS, COLUMNS, SCALE = 2, 16, 2  # of a strip; pixels are shown this many times as large
-LABEL_PX, GAP_PX, TEXT_PX = 220, 10, 16
+GAP_PX, TEXT_PX = 10, 16
 
 
 def distances(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -73,15 +74,14 @@ def write_picture(path: Path, folder: Path, entries: Sequence[Mapping[str, Any]]
         strip.resize((SCALE * strip.width, SCALE * strip.height), Image.Resampling.NEAREST)
         for strip in strips
     ]
-    size = (
-        LABEL_PX + max(strip.width for strip in shown) + GAP_PX,
-        sum(strip.height + GAP_PX for strip in shown) + GAP_PX,
-    )
-    canvas, top = Image.new("L", size, 255), GAP_PX
-    draw = ImageDraw.Draw(canvas)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), TEXT_PX)
+    longest = max(font.getlength(text) for _, texts in rows for text in texts)
+    left, top = 2 * GAP_PX + math.ceil(longest), GAP_PX
+    width = left + max(strip.width for strip in shown) + GAP_PX
+    canvas = Image.new("L", (width, sum(strip.height + GAP_PX for strip in shown) + GAP_PX), 255)
+    draw = ImageDraw.Draw(canvas)
     for strip, (_, texts) in zip(shown, rows, strict=True):
-        canvas.paste(strip, (LABEL_PX, top))
+        canvas.paste(strip, (left, top))
         for line, text in enumerate(texts):
             draw.text((GAP_PX, top + line * (TEXT_PX + 6)), text, fill=0, font=font)
         top += strip.height + GAP_PX
