@@ -467,8 +467,8 @@ def _for_drawing(network: Any) -> Any:
     """
     import torch
 
-    # Draws go on uncompiled, with a warning, where the compiler's cache is broken: a process that is
-    # killed while it compiles leaves a file cut short.
+    # Draws go on uncompiled, with a warning, where the compiler's cache is broken: a process that
+    # is killed while it compiles leaves a file cut short.
     torch._dynamo.config.suppress_errors = True
     network = network.to(memory_format=torch.channels_last)
     if shutil.which(os.environ.get("CXX", "g++")):
