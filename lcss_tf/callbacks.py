@@ -15,7 +15,7 @@ import tensorflow as tf
 from lcss_tf import files, forms, plots
 from lcss_tf.display import warn
 from lcss_tf.errors import NotFiniteError
-from lcss_tf.inference.conditions import conditions_of
+from lcss_tf.inference.conditions import conditions_of, given_of
 from lcss_tf.inference.sampling import Sampling
 from lcss_tf.metrics import MetricSuite, References, default_metrics
 from lcss_tf.random import check_seed
@@ -62,7 +62,8 @@ class Pictures(Periodic):
         self._count = plots.num_samples(run.data.info(), self._num_samples)
         self._real: Any = None
         self._shown = False  # whether the real examples have been drawn
-        self._given: Any = None  # the conditions of the samples
+        self._conditions: Any = None  # of the samples
+        self._given: plots.Given | None = None  # these in their own units, and the truth
 
     def act(self, step: int) -> None:
         """Draws the pictures."""
@@ -124,14 +125,17 @@ class Pictures(Periodic):
     def _pictures(self) -> dict[str, Any]:
         data = self.run.data
         info, log_density = data.info(), getattr(data, "log_density", None)
-        if self._given is None:
-            self._given = conditions_of(self.run.state.network, data, self._count)
-        drawn = self._draw(self._count, self._seed, self._given, progress=False)
+        if self._conditions is None:
+            network = self.run.state.network
+            self._conditions = conditions_of(network, data, self._count)
+            self._given = given_of(network, data, self._count)
+        drawn = self._draw(self._count, self._seed, self._conditions, progress=False)
         samples = info.unscale(drawn.x)
         if not self._is_density():
             titles = self._column_titles(info)
             columns = len(titles) or None
-            pictures = plots.views(samples, info, self._real_examples(info), columns=columns)
+            real = self._real_examples(info)
+            pictures = plots.views(samples, info, real, columns=columns, given=self._given)
             if titles and "grid" in pictures:
                 pictures["grid"] = plots.titled(pictures["grid"], titles)
             return pictures

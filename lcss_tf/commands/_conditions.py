@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,20 @@ from lcss_tf.typing import Array
 _KEY = "condition"  # of an archive
 
 
+class Conditions(NamedTuple):
+    """Conditions for `ScoreModel.sample`, and the examples that have them, where they are known.
+
+    condition: an array [M, ...], a dict of numbers by column, or the text itself where it names a
+    class or the null condition; None: none. truth: [M, ...] in the data's units, or None.
+    """
+
+    condition: Any = None
+    truth: Array | None = None
+
+
 def read_conditions(
     text: str, spec: ConditionSpec | None, info: DataInfo, data: Callable[[], Any]
-) -> Any:
+) -> Conditions:
     """What ``--condition=<text>`` means, in the data's units, for `ScoreModel.sample`.
 
     Args:
@@ -30,30 +41,26 @@ def read_conditions(
       info: of the data that it was trained on.
       data: () -> the run's `Dataset`; called for "test" only.
 
-    Returns:
-      An array [M, ...], a dict of numbers by column, or the text itself where it names a class or
-      the null condition.
-
     Raises:
       FileNotFoundError: no such file.
       UsageError: what is none of these, or holds none.
     """
     if spec is None or spec.is_class or info.condition is None:
-        return text
+        return Conditions(text)
     if Path(text).is_file():
-        return _from_file(text, info.condition)
+        return Conditions(_from_file(text, info.condition))
     if text.partition(":")[0] == "test":
-        return _held_out(text, spec, info.condition, data())
+        return _held_out(text, spec, info, data())
     if "=" in text:
-        return _by_name(text)
+        return Conditions(_by_name(text))
     values = [number(part) for part in text.split(",")]
     if None not in values:
-        return np.array(values, np.float64)
+        return Conditions(np.array(values, np.float64))
     if Path(text).suffix:
         raise FileNotFoundError(
             f"No file {text}: --condition takes {CONDITION[0].lower()}{CONDITION[1:]}"
         )
-    return text
+    return Conditions(text)
 
 
 def _by_name(text: str) -> dict[str, float]:
@@ -69,10 +76,12 @@ def _by_name(text: str) -> dict[str, float]:
     return found
 
 
-def _held_out(text: str, spec: ConditionSpec, beside: DataInfo, data: Any) -> Array:
+def _held_out(text: str, spec: ConditionSpec, info: DataInfo, data: Any) -> Conditions:
     count = held_out_count(text)
     data.require("test")
-    return np.asarray(beside.unscale(data.some_conditions(spec, count, "test")))
+    told = info.condition.unscale(data.some_conditions(spec, count, "test"))  # type: ignore[union-attr]  # known where it is called
+    truth = info.unscale(data.some_examples(count, "test"))
+    return Conditions(np.asarray(told), np.asarray(truth))
 
 
 def _from_file(name: str, beside: DataInfo) -> Array:
@@ -106,4 +115,4 @@ def _from_csv(name: str, beside: DataInfo) -> Array:
     return np.array(values, np.float64)
 
 
-__all__ = ["read_conditions"]
+__all__ = ["Conditions", "read_conditions"]

@@ -13,6 +13,7 @@ from lcss_tf.commands import _runs, quality
 from lcss_tf.data import DataInfo
 from lcss_tf.display import duration, warn
 from lcss_tf.errors import UsageError
+from lcss_tf.inference import given_of
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
@@ -46,7 +47,9 @@ def write_report(
     result, info = results[-1], model.info
     place = workdir / "evaluation" / f"step_{result['step']:09d}"
     samples = (files.read_arrays(place / "samples.npz") or {}).get("samples")
-    context = _measured(result, suite, samples, info) | {
+    data, count = suite.references.data, suite.num_samples
+    given = _or_without(lambda: given_of(model.network, data, count, _KEPT), None)
+    context = _measured(result, suite, samples, info, given) | {
         "title": f"{workdir.name}: evaluation",
         "name": workdir.name,
         "summary": "",
@@ -98,7 +101,11 @@ def write_samples_report(
 
 
 def _measured(
-    result: Mapping[str, Any], suite: MetricSuite, samples: Array | None, info: DataInfo
+    result: Mapping[str, Any],
+    suite: MetricSuite,
+    samples: Array | None,
+    info: DataInfo,
+    given: plots.Given | None = None,
 ) -> dict[str, Any]:
     """What every report shows: figures, samples beside real examples, neighbours."""
     references = suite.references
@@ -106,15 +113,16 @@ def _measured(
     most = _REAL if info.kind == "image" else _POINTS
     real = references.examples(min(most, references.data.size(shown) or most), shown)
     density = getattr(references.data, "log_density", None)
-    draw = lambda x: plots.main_view(x, info, _REAL, log_density=density)
-    view = lambda x: data_uri(None if x is None else draw(x))
+    draw = lambda x, beside=None: plots.main_view(x, info, _REAL, log_density=density, given=beside)
+    view = lambda x, *beside: data_uri(None if x is None else draw(x, *beside))
     return {
         "figures": result["figures"],
         "real_split": result["real_split"],
         "counts": result["counts"],
         "facts": result.get("facts", {}),
         "words": suite.in_words(),
-        "samples": view(None if samples is None else samples[:_KEPT]),
+        "given": given is not None,
+        "samples": view(None if samples is None else samples[:_KEPT], given),
         "real": view(real),
         "neighbours": _neighbours(None if samples is None else samples[:_KEPT], references, info),
         "evaluation": gin.operative_config_str(),

@@ -22,7 +22,7 @@ from lcss_tf.commands._samples import evaluate_samples, samples_place
 from lcss_tf.commands.flags.evaluate import FLAGS
 from lcss_tf.display import Bar, say, tolerated, warn
 from lcss_tf.errors import NotFiniteError
-from lcss_tf.inference import conditions_of
+from lcss_tf.inference import conditions_of, given_of
 from lcss_tf.metrics import Features, Metric, MetricSuite, default_metrics
 from lcss_tf.model import ScoreModel
 from lcss_tf.random import check_seed
@@ -342,7 +342,9 @@ class Evaluation:
     def _write_samples(self, place: Path, samples: np.ndarray) -> None:
         files.write_arrays(place / "samples.npz", {"samples": samples})
         density = getattr(self.arguments["data"], "log_density", None)
-        draw = lambda: plots.main_view(samples, self.model.info, 64, log_density=density)
+        info, network = self.model.info, self.model.network
+        given = given_of(network, self.suite.references.data, self.suite.num_samples, _KEPT)
+        draw = lambda: plots.main_view(samples, info, 64, log_density=density, given=given)
         picture = tolerated("The picture of samples", draw)
         if picture is not None:
             for path in (place / "grid.png", self._workdir / "samples" / "final_grid.png"):

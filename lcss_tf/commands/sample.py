@@ -28,7 +28,6 @@ TRAJECTORY_STEPS = 32  # states beside the samples
 _HIDDEN = (88, 122, 158)  # the colour of what is hidden: no grey level
 _MOST_NAMED = 20  # classes whose names are printed
 _HIGHEST = 1e30  # noise level: above it there is none
-_GAP = 10  # pixels between what is given and what is drawn
 
 
 def main(_: Sequence[str]) -> None:
@@ -44,10 +43,10 @@ def main(_: Sequence[str]) -> None:
     count, task = FLAGS.num_samples, FLAGS.task
     label = None if FLAGS.label is None else model.info.class_number(FLAGS.label)
     data = functools.partial(_data, model)
-    condition = None
+    condition = truth = None
     if FLAGS.condition is not None:
         spec = model.state.condition
-        condition = _conditions.read_conditions(FLAGS.condition, spec, model.info, data)
+        condition, truth = _conditions.read_conditions(FLAGS.condition, spec, model.info, data)
     told = _told(model, label, condition)
     if task != "sample" and FLAGS.trajectory:
         raise UsageError("--trajectory draws the way of free samples: leave --task out.")
@@ -56,8 +55,8 @@ def main(_: Sequence[str]) -> None:
             several = condition is not None and len(told) > 1
             count = len(told) if several else plots.num_samples(model.info)
         out = output_path(FLAGS.out, FLAGS.workdir, f"seed_{FLAGS.seed}", model)
-        draw = functools.partial(sample, model, out, count, FLAGS.seed, label)
-        make = lambda: draw(FLAGS.trajectory, condition)
+        asked = {"num_samples": count, "seed": FLAGS.seed, "label": label, "condition": condition}
+        make = lambda: sample(model, out, asked, FLAGS.trajectory, truth)
     elif task == "encode":
         out = output_path(FLAGS.out, FLAGS.workdir, "latents", model)
         make = lambda: encode(model, out, read_examples(FLAGS.input, model.info, data), condition)
@@ -136,38 +135,38 @@ def _data(model: ScoreModel) -> Any:
 def sample(
     model: ScoreModel,
     out: Path,
-    num_samples: int = 64,
-    seed: int = 0,
-    label: int | None = None,
+    asked: Mapping[str, Any],
     trajectory: bool = False,
-    condition: Any = None,
+    truth: Array | None = None,
 ) -> list[Path]:
     """Writes samples: an array in the data's own units, and the picture that says most of them.
 
     Args:
       model: the model.
       out: a path without suffix.
-      num_samples: how many.
-      seed: of the samples.
-      label: their class, of a network with classes; None: all classes in turn, a column each.
+      asked: num_samples, seed, label and condition of `ScoreModel.sample`. Without a label classes
+        come in turn, a column each. Of M conditions sample i is drawn given row i mod M.
       trajectory: also write the way from noise to them, as a GIF and as a picture.
-      condition: as for `ScoreModel.sample`; of several, sample i is drawn given row i mod M.
+      truth: the examples that have these conditions, [M, ...], where they are known. The picture
+        shows them beside the samples.
 
     Returns:
       The paths written.
     """
     info, state = model.info, model.state
+    num_samples, seed, label = asked["num_samples"], asked["seed"], asked["label"]
     if trajectory:
         plots.check_trajectory(info)
     draw = model.sampling(**_gin.sample())
     steps = min(TRAJECTORY_STEPS, draw.sampler.num_steps) if trajectory else 0
-    told = _told(model, label, condition)
+    told = _told(model, label, asked["condition"])
     drawn = draw(num_samples, seed, told, steps)
     samples = info.unscale(drawn.x)
     path = out.with_name(out.name + ".npz")
     arrays = {"samples": samples, "step": state.step, "seed": seed}
     spec = state.condition
     turns: int | None = None
+    given: plots.Given | None = None
     shown_classes: Sequence[int] = []
     if spec is not None and spec.is_class:
         shown_classes = range(spec.size) if told is None else [k for k in told if k < spec.size]
@@ -175,14 +174,19 @@ def sample(
         arrays["labels"] = np.resize(np.asarray(shown_classes, np.int64), num_samples)
     elif told is not None and info.condition is not None:
         rows = np.arange(num_samples) % len(told)
-        arrays["condition"] = info.condition.unscale(told[rows])
+        own = np.asarray(info.condition.unscale(told))
+        arrays["condition"] = own[rows]
+        if truth is not None:
+            arrays["truth"] = truth[rows]
+        if np.isfinite(told).all():  # not the null condition
+            given = plots.Given(own, truth)
     written = [files.write_arrays(path, arrays)]
     titles = [info.class_title(k) for k in shown_classes]
     if titles and told is None:
         titles = plots.column_titles(titles, num_samples)
         turns = len(titles)
     log_density = getattr(_gin.fit()["data"], "log_density", None)
-    written += _picture(out, samples, info, turns, titles, log_density)
+    written += _picture(out, samples, info, turns, titles, log_density, given)
     if drawn.trajectory is not None:
         times = draw.sampler.trajectory_times(state.sde, steps)
         parts = out, drawn.trajectory, info, times, log_density
@@ -304,7 +308,7 @@ def shown(observed: Array, operator: Any, info: Any) -> Array | None:
     examples = operator.shown(tf.constant(observed), info.shape)
     if examples is None:
         return None
-    pictures = _rgb(info.unscale(examples))
+    pictures = plots.rgb(info.unscale(examples))
     known = operator.known(info.shape)
     if known is not None:
         pictures = np.where(
@@ -316,26 +320,8 @@ def shown(observed: Array, operator: Any, info: Any) -> Array | None:
 def rows_of(truth: Array | None, observed: Array | None, samples: Array) -> Array:
     """Two grids side by side with a row for each input: what is given, and what is drawn."""
     given_by = {"truth": truth, "observed": observed}
-    known = {name: _rgb(shown) for name, shown in given_by.items() if shown is not None}
-    drawn = _grid([_rgb(samples[:, i]) for i in range(samples.shape[1])])
-    drawn = plots.titled(drawn, ["samples given what is observed"])
-    if not known:
-        return drawn
-    given = plots.titled(_grid(list(known.values())), list(known))
-    gap = np.full((len(given), _GAP, 3), 255, np.uint8)
-    return np.concatenate([given, gap, drawn], axis=1)
-
-
-def _grid(columns: Sequence[Array]) -> Array:
-    cells = np.stack(columns, axis=1)
-    return plots.grid(cells.reshape(-1, *cells.shape[2:]), columns=cells.shape[1])
-
-
-def _rgb(pictures: Array) -> Array:
-    if pictures.ndim == 3:  # grey images that came without a channel axis
-        pictures = pictures[..., None]
-    channels = pictures.shape[-1]
-    return np.repeat(pictures, 3, axis=-1) if channels == 1 else pictures[..., :3]
+    known = {name: shown for name, shown in given_by.items() if shown is not None}
+    return plots.beside(known, samples, "samples given what is observed")
 
 
 def _written(
@@ -354,15 +340,18 @@ def _picture(
     columns: int | None = None,
     titles: Sequence[str] = (),
     log_density: Callable | None = None,
+    given: plots.Given | None = None,
 ) -> list[Path]:
     """Writes the picture that says most of the samples; [its path], or [] where there is none.
 
     `titles` stand above a grid of images, one for each column, or one for all. `log_density` is the
-    true one of points in the plane, where it is known.
+    true one of points in the plane, where it is known. `given` is what they are drawn given.
     """
 
     def draw() -> Array | None:
-        picture = plots.main_view(samples, info, columns=columns, log_density=log_density)
+        picture = plots.main_view(
+            samples, info, columns=columns, log_density=log_density, given=given
+        )
         if picture is not None and info.kind == "image" and titles:
             return plots.titled(picture, titles[: len(samples)])
         return picture

@@ -1,6 +1,11 @@
 """What a trained model is asked for: samples, latents, likelihoods, posteriors; one runner."""
 
-from lcss_tf.inference.conditions import conditions_of, read_condition, require_condition
+from lcss_tf.inference.conditions import (
+    conditions_of,
+    given_of,
+    read_condition,
+    require_condition,
+)
 from lcss_tf.inference.dequantisation import Dequantiser, fit_dequantiser
 from lcss_tf.inference.latents import Latents, interpolate
 from lcss_tf.inference.likelihood import Likelihood, LikelihoodRunner, bits_per_dim
@@ -20,6 +25,7 @@ __all__ = [
     "bits_per_dim",
     "fit_dequantiser",
     "conditions_of",
+    "given_of",
     "default_method",
     "interpolate",
     "read_condition",

@@ -9,6 +9,7 @@ from lcss_tf.conditioning import ConditionSpec, spec_of
 from lcss_tf.control.guidance import warn_of_untrained_null
 from lcss_tf.data.base import DataInfo
 from lcss_tf.errors import UsageError
+from lcss_tf.plots import Given
 from lcss_tf.typing import Array, Network
 
 NULL = "null"  # the word for the null condition, "of any condition"
@@ -107,12 +108,30 @@ def conditions_of(network: Network, data: Any, count: int) -> Array | None:
     spec = spec_of(network)
     if spec is None or spec.is_class:
         return None
-    split = "test"
+    return np.asarray(data.some_conditions(spec, count, _split(data)))
+
+
+def given_of(network: Network, data: Any, count: int, shown: int | None = None) -> Given | None:
+    """`conditions_of` in their own units, with the examples that have them; None where it is None.
+
+    Of `shown` samples only as many rows are needed, and read.
+    """
+    spec, info = spec_of(network), data.info()
+    if spec is None or spec.is_class or info.condition is None:
+        return None
+    split = _split(data)
+    indices = data.spread_indices(count, split)[:shown]
+    told = info.condition.unscale(data.conditions(spec, split)(indices))
+    return Given(np.asarray(told), np.asarray(info.unscale(data.examples(indices, split))))
+
+
+def _split(data: Any) -> str:
+    """The test split, or the training split of data that have no other."""
     try:
-        data.require(split)
+        data.require("test")
     except (UsageError, FileNotFoundError):
-        split = "train"
-    return np.asarray(data.some_conditions(spec, count, split))
+        return "train"
+    return "test"
 
 
 def expected(spec: ConditionSpec, info: DataInfo) -> str:
@@ -231,6 +250,7 @@ __all__ = [
     "NULL",
     "conditions_of",
     "expected",
+    "given_of",
     "read_condition",
     "refuse_condition",
     "require_condition",

@@ -18,11 +18,13 @@ from lcss_tf.plots.figures import (
     render,
     score_field,
 )
+from lcss_tf.plots.given import Given, beside
 from lcss_tf.plots.history import History
 from lcss_tf.plots.images import (
     column_titles,
     grid,
     read_png,
+    rgb,
     save_grid,
     titled,
     write_gif,
@@ -30,7 +32,9 @@ from lcss_tf.plots.images import (
 )
 
 __all__ = [
+    "Given",
     "History",
+    "beside",
     "by_kind",
     "charts",
     "check_trajectory",
@@ -47,6 +51,7 @@ __all__ = [
     "num_samples",
     "read_png",
     "render",
+    "rgb",
     "save_grid",
     "score_field",
     "shows_data",

@@ -14,6 +14,7 @@ from lcss_tf.data import DataInfo
 from lcss_tf.errors import UsageError
 from lcss_tf.plots import figures, images, trajectories
 from lcss_tf.plots.figures import DATA, SAMPLES, LogDensity
+from lcss_tf.plots.given import Given, against_truth, image_rows
 from lcss_tf.typing import Array, Numbers
 
 _MOST_IMAGES = 256
@@ -43,6 +44,7 @@ def views(
     most: int = _MOST_IMAGES,
     columns: int | None = None,
     log_density: LogDensity | None = None,
+    given: Given | None = None,
 ) -> dict[str, Array]:
     """Pictures by name, the most informative first.
 
@@ -53,11 +55,33 @@ def views(
       most: images in a grid.
       columns: of the grid; None: a square one.
       log_density: the true log p of 2-D vectors, where it is known.
+      given: numbers or images that the samples were drawn given; None: none.
 
     Returns:
-      A dict; empty for vectors of more than two dimensions, of which there is no picture.
+      A dict; empty for vectors of more than two dimensions, of which there is no picture, unless
+      the truth is known.
     """
     samples = np.asarray(samples)
+    first = {} if given is None else _beside_given(samples, info, given)
+    return first | _of_samples(samples, info, data, most, columns, log_density)
+
+
+def _beside_given(samples: Array, info: DataInfo, given: Given) -> dict[str, Array]:
+    if info.kind == "image" and np.ndim(given.condition) > 2:  # not numbers [M, K]
+        return {"given": image_rows(samples, given)}
+    if info.kind in ("table", "vector") and given.truth is not None:
+        return {"given": against_truth(samples, given.truth, info.columns)}
+    return {}
+
+
+def _of_samples(
+    samples: Array,
+    info: DataInfo,
+    data: Array | None,
+    most: int,
+    columns: int | None,
+    log_density: LogDensity | None,
+) -> dict[str, Array]:
     data = None if data is None else np.asarray(data)
     match info.kind:
         case "image":
@@ -82,9 +106,10 @@ def main_view(
     most: int = _MOST_IMAGES,
     columns: int | None = None,
     log_density: LogDensity | None = None,
+    given: Given | None = None,
 ) -> Array | None:
     """The most informative picture of `views`; None where there is none."""
-    pictures = views(samples, info, None, most, columns, log_density)
+    pictures = views(samples, info, None, most, columns, log_density, given)
     return next(iter(pictures.values()), None)
 
 
@@ -251,7 +276,8 @@ def pairs(samples: Array, data: Array | None = None, columns: Sequence[str] = ()
             if i == size - 1:
                 axis.set_xlabel(_name(columns, j, "column"), fontsize=7, color=figures.INK)
             if j == 0:
-                axis.set_ylabel(_name(columns, i, "column"), fontsize=7, color=figures.INK)
+                name = _name(columns, i, "column") if size > 1 else "density"
+                axis.set_ylabel(name, fontsize=7, color=figures.INK)
     figure.align_ylabels(axes[:, 0])
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, frameon=False, ncols=2, loc="outside upper left")

@@ -126,6 +126,17 @@ def visible_channels(values: Array) -> Array:
     return values if values.shape[-1] in _CHANNELS else values[..., :1]
 
 
+def rgb(pictures: Array) -> Array:
+    """Images [N, H, W, C], or grey ones [N, H, W], with three channels; of two the first is shown.
+
+    Of four channels the last, the opacity, is left out.
+    """
+    if pictures.ndim == 3:
+        pictures = pictures[..., None]
+    pictures = visible_channels(pictures)
+    return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3]
+
+
 def encode_png(image: Array) -> bytes:
     """The bytes of a PNG file of a uint8 image [H, W, C], C of 1, 3 or 4.
 

@@ -7,10 +7,11 @@ from PIL import Image
 
 from lcss_tf.commands._conditions import read_conditions
 from lcss_tf.conditioning import ConditionSpec
+from lcss_tf.data import Digits, LowResolution
 from lcss_tf.data.base import DataInfo
 from lcss_tf.data.scaling import Scaling
 from lcss_tf.errors import UsageError
-from tests.commands.helpers import ONE, TABLE, lcss, trained
+from tests.commands.helpers import DIGITS, ONE, TABLE, lcss, trained
 
 SPEC = ConditionSpec("condition_size", 2)
 COLUMNS = DataInfo("c", (2,), "table", Scaling.standardising([0, 0], [1, 1]), ("age", "bmi, kg"))
@@ -28,7 +29,7 @@ Pictures.every = 4
 
 
 def read(text, spec=SPEC, info=INFO):
-    return read_conditions(text, spec, info, lambda: None)
+    return read_conditions(text, spec, info, lambda: None).condition
 
 
 def test_what_the_flag_takes(tmp_path):
@@ -68,6 +69,51 @@ def test_a_csv_file_with_a_gap_is_named(tmp_path):
         read(str(tmp_path / "a.csv"))
 
 
+def test_held_out_conditions_come_with_the_examples_that_have_them():
+    data = LowResolution(Digits(), 2)
+    spec = ConditionSpec("condition_channels", 1)
+    told, truth = read_conditions("test:7", spec, data.info(), lambda: data)
+    assert truth.dtype == np.uint8
+    assert told.shape == truth.shape == (7, 8, 8, 1)
+    means = truth.reshape(7, 4, 2, 4, 2).mean(axis=(2, 4)).repeat(2, 1).repeat(2, 2)
+    np.testing.assert_allclose(told[..., 0], means, atol=1e-3)
+
+
+UPSAMPLED = [
+    *DIGITS,
+    "fit.data = @datasets.LowResolution()",
+    "LowResolution.data = @datasets.Digits()",
+    "NCSNpp.condition_channels = 1",
+    "fit.steps = 2",
+    "Pictures.every = 2",
+    "Evaluation.metric = @metrics.PixelFrechet()",
+    "PixelFrechet.num_samples = 80",
+    "sample.sampler = @samplers.ProbabilityFlowODE()",
+    "ProbabilityFlowODE.num_steps = 2",
+]
+
+
+@pytest.mark.slow
+def test_every_picture_shows_what_images_were_given(tmp_path, capsys):
+    run = trained(tmp_path / "run", *UPSAMPLED)
+    assert (run / "samples" / "given_000000002.png").is_file()
+    words = [f"--workdir={run}", f"--gin_bindings={ONE}"]
+    out = tmp_path / "s"
+    status = lcss("sample", *words, "--condition=test:3", "--num_samples=12", f"--out={out}")
+    assert status == 0, capsys.readouterr().err
+    with np.load(f"{out}.npz") as found:
+        assert (found["truth"][:3] == found["truth"][3:6]).all()
+        assert not (found["truth"][0] == found["truth"][1]).all()
+    side = 64 + 2
+    # Given, truth, and four samples of each of the three.
+    assert Image.open(f"{out}.png").size == (6 * side + 2 + 2 + 10, 3 * side + 2 + 18)
+    gin.clear_config()
+    assert lcss("evaluate", *words) == 0, capsys.readouterr().err
+    with Image.open(run / "samples" / "final_grid.png") as picture:
+        assert picture.mode == "RGB"  # condition, truth and sample; a grid of digits is grey
+    gin.clear_config()
+
+
 @pytest.mark.slow
 def test_a_table_given_some_of_its_columns(tmp_path, capsys):
     random = np.random.default_rng(0)
@@ -76,7 +122,7 @@ def test_a_table_given_some_of_its_columns(tmp_path, capsys):
     (tmp_path / "rows.csv").write_text("age,height,weight\n" + text)
     (tmp_path / "run.gin").write_text(TABLE.format(tmp_path / "rows.csv") + GIVEN)
     run = trained(tmp_path / "run", gin_file=tmp_path / "run.gin")
-    assert list((run / "samples").glob("*.png"))
+    assert (run / "samples" / "given_000000004.png").is_file()
     sample = ["sample", f"--workdir={run}", f"--out={tmp_path / 's'}", f"--gin_bindings={ONE}"]
 
     def drawn(*words):
@@ -92,6 +138,8 @@ def test_a_table_given_some_of_its_columns(tmp_path, capsys):
     held = drawn("--condition=test:5")
     assert (held["samples"].shape, held["condition"].shape) == ((5, 1), (5, 2))
     assert all(np.isclose(rows[:, :2], c, rtol=1e-5).all(1).any() for c in held["condition"])
+    told = np.concatenate([held["condition"], held["truth"]], axis=1)
+    assert all(np.isclose(rows, row, rtol=1e-5).all(1).any() for row in told)
     assert "condition" not in drawn("--guidance=0", "--num_samples=2")
     for words, message in (
         ([], "takes a condition (condition_size = 2), and none was given"),
