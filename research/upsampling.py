@@ -93,7 +93,6 @@ def line(name: str, x: Array, truth: Array, small: Array, seconds: float | None)
     metric = default_metrics(data.info(), data, len(x))[1]  # the classifier's Fréchet distance
     frechet, _ = measure(x[:, 0], data, [metric])
     distance = next(iter(frechet.values()))
-    several = x.shape[1] > 1
     cells = [name, shown(*one)]
     cells += [shown(*mean), f"{one[0] / mean[0]:.2f}"] if x.shape[1] > 1 else ["", ""]
     cells += [shown(*known), shown(distance.value, distance.error)]
