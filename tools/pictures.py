@@ -38,7 +38,8 @@ _SAMPLE = "sample --workdir={run} --out={out}"
 _CLASSES = f"{_SAMPLE} --num_samples=20 --seed=1"
 _TASK = f"{_SAMPLE} --input=test:6"
 _SDE = "--gin_bindings=sample.sampler=@samplers.EulerMaruyama()"
-_GIVEN = f"{_TASK} {_SDE} --gin_bindings=EulerMaruyama.num_steps=200"
+_STEPS = f"{_SDE} --gin_bindings=EulerMaruyama.num_steps=200"
+_GIVEN = f"{_TASK} {_STEPS}"
 _BLUR = f"{_GIVEN} --task=operator --operator=GaussianBlur --gin_bindings=GaussianBlur.std=1.5"
 _DEBLUR = f"{_BLUR} --noise_std=0.05 --num_samples=6 --gin_bindings=posterior.method="
 _WAY = f"{_SAMPLE} --trajectory"
@@ -53,6 +54,16 @@ PICTURES = (
         "fashion_superresolve.png",
         FASHION,
         f"{_GIVEN} --task=superresolve --factor=4 --num_samples=6",
+    ),
+    Picture(
+        "fashion_upsample.png",
+        "lcss_fashion_upsample",
+        f"{_SAMPLE} {_STEPS} --condition=test:6 --num_samples=24",
+    ),
+    Picture(
+        "fashion_upsample_free.png",
+        FASHION,
+        f"{_GIVEN} --task=superresolve --factor=2 --num_samples=4",
     ),
     Picture("fashion_deblur_guidance.png", FASHION, f"{_DEBLUR}@methods.PseudoinverseGuidance()"),
     Picture("fashion_deblur_diffpir.png", FASHION, f"{_DEBLUR}@methods.DiffPIR()"),
@@ -71,6 +82,9 @@ PICTURES = (
     Picture("signal_waveforms.png", "lcss_signal", "", "{run}/samples/waveforms_*.png"),
     Picture("signal_spectra.png", "lcss_signal", "", "{run}/samples/spectra_*.png"),
     Picture("table_pairs.png", "lcss_table", "", "{run}/samples/pairs_*.png"),
+    Picture(
+        "table_given.png", "lcss_table_given", f"{_SAMPLE} --condition=test:114 --num_samples=2280"
+    ),
     Picture("volume_slices.png", "lcss_volume", "", "{run}/samples/slices_*.png"),
     Picture("quality_digits.png", DIGITS, "quality --workdir={run}", "{run}/quality/quality.png"),
     Picture("quality_mixture64.png", None, f"{_MIXTURE} --workdir={{out}}", "{out}/quality.png"),

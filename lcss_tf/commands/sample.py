@@ -344,8 +344,8 @@ def _picture(
 ) -> list[Path]:
     """Writes the picture that says most of the samples; [its path], or [] where there is none.
 
-    `titles` stand above a grid of images, one for each column, or one for all. `log_density` is the
-    true one of points in the plane, where it is known. `given` is what they are drawn given.
+    `titles` stand above a grid of images, one for each column, or one for all. Of points in the
+    plane `log_density` is the true one, where it is known. What they are drawn given is `given`.
     """
 
     def draw() -> Array | None:
