@@ -64,7 +64,9 @@ def main(_: Sequence[str]) -> None:
     say(f"\nLook at the samples:   {grid if grid.is_file() else samples / 'final_samples.npz'}")
     say(f"Read the report:       {workdir}/report.html")
     say(f"Follow the training:   tensorboard --logdir {workdir}")
-    say(f"Draw more samples:     {called('sample')} --workdir={workdir} --num_samples=64")
+    spec = evaluation.model.state.condition
+    asked = "--num_samples=64" if spec is None or spec.is_class else "--condition=test:16"
+    say(f"Draw more samples:     {called('sample')} --workdir={workdir} {asked}")
 
 
 class _Watched:

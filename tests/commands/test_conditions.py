@@ -109,6 +109,7 @@ def test_every_picture_shows_what_images_were_given(tmp_path, capsys):
     assert Image.open(f"{out}.png").size == (6 * side + 2 + 2 + 10, 3 * side + 2 + 18)
     gin.clear_config()
     assert lcss("evaluate", *words) == 0, capsys.readouterr().err
+    assert "--condition=test:16" in capsys.readouterr().out  # not how to draw without one
     with Image.open(run / "samples" / "final_grid.png") as picture:
         assert picture.mode == "RGB"  # condition, truth and sample; a grid of digits is grey
     gin.clear_config()
