@@ -17,7 +17,7 @@ from lcss_tf.commands import _gin, _runs
 from lcss_tf.display import Bar, tolerated, warn
 from lcss_tf.errors import NotFiniteError, UnknownNameError, UsageError
 from lcss_tf.exact import exact_mixture
-from lcss_tf.inference import Sampling, conditions_of
+from lcss_tf.inference import Sampling, conditions_of, given_of
 from lcss_tf.metrics import MetricSuite, References
 from lcss_tf.model import ScoreModel
 from lcss_tf.ops import like
@@ -495,7 +495,8 @@ class Evaluator:
             return {f"{metric.name} ({name})": float("nan") for metric in metrics}
         samples = self._info.unscale(drawn.x)
         density = getattr(self._data, "log_density", None)
-        draw = lambda: plots.main_view(samples, self._info, _PICTURED, log_density=density)
+        beside = functools.partial(given_of, self._network, self._data, len(samples))
+        draw = lambda: plots.main_view(samples, self._info, _PICTURED, None, density, beside())
         picture = tolerated(f"The picture of {name}", draw) if k == 0 else None
         if picture is not None:
             pictures[name] = picture
