@@ -259,8 +259,8 @@ def posterior(
     """Writes samples given observations.
 
     ``<out>.npz`` holds ``samples`` [N, num_samples, ...], ``observed`` and, where it is known,
-    ``truth``, in the data's own units; of images ``<out>.png`` has a row for each input: truth,
-    what is observed, and the samples. What an operator does not keep in units is written as it is.
+    ``truth``, in the data's own units; of images ``<out>.png`` has a row for each input: what is
+    observed, truth, and the samples. What an operator does not keep in units is written as it is.
 
     Args:
       model: the model.
@@ -319,7 +319,7 @@ def shown(observed: Array, operator: Any, info: Any) -> Array | None:
 
 def rows_of(truth: Array | None, observed: Array | None, samples: Array) -> Array:
     """Two grids side by side with a row for each input: what is given, and what is drawn."""
-    given_by = {"truth": truth, "observed": observed}
+    given_by = {"observed": observed, "truth": truth}
     known = {name: shown for name, shown in given_by.items() if shown is not None}
     return plots.beside(known, samples, "samples given what is observed")
 
