@@ -25,7 +25,7 @@ from PIL import Image
 import lcss_tf as lcss
 from lcss_tf.data import FashionMNIST, LowResolution
 from lcss_tf.inference import given_of
-from lcss_tf.metrics import default_metrics, measure
+from lcss_tf.metrics import MetricValue, default_metrics, measure
 from lcss_tf.typing import Array
 
 SIDE, FACTOR, DRAWS = 28, 2, 4
@@ -66,6 +66,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name, x in found.items():
         print(line(name, x, truth, small, seconds.get(name)), flush=True)
+    _, real = frechet(found["conditional model"][:, 0])
+    print(f"| real training images | | | | | {real.value:.2f} | |")
 
 
 def blocks(images: Array) -> Array:
@@ -89,15 +91,20 @@ def line(name: str, x: Array, truth: Array, small: Array, seconds: float | None)
     """A row of the table: samples x [N, n, 28, 28, 1] of the pictures `truth` [N, 28, 28, 1]."""
     one, mean = rms(x[:, 0] - truth), rms(x.mean(axis=1) - truth)
     known = rms(blocks(x[:, 0]) - small)
-    data = FashionMNIST()
-    metric = default_metrics(data.info(), data, len(x))[1]  # the classifier's Fréchet distance
-    frechet, _ = measure(x[:, 0], data, [metric])
-    distance = next(iter(frechet.values()))
+    distance, _ = frechet(x[:, 0])
     cells = [name, shown(*one)]
     cells += [shown(*mean), f"{one[0] / mean[0]:.2f}"] if x.shape[1] > 1 else ["", ""]
     cells += [shown(*known), shown(distance.value, distance.error)]
     cells.append("" if seconds is None else f"{seconds / 60:.1f}")
     return "| " + " | ".join(cells) + " |"
+
+
+def frechet(x: Array) -> tuple[MetricValue, MetricValue]:
+    """The classifier's Fréchet distance of samples, and of as many training images."""
+    data = FashionMNIST()
+    metric = default_metrics(data.info(), data, len(x))[1]
+    of_samples, of_real = measure(x, data, [metric])
+    return next(iter(of_samples.values())), next(iter(of_real.values()))
 
 
 def rms(difference: Array) -> tuple[float, float]:
