@@ -150,11 +150,11 @@ def test_a_network_of_ones_own_is_left_as_it_is(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def images_state(replicas=1):
-    """A small network on 8×8 images, ready to train."""
+def images_state(replicas=1, levels=1):
+    """A small network on 8×8 images, ready to train, with attention on its last level."""
     network = lcss.networks.NCSNpp(
-        num_features=8, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(4,),
-        dropout=0.1, num_classes=3,
+        num_features=8, channel_multipliers=(1, 2)[:levels], num_res_blocks=1,
+        attention_resolutions=(8 // levels,), dropout=0.1, num_classes=3,
     )  # fmt: skip
     score = lcss.score.Score(lcss.sdes.VPSDE(), lcss.score.Moments())
     score.preconditioning.prepare(score.sde, tf.random.stateless_normal([64, 8, 8, 1], [1, 2]))
@@ -163,10 +163,10 @@ def images_state(replicas=1):
     return state
 
 
-def one_step(monkeypatch, parts, loss, replicas=1, **options):
+def one_step(monkeypatch, parts, loss, replicas=1, levels=1, **options):
     """(report, gradient norm, weights) of a step in so many parts at once."""
     monkeypatch.setattr(cores, "parts", lambda *_: parts)
-    state = images_state(replicas)
+    state = images_state(replicas, levels)
     step = lcss.training.TrainStep(state, loss, 8, seed=3, **options)
     assert step.parts_at_once == parts
     x = tf.random.stateless_normal([8, 8, 8, 1], [5, 6])
@@ -194,16 +194,17 @@ def assert_same(one, other, rtol=2e-5, weighted=False):
     ("parts", "options"),
     [
         (2, {}),
-        pytest.param(4, {}, marks=pytest.mark.slow),
+        pytest.param(4, {"levels": 2}, marks=pytest.mark.slow),
         (2, {"accumulation_steps": 2}),
         pytest.param(2, {"jit_compile": True}, marks=pytest.mark.slow),
-        pytest.param(2, {"replicas": 2}, marks=pytest.mark.slow),
+        pytest.param(2, {"replicas": 2, "levels": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_in_parts_is_the_same_step(monkeypatch, parts, options):
     """Times, noise, dropout and dropped labels belong to the rows of the global batch."""
     loss = lambda: lcss.losses.LCSSLoss()
-    one = one_step(monkeypatch, 1, loss(), replicas=options.get("replicas", 1))
+    alike = {key: options[key] for key in ("replicas", "levels") if key in options}
+    one = one_step(monkeypatch, 1, loss(), **alike)
     assert_same(one, one_step(monkeypatch, parts, loss(), **options))
 
 
