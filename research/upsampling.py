@@ -20,15 +20,17 @@ import argparse
 import time
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 import lcss_tf as lcss
 from lcss_tf.data import FashionMNIST, LowResolution
 from lcss_tf.inference import given_of
-from lcss_tf.metrics import MetricValue, default_metrics, measure
+from lcss_tf.metrics import MetricSuite, References, default_metrics
 from lcss_tf.typing import Array
 
-SIDE, FACTOR, DRAWS = 28, 2, 4
+FACTOR, DRAWS = 2, 4
+POOLING = lcss.control.AveragePooling(FACTOR)
 
 
 def main() -> None:
@@ -40,71 +42,52 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of Euler–Maruyama")
     options = parser.parse_args()
     sampler = lcss.samplers.EulerMaruyama(num_steps=options.steps)
-    conditional, free = (lcss.ScoreModel.load(run) for run in (options.conditional, options.free))
-    given = given_of(conditional.network, LowResolution(FashionMNIST(), FACTOR), options.count)
-    assert given is not None, "the conditional run takes no picture"
-    small, truth = blocks(given.condition), np.asarray(given.truth, np.float64)
+    told, free = (lcss.ScoreModel.load(run) for run in (options.conditional, options.free))
+    given = given_of(told.network, LowResolution(FashionMNIST(), FACTOR), options.count)
+    if given is None:
+        parser.error(f"The model of {options.conditional} takes no picture as its condition.")
+    small, truth = pooled(given.condition), np.asarray(given.truth, np.float64)
     found = {
-        f"{name} (Pillow)": enlarged(small, resample)[:, None]
-        for name, resample in (
-            ("nearest", Image.Resampling.NEAREST),
-            ("bicubic", Image.Resampling.BICUBIC),
-        )
+        "pixels repeated": enlarged(small, Image.Resampling.NEAREST),
+        "bicubic (Pillow)": enlarged(small, Image.Resampling.BICUBIC),
     }
     start = time.perf_counter()
-    told = np.tile(given.condition, (DRAWS, 1, 1, 1))
-    drawn = conditional.sample(len(told), sampler=sampler, batch_size=100, condition=told)
-    found["conditional model"] = np.moveaxis(drawn.reshape(DRAWS, *truth.shape), 0, 1)
-    seconds = {"conditional model": time.perf_counter() - start}
-    start = time.perf_counter()
-    task = free.posterior(
-        small, lcss.control.AveragePooling(FACTOR), sampler=sampler, batch_size=100
-    )
-    found["free model, PseudoinverseGuidance"] = task.sample(DRAWS)
-    seconds["free model, PseudoinverseGuidance"] = time.perf_counter() - start
+    condition = np.tile(given.condition, (DRAWS, 1, 1, 1))
+    drawn = told.sample(len(condition), sampler=sampler, batch_size=100, condition=condition)
+    found["told the small picture"] = np.moveaxis(drawn.reshape(DRAWS, *truth.shape), 0, 1)
+    between = time.perf_counter()
+    task = free.posterior(small, POOLING, sampler=sampler, batch_size=100)
+    found["unconditional, by the operator"] = task.sample(DRAWS)
+    seconds = ["", "", between - start, time.perf_counter() - between]
+    data = FashionMNIST()
+    metric = default_metrics(data.info(), data, options.count)[1]  # the classifier's Fréchet
+    suite = MetricSuite([metric], References(data, store=False))
     print("| | error, one | error, mean of 4 | ratio | blocks | Fréchet | minutes |")
     print("|---|---|---|---|---|---|---|")
-    for name, x in found.items():
-        print(line(name, x, truth, small, seconds.get(name)), flush=True)
-    _, real = frechet(found["conditional model"][:, 0])
-    print(f"| real training images | | | | | {real.value:.2f} | |")
+    for (name, x), took in zip(found.items(), seconds, strict=True):
+        distance = suite.measure([x[:, 0]])[metric.name]
+        minutes = f"{took / 60:.1f}" if took else ""
+        print(f"| {name} | {errors(x, truth, small)} | {shown(*distance)} | {minutes} |")
+    print(f"| real training images | | | | | {shown(*suite.real_values[metric.name])} | |")
 
 
-def blocks(images: Array) -> Array:
-    """Means over blocks, [..., 28, 28, 1] -> [..., 14, 14, 1]."""
-    images = np.asarray(images, np.float64)
-    size = SIDE // FACTOR
-    cut = images.reshape(*images.shape[:-3], size, FACTOR, size, FACTOR, 1)
-    return cut.mean(axis=(-4, -2))
+def pooled(images: Array) -> Array:
+    """Means over blocks of pictures [N, 28, 28, 1], float32 [N, 14, 14, 1]."""
+    return np.asarray(POOLING.apply(tf.constant(images, tf.float32)))
 
 
 def enlarged(small: Array, resample: Image.Resampling) -> Array:
-    """Small pictures [N, 14, 14, 1] at 28 pixels, uint8."""
-    large = [
-        np.asarray(Image.fromarray(np.float32(x[..., 0])).resize((SIDE, SIDE), resample))
-        for x in small
-    ]
-    return np.rint(np.clip(large, 0, 255)).astype(np.uint8)[..., None]
+    """Small pictures [N, 14, 14, 1] at 28 pixels, one of each: uint8 [N, 1, 28, 28, 1]."""
+    size = FACTOR * small.shape[2], FACTOR * small.shape[1]
+    large = [np.asarray(Image.fromarray(x[..., 0]).resize(size, resample)) for x in small]
+    return np.rint(np.clip(large, 0, 255)).astype(np.uint8)[:, None, ..., None]
 
 
-def line(name: str, x: Array, truth: Array, small: Array, seconds: float | None) -> str:
-    """A row of the table: samples x [N, n, 28, 28, 1] of the pictures `truth` [N, 28, 28, 1]."""
+def errors(x: Array, truth: Array, small: Array) -> str:
+    """The cells of errors: samples x [N, n, 28, 28, 1] of the pictures `truth` [N, 28, 28, 1]."""
     one, mean = rms(x[:, 0] - truth), rms(x.mean(axis=1) - truth)
-    known = rms(blocks(x[:, 0]) - small)
-    distance, _ = frechet(x[:, 0])
-    cells = [name, shown(*one)]
-    cells += [shown(*mean), f"{one[0] / mean[0]:.2f}"] if x.shape[1] > 1 else ["", ""]
-    cells += [shown(*known), shown(distance.value, distance.error)]
-    cells.append("" if seconds is None else f"{seconds / 60:.1f}")
-    return "| " + " | ".join(cells) + " |"
-
-
-def frechet(x: Array) -> tuple[MetricValue, MetricValue]:
-    """The classifier's Fréchet distance of samples, and of as many training images."""
-    data = FashionMNIST()
-    metric = default_metrics(data.info(), data, len(x))[1]
-    of_samples, of_real = measure(x, data, [metric])
-    return next(iter(of_samples.values())), next(iter(of_real.values()))
+    of_several = [shown(*mean), f"{one[0] / mean[0]:.2f}"] if x.shape[1] > 1 else ["", ""]
+    return " | ".join([shown(*one), *of_several, shown(*rms(pooled(x[:, 0]) - small))])
 
 
 def rms(difference: Array) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,25 +14,16 @@ from lcss_tf.data.csv_files import number, places_of, read_csv
 from lcss_tf.data.decoding import read_picture
 from lcss_tf.data.numpy_files import is_archive, member_names, read_member, read_numpy
 from lcss_tf.errors import UsageError
+from lcss_tf.inference import given_at
+from lcss_tf.plots import Given
 from lcss_tf.typing import Array
 
 _KEY = "condition"  # of an archive
 
 
-class Conditions(NamedTuple):
-    """Conditions for `ScoreModel.sample`, and the examples that have them, where they are known.
-
-    condition: an array [M, ...], a dict of numbers by column, or the text itself where it names a
-    class or the null condition; None: none. truth: [M, ...] in the data's units, or None.
-    """
-
-    condition: Any = None
-    truth: Array | None = None
-
-
 def read_conditions(
     text: str, spec: ConditionSpec | None, info: DataInfo, data: Callable[[], Any]
-) -> Conditions:
+) -> tuple[Any, Array | None]:
     """What ``--condition=<text>`` means, in the data's units, for `ScoreModel.sample`.
 
     Args:
@@ -41,26 +32,31 @@ def read_conditions(
       info: of the data that it was trained on.
       data: () -> the run's `Dataset`; called for "test" only.
 
+    Returns:
+      (an array [M, ...], a dict of numbers by column, or the text itself where it names a class or
+      the null condition; the examples that have these conditions, [M, ...] in the data's units,
+      where they are known, or None).
+
     Raises:
       FileNotFoundError: no such file.
       UsageError: what is none of these, or holds none.
     """
     if spec is None or spec.is_class or info.condition is None:
-        return Conditions(text)
+        return text, None
     if Path(text).is_file():
-        return Conditions(_from_file(text, info.condition))
+        return _from_file(text, info.condition), None
     if text.partition(":")[0] == "test":
-        return _held_out(text, spec, info, data())
+        return _held_out(text, spec, data())
     if "=" in text:
-        return Conditions(_by_name(text))
+        return _by_name(text), None
     values = [number(part) for part in text.split(",")]
     if None not in values:
-        return Conditions(np.array(values, np.float64))
+        return np.array(values, np.float64), None
     if Path(text).suffix:
         raise FileNotFoundError(
             f"No file {text}: --condition takes {CONDITION[0].lower()}{CONDITION[1:]}"
         )
-    return Conditions(text)
+    return text, None
 
 
 def _by_name(text: str) -> dict[str, float]:
@@ -76,12 +72,10 @@ def _by_name(text: str) -> dict[str, float]:
     return found
 
 
-def _held_out(text: str, spec: ConditionSpec, info: DataInfo, data: Any) -> Conditions:
+def _held_out(text: str, spec: ConditionSpec, data: Any) -> Given:
     count = held_out_count(text)
     data.require("test")
-    told = info.condition.unscale(data.some_conditions(spec, count, "test"))  # type: ignore[union-attr]  # known where it is called
-    truth = info.unscale(data.some_examples(count, "test"))
-    return Conditions(np.asarray(told), np.asarray(truth))
+    return given_at(spec, data, data.spread_indices(count, "test"), "test")
 
 
 def _from_file(name: str, beside: DataInfo) -> Array:
@@ -115,4 +109,4 @@ def _from_csv(name: str, beside: DataInfo) -> Array:
     return np.array(values, np.float64)
 
 
-__all__ = ["Conditions", "read_conditions"]
+__all__ = ["read_conditions"]

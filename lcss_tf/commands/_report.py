@@ -13,7 +13,6 @@ from lcss_tf.commands import _runs, quality
 from lcss_tf.data import DataInfo
 from lcss_tf.display import duration, warn
 from lcss_tf.errors import UsageError
-from lcss_tf.inference import given_of
 from lcss_tf.losses import LCSSLoss
 from lcss_tf.metrics import MetricSuite, find_neighbours
 from lcss_tf.model import ScoreModel
@@ -34,6 +33,7 @@ def write_report(
     arguments: dict[str, Any],
     suite: MetricSuite,
     results: Sequence[dict],
+    given: plots.Given | None = None,
 ) -> Path:
     """Writes ``<workdir>/report.html`` of the evaluations so far; returns its path.
 
@@ -43,12 +43,11 @@ def write_report(
       arguments: of its `fit`.
       suite: the metrics, with the real data.
       results: of `Results.all`, at least one; the last is the one shown.
+      given: numbers or images that the samples were drawn given; None: none.
     """
     result, info = results[-1], model.info
     place = workdir / "evaluation" / f"step_{result['step']:09d}"
     samples = (files.read_arrays(place / "samples.npz") or {}).get("samples")
-    data, count = suite.references.data, suite.num_samples
-    given = _or_without(lambda: given_of(model.network, data, count, _KEPT), None)
     context = _measured(result, suite, samples, info, given) | {
         "title": f"{workdir.name}: evaluation",
         "name": workdir.name,
@@ -113,8 +112,8 @@ def _measured(
     most = _REAL if info.kind == "image" else _POINTS
     real = references.examples(min(most, references.data.size(shown) or most), shown)
     density = getattr(references.data, "log_density", None)
-    draw = lambda x, beside=None: plots.main_view(x, info, _REAL, log_density=density, given=beside)
-    view = lambda x, *beside: data_uri(None if x is None else draw(x, *beside))
+    draw = lambda x, beside: plots.main_view(x, info, _REAL, log_density=density, given=beside)
+    view = lambda x, beside=None: data_uri(None if x is None else draw(x, beside))
     return {
         "figures": result["figures"],
         "real_split": result["real_split"],

@@ -1,6 +1,7 @@
 """Measures a run's samples."""
 
 import contextlib
+import functools
 import math
 import shutil
 import time
@@ -261,7 +262,7 @@ class Evaluation:
         figures = self._results.publish(done)
         if self._report and self._chief:
             parts = self._workdir, self.model, self.arguments, self.suite, self._results.all()
-            tolerated("report.html", write_report, *parts)
+            tolerated("report.html", write_report, *parts, self._given)
         return figures
 
     def _one(self, path: Path) -> dict:
@@ -341,12 +342,18 @@ class Evaluation:
         place = lambda s: self._checkpoints.best_path if s == _BEST else self._checkpoints.at(s)
         return [place(step) for step in steps]
 
+    @functools.cached_property
+    def _given(self) -> plots.Given | None:
+        """What the samples that are shown were given; None too where it cannot be read."""
+        data, count = self.suite.references.data, self.suite.num_samples
+        return tolerated("Conditions", given_of, self.model.network, data, count, _KEPT)
+
     def _write_samples(self, place: Path, samples: np.ndarray) -> None:
         files.write_arrays(place / "samples.npz", {"samples": samples})
         density = getattr(self.arguments["data"], "log_density", None)
-        info, network = self.model.info, self.model.network
-        given = given_of(network, self.suite.references.data, self.suite.num_samples, _KEPT)
-        draw = lambda: plots.main_view(samples, info, 64, log_density=density, given=given)
+        draw = lambda: plots.main_view(
+            samples, self.model.info, 64, log_density=density, given=self._given
+        )
         picture = tolerated("The picture of samples", draw)
         if picture is not None:
             for path in (place / "grid.png", self._workdir / "samples" / "final_grid.png"):

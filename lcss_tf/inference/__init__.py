@@ -2,6 +2,7 @@
 
 from lcss_tf.inference.conditions import (
     conditions_of,
+    given_at,
     given_of,
     read_condition,
     require_condition,
@@ -25,6 +26,7 @@ __all__ = [
     "bits_per_dim",
     "fit_dequantiser",
     "conditions_of",
+    "given_at",
     "given_of",
     "default_method",
     "interpolate",

@@ -116,11 +116,16 @@ def given_of(network: Network, data: Any, count: int, shown: int | None = None) 
 
     Of `shown` samples only as many rows are needed, and read.
     """
-    spec, info = spec_of(network), data.info()
-    if spec is None or spec.is_class or info.condition is None:
+    spec = spec_of(network)
+    if spec is None or spec.is_class or data.info().condition is None:
         return None
     split = _split(data)
-    indices = data.spread_indices(count, split)[:shown]
+    return given_at(spec, data, data.spread_indices(count, split)[:shown], split)
+
+
+def given_at(spec: ConditionSpec, data: Any, indices: Array, split: str) -> Given:
+    """The conditions at indices of a split in their own units, with the examples that have them."""
+    info = data.info()
     told = info.condition.unscale(data.conditions(spec, split)(indices))
     return Given(np.asarray(told), np.asarray(info.unscale(data.examples(indices, split))))
 
@@ -250,6 +255,7 @@ __all__ = [
     "NULL",
     "conditions_of",
     "expected",
+    "given_at",
     "given_of",
     "read_condition",
     "refuse_condition",

@@ -159,9 +159,7 @@ def image_grid(samples: Array, columns: int | None = None) -> Array:
     """
     if samples.ndim == 3:
         samples = samples[..., None]
-    if samples.dtype != np.uint8:
-        samples = images.stretched(samples, *np.quantile(samples, (0.001, 0.999)))
-    return images.grid(images.visible_channels(samples), columns)
+    return images.grid(images.visible_channels(images.as_bytes(samples)), columns)
 
 
 def waveforms(samples: Array, data: Array | None = None, names: Sequence[str] = ()) -> Array:

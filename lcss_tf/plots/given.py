@@ -147,9 +147,8 @@ def image_rows(samples: Array, given: Given) -> Array:
     known = {"given": given.condition[:rows]}
     if given.truth is not None:
         known["truth"] = given.truth[:rows]
-    like = known.get("truth", drawn)
-    columns = {name: _bytes(x, x if name == "given" else like) for name, x in known.items()}
-    drawn = _bytes(drawn, like)
+    columns = {name: images.as_bytes(x) for name, x in known.items()}
+    drawn = images.as_bytes(drawn, known.get("truth"))
     width = len(columns) + drawn.shape[1]
     blocks = max(1, round(math.sqrt(rows / width)))
     length = math.ceil(rows / blocks)
@@ -164,13 +163,6 @@ def image_rows(samples: Array, given: Given) -> Array:
         short = len(parts[0]) - len(part)
         joined.append(np.pad(part, ((0, short), (0, 0), (0, 0)), constant_values=255))
     return np.concatenate(joined, axis=1)
-
-
-def _bytes(values: Array, like: Array) -> Array:
-    values = np.asarray(values)
-    if values.dtype != np.uint8:
-        values = images.stretched(values, *np.quantile(like, (0.001, 0.999)))
-    return values
 
 
 def _white(picture: Array, width_px: int) -> Array:

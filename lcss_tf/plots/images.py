@@ -115,6 +115,16 @@ def titled(picture: Array, titles: Sequence[str], height: int = 18) -> Array:
     return np.concatenate([letters, picture])
 
 
+def as_bytes(values: Array, like: Array | None = None) -> Array:
+    """Bytes as they are; other numbers stretched between the 0.1 % and 99.9 % quantiles of `like`.
+
+    By default between their own.
+    """
+    if values.dtype == np.uint8:
+        return values
+    return stretched(values, *np.quantile(values if like is None else like, (0.001, 0.999)))
+
+
 def stretched(values: Array, low: float, high: float) -> Array:
     """Numbers as uint8: black at `low` and below, white at `high` and above."""
     values = np.clip((values - low) / max(high - low, 1e-12), 0, 1)

@@ -1,10 +1,13 @@
 """``lcss sample --condition``: by name, from files, of held-out examples; and what is refused."""
 
+import shutil
+
 import gin
 import numpy as np
 import pytest
 from PIL import Image
 
+from lcss_tf.commands import evaluate
 from lcss_tf.commands._conditions import read_conditions
 from lcss_tf.conditioning import ConditionSpec
 from lcss_tf.data import Digits, LowResolution
@@ -29,7 +32,7 @@ Pictures.every = 4
 
 
 def read(text, spec=SPEC, info=INFO):
-    return read_conditions(text, spec, info, lambda: None).condition
+    return read_conditions(text, spec, info, lambda: None)[0]
 
 
 def test_what_the_flag_takes(tmp_path):
@@ -94,7 +97,7 @@ UPSAMPLED = [
 
 
 @pytest.mark.slow
-def test_every_picture_shows_what_images_were_given(tmp_path, capsys):
+def test_every_picture_shows_what_images_were_given(tmp_path, capsys, monkeypatch):
     run = trained(tmp_path / "run", *UPSAMPLED)
     assert (run / "samples" / "given_000000002.png").is_file()
     words = [f"--workdir={run}", f"--gin_bindings={ONE}"]
@@ -112,6 +115,13 @@ def test_every_picture_shows_what_images_were_given(tmp_path, capsys):
     assert "--condition=test:16" in capsys.readouterr().out  # not how to draw without one
     with Image.open(run / "samples" / "final_grid.png") as picture:
         assert picture.mode == "RGB"  # condition, truth and sample; a grid of digits is grey
+    gin.clear_config()
+    # What only shows ends no evaluation.
+    shutil.rmtree(run / "evaluation")
+    monkeypatch.setattr(evaluate, "given_of", lambda *_: 1 / 0)
+    assert lcss("evaluate", *words) == 0, capsys.readouterr().err
+    with Image.open(run / "samples" / "final_grid.png") as picture:
+        assert picture.mode == "L"
     gin.clear_config()
 
 
