@@ -27,7 +27,7 @@ NAMES = sorted(path.stem for path in (RIVALS / "requirements").glob("*.txt"))
 def modules(monkeypatch):
     """The scripts as modules, which import each other by their names."""
     monkeypatch.syspath_prepend(str(RIVALS))
-    names = ("common", "ours", "picture", "compare")
+    names = ("common", "ours", "picture", "compare", "elsewhere")
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name, None)
@@ -176,6 +176,12 @@ def test_requirements_are_pinned(name):
     assert (RIVALS / f"{name}.py").is_file()
 
 
+TINY = [
+    "ScoreModel.network = @networks.DiT()", "DiT.patch_size = 14", "DiT.width = 8",
+    "DiT.depth = 1", "DiT.num_heads = 2", "fit.batch_size = 8",
+]  # fmt: skip
+
+
 def test_ours_trains_by_the_clock_and_draws_later(tmp_path, modules):
     """As the comparison calls it: once to train alone, once more to draw."""
     write_family(tmp_path / "data", 40, None, held_out=8)
@@ -184,9 +190,7 @@ def test_ours_trains_by_the_clock_and_draws_later(tmp_path, modules):
     arguments += ["--num_samples=4", "--best_samples=2", "--nfe=4", "--best_nfe=4"]
     options = common.parser("A test.").parse_args(arguments)
     options.variant, options.likelihood, options.gin_bindings = "lcss", 0, [
-        "ScoreModel.network = @networks.DiT()", "DiT.patch_size = 14", "DiT.width = 8",
-        "DiT.depth = 1", "DiT.num_heads = 2", "fit.batch_size = 8",
-        "TrainStep.jit_compile = False",
+        *TINY, "TrainStep.jit_compile = False",
         "held_out_likelihood.rtol = 1e-2", "held_out_likelihood.atol = 1e-2",
         "held_out_likelihood.batch_size = 2",
     ]  # fmt: skip
@@ -221,6 +225,48 @@ def test_ours_trains_by_the_clock_and_draws_later(tmp_path, modules):
     assert common.read_facts(out)["steps"] == options.steps
 
 
+def test_what_was_trained_elsewhere_is_ours(tmp_path, modules, monkeypatch):
+    """Exported, trained and drawn by JAX, collected: `ours.py` has nothing left to do."""
+    jax, elsewhere, common = pytest.importorskip("jax"), modules.elsewhere, modules.common
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")  # `run` sets it for good
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    write_family(tmp_path / "data", 40, None, held_out=8)
+    pace = {"images_per_second": 80.0, "batch_size": 8}
+    rates = {"entries": [{"name": "lcss", "facts": pace}]}
+    (tmp_path / "rates.json").write_text(json.dumps(rates))
+    jobs, results, out = (tmp_path / name for name in ("jobs", "results", "out"))
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["elsewhere.py", *map(str, words)])
+        options = elsewhere.arguments()
+        options.call(options)
+
+    data = f"--data={tmp_path / 'data'}"
+    words = ["--seconds=0.7", "--num_samples=4", "--best_samples=2", "--nfe=4", "--best_nfe=4"]
+    words += ["--sample_batch=4", data]
+    tiny = [f"--gin_bindings={text}" for text in TINY]
+    command("export", jobs, f"--rates={tmp_path / 'rates.json'}", *words, *tiny, "--seeds", 3, 4)
+    try:
+        command("run", jobs, "lcss_3", f"--results={results}", "--block=4", "--half", data)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+    command("collect", jobs, f"--results={results}", f"--out={out}", "--seed=3", data)
+    assert [path.name for path in out.iterdir()] == ["lcss"]
+    facts = common.read_facts(out / "lcss")
+    assert (facts["steps"], facts["seed"], facts["batch_size"]) == (7, 3, 8)
+    before = {path: path.read_bytes() for path in (out / "lcss").rglob("*") if path.is_file()}
+    words += [f"--out={out / 'lcss'}", "--resume", "--steps=7", "--seed=3"]
+    options = common.parser("A test.").parse_args(words)
+    options.variant, options.likelihood, options.gin_bindings = "lcss", 0, TINY
+    gin.clear_config()
+    modules.ours._train_and_draw(options)
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(ValueError, match="not empty"):
+        command("collect", jobs, f"--results={results}", f"--out={out}", "--seed=3", data)
+    with pytest.raises(ValueError, match="no job lcss_5"):
+        command("run", jobs, "lcss_5", f"--results={results}", data)
+
+
 def test_a_rival_trains_so_many_steps(tmp_path, modules):
     """Whatever the clock says; and its learning rate sees the share of the steps."""
     torch, common = pytest.importorskip("torch"), modules.common
@@ -241,6 +287,7 @@ def test_a_rival_trains_so_many_steps(tmp_path, modules):
             return 1.0
 
     options = common.parser("A test.").parse_args(["--seconds=1e-9", f"--out={tmp_path}"])
+    options.device = "cpu"
     images = np.zeros((16, 2, 2, 1), np.uint8)
     for steps, options.steps in ((5, 5), (8, 8), (8, None)):  # the last: the seconds are over
         training = common.Training(Tiny(), images, options)
@@ -258,7 +305,7 @@ def test_a_rival_draws_by_its_compiled_network(modules):
     x = torch.randn(2, 1, 8, 8)
     with torch.no_grad():
         before = network(x).numpy()
-        compiled = modules.common._for_drawing(network)
+        compiled = modules.common._compiled(network)
         np.testing.assert_allclose(compiled(x).numpy(), before, rtol=1e-5, atol=1e-6)
     assert compiled is network
 

@@ -35,6 +35,7 @@ _TYPES = {
     "uint8": "ui8", "uint16": "ui16", "uint32": "ui32", "uint64": "ui64",
 }  # fmt: skip
 _STATE = ("state", "constant")
+_TOLD = {"loss": jnp.float32, "gradient_norm": jnp.float32, "finite": bool}  # of each step
 _CONDITIONS = ("labels", "condition")  # names of the input by which a network is told one
 
 
@@ -102,6 +103,8 @@ def initial(folder: str | Path, manifest: dict, seed: int = 0, state: str | None
             arrays[name] = np.full(shape, value["value"], dtype)
         elif "same_as" in value:
             arrays[name] = arrays[value["same_as"]]
+        elif "drawn" in value and state:
+            sys.exit(f"error: {state} lacks {name}, which the program describes but does not hold.")
         elif "drawn" in value:
             arrays[name] = _drawn(value["drawn"], shape, rng).astype(dtype)
         else:
@@ -140,16 +143,20 @@ class Trainer:
       data: a file with ``x`` [N, ...], perhaps ``labels`` [N] or ``condition`` [N, ...], and the
         map to the network's units: ``x * multiply + add``. Without one, batches are drawn from
         N(0, 1).
-      seed: of the order of the data, and of state that is described but not stored.
+      seed: of the noise, of the order of the data, and of state that is described but not stored;
+        None: the seed that the training was exported with.
       state: a file of `save_state` to go on from.
       block: steps to a call.
     """
 
     def __init__(
-        self, folder: str | Path, data: str | None = None, seed: int = 0, state: str | None = None,
-        block: int = 50,
+        self, folder: str | Path, data: str | None = None, seed: int | None = None,
+        state: str | None = None, block: int = 50,
     ) -> None:  # fmt: skip
         self.manifest, self._call = load(folder)
+        seed = self.manifest.get("seed", 0) if seed is None else seed
+        self._seed = np.int32(seed)
+        seed %= 2**32  # NumPy's are not negative
         self._inputs = self.manifest["inputs"]
         arrays = initial(folder, self.manifest, seed, state)
         self.step = int(np.load(state)["step"]) if state else self.manifest["step"]
@@ -183,23 +190,24 @@ class Trainer:
             sys.exit(f"error: the program takes {self._told['name']}, and {path} holds none.")
         return {name: jax.device_put(np.asarray(value)) for name, value in data.items()}
 
-    def _run(self, state: list, indices: Any, first: Any, data: dict, fixed: dict) -> tuple:
-        def one(carry: tuple, rows: Any) -> tuple:
-            state, step = carry
+    def _run(
+        self, state: list, indices: Any, first: Any, count: Any, seed: Any, data: dict, fixed: dict
+    ) -> tuple:
+        def one(i: Any, carry: tuple) -> tuple:
+            state, told = carry
+            rows, step = indices[i], first + i
             x = data["x"][rows].astype(jnp.float32) * data["multiply"] + data["add"]
-            given = dict(fixed, x=x.astype(jnp.float32), step=step, stop=jnp.float32(0))
+            given = dict(fixed, x=x.astype(jnp.float32), step=step, stop=jnp.float32(0), seed=seed)
             if self._told:
                 name = self._told["name"]
                 given[name] = data[name][rows].astype(self._told["dtype"])
             given |= dict(zip(self._names, state, strict=True))
             outputs = self._call(*[given[v["name"]] for v in self._inputs])
-            shown = {
-                n: outputs[self._outputs.index(n)] for n in ("loss", "gradient_norm", "finite")
-            }
-            return ([outputs[i] for i in self._changed], step + 1), shown
+            told = {n: told[n].at[i].set(outputs[self._outputs.index(n)]) for n in _TOLD}
+            return [outputs[i] for i in self._changed], told
 
-        (state, _), shown = jax.lax.scan(one, (state, first), indices)
-        return state, shown
+        told = {name: jnp.zeros(len(indices), dtype) for name, dtype in _TOLD.items()}
+        return jax.lax.fori_loop(0, count, one, (state, told))
 
     def compile(self) -> tuple[float, Any]:
         """Compiles a block; (seconds, XLA's account of its memory)."""
@@ -208,6 +216,8 @@ class Trainer:
             self.state,
             np.zeros((self.block, self.batch_size), np.int32),
             np.int64(self.step),
+            np.int64(self.block),
+            self._seed,
             self._data,
             self._fixed,
         ).compile()
@@ -226,12 +236,15 @@ class Trainer:
         taken, self._order = self._order[:needed], self._order[needed:]
         return taken.reshape(self.block, self.batch_size)
 
-    def take_block(self) -> dict[str, np.ndarray]:
-        """The next `block` steps; loss, norm of the gradient and whether they were finite."""
-        first = np.int64(self.step)
-        self.state, shown = self._block(self.state, self._indices(), first, self._data, self._fixed)
-        self.step += self.block
-        return {name: np.asarray(value) for name, value in shown.items()}
+    def take_block(self, most: int | None = None) -> dict[str, np.ndarray]:
+        """The next `block` steps, `most` at most; each one's loss, gradient's norm, finiteness."""
+        count = self.block if most is None else min(most, self.block)
+        numbers = np.int64(self.step), np.int64(count), self._seed
+        self.state, told = self._block(
+            self.state, self._indices(), *numbers, self._data, self._fixed
+        )
+        self.step += count
+        return {name: np.asarray(value)[:count] for name, value in told.items()}
 
     def arrays(self) -> dict[str, Any]:
         """The state by name."""
@@ -242,7 +255,7 @@ class Trainer:
         start = told = time.perf_counter()
         begun = self.step
         while self.step < steps and time.perf_counter() - start < seconds:
-            shown = self.take_block()
+            shown = self.take_block(steps - self.step)
             now = time.perf_counter()
             if now - told > _REPORT_S or self.step >= steps:
                 rate = (self.step - begun) / (now - start)
@@ -250,7 +263,7 @@ class Trainer:
                 yield (
                     f"step {self.step:,}: loss {shown['loss'].mean():.4g}, {1e3 / rate:.2f} ms a "
                     f"step, {rate * self.batch_size:,.0f} examples/s"
-                    + (f", {lost} of {self.block} steps not finite" if lost else "")
+                    + (f", {lost} of {len(shown['finite'])} steps not finite" if lost else "")
                 )
                 told = now
 
@@ -334,7 +347,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--samples", type=int, default=0, help="to draw by a sampler's program")
     add("--label", type=int, help="the class of all samples; without it, each in turn")
     add("--condition", help="a .npy of conditions [M, ...]: sample i is given row i mod M")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, help="of samples, 0 unless given; of a training its own unless given")
     add("--out", help="a .npz for what comes out: state, samples, or outputs")
     add("--half", action="store_true", help="write the average alone, in float16")
     add("--verify", help="compare with the state in this file, after --steps steps")
@@ -346,7 +359,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif what == "sampler":
         conditions = np.load(args.condition) if args.condition else None
         samples, labels, nfe = draw(
-            args.folder, args.state, args.samples or 1, args.seed, args.label, conditions
+            args.folder, args.state, args.samples or 1, args.seed or 0, args.label, conditions
         )
         print(f"{len(samples)} samples of {nfe:.0f} function evaluations each")
         if args.out:

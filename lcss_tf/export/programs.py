@@ -25,8 +25,9 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
 
     Arguments of the program: ``x`` [B, ...] scaled as the network sees it; ``labels`` [B] of a
     network with classes, or ``condition`` [B, ...] of another that takes one, scaled as the network
-    sees it; ``step``, the number of the step, from which all noise follows; ``stop``, 0. Outputs:
-    the fields of `StepReport`, then the next state.
+    sees it; ``step``, the number of the step, and ``seed``, from which all noise follows; ``stop``,
+    0. Outputs: the fields of `StepReport`, then the next state. The notes have the ``seed`` of
+    `step`, whose initial weights the state holds.
 
     Args:
       state: with an optimiser attached, and its moments measured.
@@ -38,20 +39,23 @@ def train_step(state: TrainState, step: TrainStep, batch_size: int) -> Program:
     arguments |= {
         "step": tf.constant(state.step, tf.int64),
         "stop": tf.constant(0.0),
+        "seed": tf.constant(step.seed, tf.int32),
     }
 
-    def take(x: Tensor, step_number: Tensor, stop: Tensor, told: dict) -> dict[str, Tensor]:
+    def take(
+        x: Tensor, step_number: Tensor, stop: Tensor, seed: Tensor, told: dict
+    ) -> dict[str, Tensor]:
         batch = (x, *told.values()) if told else x
-        report = step.traced(batch, step_number, stop)._asdict()
+        report = step.traced(batch, step_number, stop, seed)._asdict()
         nested = {name: report.pop(name) for name in ("terms", "scaling")}
         return report | {f"{k}/{n}": value for k, v in nested.items() for n, value in v.items()}
 
     return capture(
         "train_step",
-        lambda x, step, stop, **told: take(x, step, stop, told),
+        lambda x, step, stop, seed, **told: take(x, step, stop, seed, told),
         arguments,
         state.variables_by_name(),
-        {"step": state.step, "parameters": state.num_parameters()},
+        {"step": state.step, "seed": step.seed, "parameters": state.num_parameters()},
     )
 
 

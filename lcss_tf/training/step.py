@@ -102,7 +102,7 @@ class TrainStep:
             replicas = distribution.num_replicas // distribution.num_workers
             self.parts_at_once = cores.parts(rows, state.num_parameters(), replicas)
         self.part_rows = rows // self.parts_at_once
-        self._seed = seed
+        self.seed = seed
         self._clip_norm = clip_norm
         if not 0 <= condition_dropout <= 1:
             raise UsageError(
@@ -177,10 +177,18 @@ class TrainStep:
         )
         return _from_vectors(reports.stack(), example[0])
 
-    def traced(self, batch: Any, step: Tensor, stop: Tensor) -> StepReport:
-        """The step's operations, for a function that somebody else compiles."""
+    def traced(
+        self, batch: Any, step: Tensor, stop: Tensor, seed: Seed | None = None
+    ) -> StepReport:
+        """The step's operations, for a function that somebody else compiles.
+
+        Args:
+          batch, step, stop: see `TrainStep`.
+          seed: of all noise, in place of the step's own.
+        """
         with xla.in_pieces(self._in_pieces):
-            seed = random.seed_for(self._seed, "train", tf.cast(step, tf.int32))
+            seed = self.seed if seed is None else seed
+            seed = random.seed_for(seed, "train", tf.cast(step, tf.int32))
         report, gradients, statistics = self._distribution.run(
             self._replica_step, batch, seed, stop
         )

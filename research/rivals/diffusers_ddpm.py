@@ -29,7 +29,8 @@ class Diffusers(Rival):
             down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         )  # fmt: skip
-        self.noise = DDPMScheduler(num_train_timesteps=1_000, beta_schedule="linear")
+        with torch.device("cpu"):  # it reads its schedule by NumPy, wherever the network is
+            self.noise = DDPMScheduler(num_train_timesteps=1_000, beta_schedule="linear")
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.learning_rate, betas=(0.95, 0.999), weight_decay=1e-6
         )
@@ -49,12 +50,14 @@ class Diffusers(Rival):
         return min(1 - (1 + updates) ** -0.75, 0.9999)
 
     def draws(self, network, nfe, best_nfe):
+        import torch
         from diffusers import DPMSolverMultistepScheduler
 
-        solver = DPMSolverMultistepScheduler.from_config(
-            self.noise.config,
-            algorithm_type="sde-dpmsolver++", thresholding=True, sample_max_value=1.0,
-        )  # fmt: skip
+        with torch.device("cpu"):
+            solver = DPMSolverMultistepScheduler.from_config(
+                self.noise.config,
+                algorithm_type="sde-dpmsolver++", thresholding=True, sample_max_value=1.0,
+            )  # fmt: skip
         name = "SDE-DPM-Solver++ (2M), dynamic thresholding"
         return {
             "50nfe": (name, nfe, sampler(network, solver, nfe)),

@@ -7,7 +7,7 @@ after the first step, which compiles; checkpoints are written within the time.
 """
 
 import json
-from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import common
@@ -49,6 +49,13 @@ def bindings(options: Any) -> list[str]:
         "Pictures.every = 0",
         *options.gin_bindings,
     ]
+
+
+def load_configuration(options: Any) -> None:
+    """The variant's gin file and `bindings`, loaded."""
+    from lcss_tf.commands import _gin
+
+    _gin.load(VARIANTS[options.variant][0], bindings(options))
 
 
 def wall_clock(model: Any, options: Any) -> Any:
@@ -109,7 +116,7 @@ def _train_and_draw(options: Any) -> None:
     from lcss_tf.commands import _gin
     from lcss_tf.commands.train import build
 
-    _gin.load(VARIANTS[options.variant][0], bindings(options))
+    load_configuration(options)
     _gin.share_cores("fit")  # as `lcss train`
     model, arguments = build()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +126,14 @@ def _train_and_draw(options: Any) -> None:
         trainer = _gin.Trainer(make_step=_gin.TrainStep, make_checkpoints=_gin.Checkpoints)
         arguments["callbacks"] = [clock]  # not those of `lcss train`: no pictures, no records
         model.fit(**arguments, workdir=workdir, trainer=trainer)
-        facts = _facts(model, arguments, clock, options) | {"samples": facts.get("samples", {})}
+        taken = clock.clock.seconds
+        measured = {
+            "batch_size": arguments["batch_size"], "seconds": taken, "peak_mib": common.peak_mib(),
+            "images_per_second": clock.timed * arguments["batch_size"] / taken,
+        }  # fmt: skip
+        measured = SimpleNamespace(**vars(options) | measured)
+        facts = facts_of(model, measured) | {"threads": options.threads}
+        facts |= {"samples": common.read_facts(options.out).get("samples", {})}
         common.write_facts(options.out, facts)
     else:
         model = type(model).load(workdir)
@@ -131,41 +145,48 @@ def _train_and_draw(options: Any) -> None:
         print(report(held_out_likelihood(model, options.out, num_examples=options.likelihood)))
 
 
-def _facts(model: Any, arguments: Mapping[str, Any], clock: Any, options: Any) -> dict[str, Any]:
+def facts_of(model: Any, measured: Any) -> dict[str, Any]:
+    """What was trained, and how fast `measured` says it was."""
     from lcss_tf import __version__
 
-    parameters, batch_size = model.network.count_params(), arguments["batch_size"]
+    parameters = model.network.count_params()
+    names = ("variant", "batch_size", "seconds", "images_per_second", "peak_mib", "seed")
     return {
-        "library": "lcss_tf", "variant": options.variant, "version": __version__,
-        "parameters": parameters,
-        "parameters_of_reference": parameters / common.REFERENCE_PARAMETERS,
-        "batch_size": batch_size, "seconds": clock.clock.seconds, "steps": model.step,
-        "images_per_second": clock.timed * batch_size / clock.clock.seconds,
-        "peak_mib": common.peak_mib(), "seed": options.seed, "threads": options.threads,
+        "library": "lcss_tf", "version": __version__, "parameters": parameters,
+        "parameters_of_reference": parameters / common.REFERENCE_PARAMETERS, "steps": model.step,
+        **{name: getattr(measured, name) for name in names},
     }  # fmt: skip
 
 
-def _draws(model: Any, options: Any) -> dict[str, Draw]:
-    """By DPM-Solver++ where the SDE has a closed form, else by Heun's steps of the ODE."""
+def samplers(sde: Any, options: Any) -> dict[str, tuple[str, Any]]:
+    """{draw: (its sampler in words, the sampler)}.
+
+    By DPM-Solver++ where the SDE has a closed form, else by Heun's steps of the ODE.
+    """
     from lcss_tf.errors import UsageError
     from lcss_tf.samplers import DPMSolverPP, EulerMaruyama, ProbabilityFlowODE
 
     few: Any = DPMSolverPP(num_steps=options.nfe - 1)  # and a last evaluation at the end
     name = "DPM-Solver++ (2M)"
     try:
-        few.check(model.sde)
+        few.check(sde)
     except UsageError:
         few, name = ProbabilityFlowODE(num_steps=options.nfe // 2), "ODE by Heun's steps"
-    many = EulerMaruyama(num_steps=options.best_nfe)
+    return {
+        "50nfe": (name, few),
+        "best": ("Euler–Maruyama", EulerMaruyama(num_steps=options.best_nfe)),
+    }
 
-    def function(sampler: Any) -> Any:
+
+def _draws(model: Any, options: Any) -> dict[str, Draw]:
+    def drawn_by(sampler: Any) -> Any:
         return lambda count, seed: model.sample(
             count, seed, sampler, batch_size=min(options.sample_batch, count)
         )
 
     return {
-        "50nfe": Draw(name, few.nfe(), function(few)),
-        "best": Draw("Euler–Maruyama", many.nfe(), function(many)),
+        name: Draw(words, sampler.nfe(), drawn_by(sampler))
+        for name, (words, sampler) in samplers(model.sde, options).items()
     }
 
 

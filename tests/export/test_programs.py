@@ -80,16 +80,19 @@ def test_a_training_step_elsewhere_changes_every_variable_as_here(
     state, distribution = helpers.make_state(network=network, averaging=averaging)
     step = helpers.make_step(state, distribution, jit_compile=True)
     export.train_step(state, step, helpers.BATCH).write(tmp_path / "step")
+    step = helpers.make_step(state, distribution, jit_compile=True, seed=-3)  # not that of the file
     x = np.concatenate([helpers.data(seed=s) for s in range(4)])
     np.savez(tmp_path / "data.npz", x=x, multiply=np.float32(1), add=np.float32(0))
 
-    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=3, block=4)
+    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=-3, block=3)
     before = values_of(state)
-    order = np.random.default_rng(3).permutation(len(x)).astype(np.int32).reshape(4, -1)
+    order = np.random.default_rng(2**32 - 3).permutation(len(x)).astype(np.int32).reshape(4, -1)
     losses = [float(step(tf.constant(x[order[i]]), i).loss) for i in range(4)]
-    shown = trainer.take_block()
+    told = [trainer.take_block(most) for most in (None, 1)]  # three steps and one
 
-    np.testing.assert_allclose(shown["loss"], losses, rtol=0.1 * tolerance)
+    shown = np.concatenate([block["loss"] for block in told])
+    np.testing.assert_allclose(shown, losses, rtol=0.1 * tolerance)
+    assert trainer.step == 4
     now, there = values_of(state), trainer.arrays()
     assert set(now) <= set(there)
     assert sum(relative(now[n], before[n]) > 1e-6 for n in now) > 0.8 * len(now)
@@ -279,12 +282,12 @@ def test_programs_are_told_a_condition(tmp_path):
     np.testing.assert_allclose(null, model.score_fn(x, t), rtol=1e-4, atol=1e-4)
     assert np.abs(null - there).max() > 1e-3
 
-    step = TrainStep(model.state, lcss.losses.DSMLoss(), 8, 0, jit_compile=True)
+    step = TrainStep(model.state, lcss.losses.DSMLoss(), 8, 3, jit_compile=True)
     export.train_step(model.state, step, 8).write(tmp_path / "step")
     told = np.asarray(model.info.condition.scale(y))
     x = random.normal(size=(32, 2)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, condition=told, multiply=1.0, add=0.0)
-    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=3, block=2)
+    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), block=2)
     order = np.random.default_rng(3).permutation(32).astype(np.int32).reshape(4, -1)
     losses = [float(step((x[order[i]], told[order[i]]), 2 + i).loss) for i in range(2)]
     np.testing.assert_allclose(trainer.take_block()["loss"], losses, rtol=1e-4)

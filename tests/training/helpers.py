@@ -48,9 +48,9 @@ def make_state(replicas=1, network=None, learning_rate=1e-3, averaging=None):
     return state, state.distribution
 
 
-def make_step(state, distribution, loss=None, **options):
+def make_step(state, distribution, loss=None, seed=0, **options):
     assert distribution is state.distribution
-    return TrainStep(state, loss or lcss.losses.LCSSLoss(), BATCH, seed=0, **options)
+    return TrainStep(state, loss or lcss.losses.LCSSLoss(), BATCH, seed, **options)
 
 
 def batches(distribution, start=0, count=200):

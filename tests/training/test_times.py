@@ -166,12 +166,12 @@ def test_an_exported_step_adapts_as_here(tmp_path):
     from tests.export.test_programs import RUNNER, relative, values_of
 
     state, distribution = helpers.make_state()
-    step = helpers.make_step(state, distribution, LCSSLoss(times=adaptive()), jit_compile=True)
+    step = helpers.make_step(state, distribution, LCSSLoss(times=adaptive()), 3, jit_compile=True)
     helpers.run(state, step, helpers.batches(distribution), 2)
     export.train_step(state, step, helpers.BATCH).write(tmp_path / "step")
     x = np.concatenate([helpers.data(seed=s) for s in range(4)])
     np.savez(tmp_path / "data.npz", x=x, multiply=np.float32(1), add=np.float32(0))
-    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=3, block=4)
+    trainer = RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), block=4)
     before = values_of(state)
     order = np.random.default_rng(3).permutation(len(x)).astype(np.int32).reshape(4, -1)
     losses = [float(step(tf.constant(x[order[i]]), 2 + i).loss) for i in range(4)]
