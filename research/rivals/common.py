@@ -404,7 +404,8 @@ class Training:
         loss.backward()
         if rival.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(rival.network.parameters(), rival.clip_norm)
-        rival.optimizer.step()
+        with torch.device("cpu"):  # its counters: on a GPU they are read one at a time
+            rival.optimizer.step()
         self.steps += 1
         if self.steps % rival.average_every == 0:
             self.average.update_parameters(rival.network)
