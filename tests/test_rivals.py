@@ -496,10 +496,12 @@ def test_what_was_drawn_is_judged_where_a_competitor_fails(tmp_path, modules, mo
     (tmp_path / "a").mkdir()
     drawn = {"50nfe": {"step": 9}, "best": {"step": 8}}  # the second by earlier weights
     common.write_facts(tmp_path / "a", {"steps": 9, "samples": drawn})
-    options = SimpleNamespace(out=tmp_path)
+    options = SimpleNamespace(out=tmp_path, judge_only=False)
     entry = compare.compete("a", ["false"], options)
     assert entry["failed"] == "status 1"
     assert entry["figures"] == {"50nfe": {"of": "samples_50nfe.npz"}}
+    alone = compare.compete("a", ["false"], SimpleNamespace(out=tmp_path, judge_only=True))
+    assert alone == entry | {"failed": None}, "trained nothing"
     entry = compare.compete("nothing", ["true"], options)
     assert entry == {"name": "nothing", "facts": {}, "figures": {}, "failed": None}
 

@@ -31,6 +31,7 @@ TRAINING_IMAGES = "train-images-idx3-ubyte"
 REFERENCE_PARAMETERS = 695_377  # of gin/lcss_fashion_small.gin, without classes
 SAVE_S = 60.0  # training seconds between checkpoints
 DRAWS = ("50nfe", "best")
+AT = "_at_"  # between a rival's name and another learning rate
 
 
 # The images.
@@ -389,7 +390,7 @@ class Training:
             "batch_size": rival.batch_size, "learning_rate": rival.learning_rate,
             "seconds": self.clock.seconds, "steps": self.steps, "images_per_second": rate,
             "peak_mib": self._peak_mib, "seed": options.seed, "threads": options.threads,
-            "device": options.device,
+            "device": self._random().get_device_name() if options.device == "cuda" else "cpu",
         }  # fmt: skip
 
     def _step(self, share: float) -> None:

@@ -33,7 +33,6 @@ ROOT = HERE.parents[1]
 RIVALS = sorted(path.stem for path in (HERE / "requirements").glob("*.txt"))
 # Entries of other settings do not stand in one table.
 SETTINGS = ("seconds", "steps", "num_samples", "best_samples", "nfe", "best_nfe", "threads", "seed")
-AT = "_at_"  # between a rival's name and another learning rate
 METRICS = ("frechet", "precision", "recall")
 HEADER = [
     "competitor", "parameters", "batch", "steps", "images/s", "peak MiB",
@@ -54,6 +53,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--rates", type=Path,
         help="rivals.json of a short run on quiet cores: train the steps that fit at its pace",
+    )  # fmt: skip
+    add(
+        "--judge_only", action="store_true",
+        help="judge the samples that are there; train and draw nothing",
     )  # fmt: skip
     return made.parse_args(given)
 
@@ -113,7 +116,7 @@ def commands(options: Any, known: Mapping[str, Any]) -> dict[str, list[str]]:
             continue
         found[name] = [str(HERE / "run.sh"), name, str(seconds), str(out), *own]
         if options.also_learning_rate is not None:
-            again = f"{name}{AT}{options.also_learning_rate:g}"
+            again = f"{name}{common.AT}{options.also_learning_rate:g}"
             rate = f"--learning_rate={options.also_learning_rate}"
             found[again] = [
                 str(HERE / "run.sh"), name, str(seconds), str(options.out / again), *own, rate
@@ -218,8 +221,10 @@ def markdown(entries: Sequence[Mapping[str, Any]], options: Any) -> str:
 def compete(name: str, command: Sequence[str], options: Any) -> dict[str, Any]:
     """Runs a competitor and judges what it drew; an entry for `table`."""
     out, figures = options.out / name, {}
-    print(f"\n{name}: {' '.join(command)}", flush=True)
-    status = subprocess.run(command).returncode
+    status = 0
+    if not options.judge_only:
+        print(f"\n{name}: {' '.join(command)}", flush=True)
+        status = subprocess.run(command).returncode
     failed = f"status {status}" if status else None
     facts = common.read_facts(out)
     for draw in common.DRAWS:
@@ -257,7 +262,7 @@ def earlier(path: Path, settings: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _own_name(name: str) -> str:
     """The name of a competitor, whatever its learning rate."""
-    return name.partition(AT)[0]
+    return name.partition(common.AT)[0]
 
 
 def in_order(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -60,10 +60,11 @@ def write_picture(path: Path, folder: Path, entries: Sequence[Mapping[str, Any]]
     """
     libraries = {entry["name"]: entry["facts"].get("library", "") for entry in entries}
     distance = distances(entries)
-    rows = [
-        (name, [name, libraries[name], f"Fréchet distance {distance[name]:.3g}"])
-        for name in sorted(distance.keys() - {REAL}, key=lambda name: distance[name])
-    ]
+    rows = []
+    for name in sorted(distance.keys() - {REAL}, key=lambda name: distance[name]):
+        own, _, rate = name.partition(common.AT)
+        library = f"{libraries[name]}, learning rate {rate}" if rate else libraries[name]
+        rows.append((name, [own, library, f"Fréchet distance {distance[name]:.3g}"]))
     of_real = f"Fréchet distance {distance[REAL]:.3g}" if REAL in distance else ""
     rows.insert(0, (REAL, ["real training images", of_real, "(lower is better)"]))
     rows = [(name, texts) for name, texts in rows if (folder / f"{name}.png").is_file()]
