@@ -27,7 +27,7 @@ NAMES = sorted(path.stem for path in (RIVALS / "requirements").glob("*.txt"))
 def modules(monkeypatch):
     """The scripts as modules, which import each other by their names."""
     monkeypatch.syspath_prepend(str(RIVALS))
-    names = ("common", "ours", "picture", "compare", "elsewhere")
+    names = ("common", "ours", "picture", "compare", "on_gpu")
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name, None)
@@ -227,7 +227,7 @@ def test_ours_trains_by_the_clock_and_draws_later(tmp_path, modules):
 
 def test_what_was_trained_elsewhere_is_ours(tmp_path, modules, monkeypatch):
     """Exported, trained and drawn by JAX, collected: `ours.py` has nothing left to do."""
-    jax, elsewhere, common = pytest.importorskip("jax"), modules.elsewhere, modules.common
+    jax, on_gpu, common = pytest.importorskip("jax"), modules.on_gpu, modules.common
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")  # `run` sets it for good
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     write_family(tmp_path / "data", 40, None, held_out=8)
@@ -237,8 +237,8 @@ def test_what_was_trained_elsewhere_is_ours(tmp_path, modules, monkeypatch):
     jobs, results, out = (tmp_path / name for name in ("jobs", "results", "out"))
 
     def command(*words):
-        monkeypatch.setattr(sys, "argv", ["elsewhere.py", *map(str, words)])
-        options = elsewhere.arguments()
+        monkeypatch.setattr(sys, "argv", ["on_gpu.py", *map(str, words)])
+        options = on_gpu.arguments()
         options.call(options)
 
     data = f"--data={tmp_path / 'data'}"

@@ -1,8 +1,8 @@
 """Ours on a machine with a GPU and jax, but without TensorFlow: the same steps, the same samplers.
 
-    python research/rivals/elsewhere.py export runs/jobs --rates=docs/results/rivals/rates.json
-    python research/rivals/elsewhere.py run runs/jobs --results=runs/results
-    python research/rivals/elsewhere.py collect runs/jobs --results=runs/results --out=runs/rivals
+    python research/rivals/on_gpu.py export runs/jobs --rates=docs/results/rivals/rates.json
+    python research/rivals/on_gpu.py run runs/jobs --results=runs/results
+    python research/rivals/on_gpu.py collect runs/jobs --results=runs/results --out=runs/rivals
 
 What a training gives depends on its steps, not on the machine. `export` writes the training step
 and the samplers of each variant and seed as programs. `run` is for the other machine: it trains and
