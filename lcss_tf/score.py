@@ -28,6 +28,7 @@ from lcss_tf.typing import Array, Network, ScoreFn, Seed, Tensor
 # too large, for the last steps are the longest in the clock of its noise.
 _PATH_STEPS = 512
 _JOINT_MOMENTS = ("mean_x", "mean_u", "xx", "xu", "uu")
+_SIGNAL = "signal"
 
 
 class Preconditioning(Recorded):
@@ -62,7 +63,9 @@ class Moments(Preconditioning):
 
     - **States with a velocity** (`has_velocity`): the score of u alone, its S_0 that of a Gaussian
       with the state's own mean and covariance, −(u − E[u|x])/v, v = Var[u|x]. F sees x and
-      u − E[u|x], standardised.
+      u − E[u|x], standardised. c_out = ρ/s, ρ² the share of v that x_0 explains (of Gaussians
+      1 − s²/v). Close to the prior it is small, and 784 pixels show their class there: a larger
+      factor would add more of F's error to the score than there is to learn.
 
     Where the noise grows with x (`has_latent`), F sees γ(0) ψ(x) in place of x, in which the noise
     does not, and c_out is divided by γ(x)/γ(0); ψ = `to_latent`, γ = `latent_slope`.
@@ -104,7 +107,11 @@ class Moments(Preconditioning):
         residual = u - m_u - xu / xx * (x - m_x)
         inputs = tf.concat([(x - m_x) * tf.math.rsqrt(xx), residual * tf.math.rsqrt(v_t)], -1)
         _, output = tf.split(network(inputs, sde.noise_label(t)), 2, axis=-1)
-        c_out = tf.sqrt(tf.maximum(1 - s**2 / v_t, 0.0) + 0.01) / s
+        if _SIGNAL in measured:
+            explained = like(at_time(measured[_SIGNAL], sde, t), u) + 1e-5
+        else:  # runs of before it was measured
+            explained = tf.maximum(1 - s**2 / v_t, 0.0) + 0.01
+        c_out = tf.sqrt(explained) / s
         return tf.concat([tf.zeros_like(x), c_out * output - residual / v_t], -1)
 
     def moments(self, sde: Any, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,19 +245,32 @@ def moments_along_path(
 
 
 def velocity_moments_along_path(sde: Any, x0: Tensor, seed: Seed) -> dict[str, Array]:
-    """As `moments_along_path`, of states (x, u): means, variances and covariance by name."""
-    state = sde.to_state(tf.cast(x0, tf.float32), seed)
+    """As `moments_along_path`, of states (x, u), by name.
+
+    Means, variances and covariance; "signal", the share of Var[u|x] that x_0 explains: the squared
+    correlation of u and x_0 once the line in x is taken from both; 1 at time 0.
+    """
+    x0 = tf.cast(x0, tf.float32)
+    state = sde.to_state(x0, seed)
     rows = [
-        _joint_moments(*tf.split(state, 2, axis=-1))
+        _joint_moments(*tf.split(state, 2, axis=-1), x0)
         for state in sde.states_along_path(state, table_times(sde, _PATH_STEPS), seed)
     ]
-    return dict(zip(_JOINT_MOMENTS, np.asarray(rows, np.float32).T, strict=True))
+    columns = np.asarray(rows, np.float32).T
+    return dict(zip((*_JOINT_MOMENTS, _SIGNAL), columns, strict=True))
 
 
-def _joint_moments(x: Tensor, u: Tensor) -> list[Tensor]:
-    m_x, m_u = tf.reduce_mean(x), tf.reduce_mean(u)
-    pairs = (x - m_x) ** 2, (x - m_x) * (u - m_u), (u - m_u) ** 2
-    return [m_x, m_u, *map(tf.reduce_mean, pairs)]
+def _joint_moments(x: Tensor, u: Tensor, x0: Tensor) -> list[Tensor]:
+    mean = tf.reduce_mean
+    m_x, m_u = mean(x), mean(u)
+    x, u, x0 = x - m_x, u - m_u, x0 - mean(x0)
+    xx, xu, uu = mean(x**2), mean(x * u), mean(u**2)
+    known = mean(x0**2)
+    u, x0 = u - xu / xx * x, x0 - mean(x0 * x) / xx * x
+    rest = mean(x0**2)
+    signal = mean(u * x0) ** 2 / (mean(u**2) * rest)
+    # At first x is x_0 but for rounding, and what is left of x_0 says nothing.
+    return [m_x, m_u, xx, xu, uu, tf.where(rest > 1e-12 * known, signal, 1.0)]
 
 
 def _latent_input(sde: Any, x: Tensor) -> Tensor:
