@@ -253,15 +253,16 @@ def velocity_moments_along_path(sde: Any, x0: Tensor, seed: Seed) -> dict[str, A
     x0 = tf.cast(x0, tf.float32)
     state = sde.to_state(x0, seed)
     rows = [
-        _joint_moments(*tf.split(state, 2, axis=-1), x0)
+        _joint_moments(state, x0)
         for state in sde.states_along_path(state, table_times(sde, _PATH_STEPS), seed)
     ]
     columns = np.asarray(rows, np.float32).T
     return dict(zip((*_JOINT_MOMENTS, _SIGNAL), columns, strict=True))
 
 
-def _joint_moments(x: Tensor, u: Tensor, x0: Tensor) -> list[Tensor]:
+def _joint_moments(state: Tensor, x0: Tensor) -> list[Tensor]:
     mean = tf.reduce_mean
+    x, u = tf.split(state, 2, axis=-1)
     m_x, m_u = mean(x), mean(u)
     x, u, x0 = x - m_x, u - m_u, x0 - mean(x0)
     xx, xu, uu = mean(x**2), mean(x * u), mean(u**2)

@@ -195,7 +195,11 @@ def test_the_networks_share_of_the_score_is_what_the_data_explain():
     t = tf.constant([0.001, 0.02, 0.1, 0.3, 0.5, 0.6, 0.7, 1.0])
     state = random.normal(1, (len(t), 2 * size[1]))
     sde.expect(state.shape[1:])
-    at = lambda factor: Score(sde, moments).score_fn(lambda x, c: factor * tf.ones_like(x))(state, t)
+
+    def at(factor):
+        network = lambda x, c: factor * tf.ones_like(x)
+        return Score(sde, moments).score_fn(network)(state, t)
+
     share = (sde.noise_scale(t)[:, None] * (at(1.0) - at(0.0)))[:, -1].numpy()
     e_x, e_u, l_xx, l_ux, l_uu = (v.numpy().astype(float) for v in sde.kernel(t))
     signal = STD**2 * (e_u * l_xx - e_x * l_ux) ** 2 / (STD**2 * e_x**2 + l_xx**2)
