@@ -183,13 +183,13 @@ def test_a_network_of_zeros_is_the_exact_score_of_gaussian_data():
 
 
 def test_the_networks_share_of_the_score_is_what_the_data_explain():
-    """c_out s = √(1 − s²/v), measured, is the closed form's down to what 10⁶ numbers resolve.
+    """c_out s = √(1 − s²/v), measured, is the closed form's down to what 256,000 numbers resolve.
 
     There the prior begins, and a larger factor would add the network's error to an exact score.
     """
     from lcss_tf.score import Moments, Score
 
-    sde, moments, size = KineticSDE(), Moments(), (512, 2_000)
+    sde, moments, size = KineticSDE(), Moments(), (256, 1_000)
     x0 = MEAN + STD * random.normal(5, size)
     moments.prepare(sde, x0)
     t = tf.constant([0.001, 0.02, 0.1, 0.3, 0.5, 0.6, 0.7, 1.0])
