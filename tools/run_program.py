@@ -155,6 +155,8 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.manifest, self._call = load(folder)
         seed = self.manifest.get("seed", 0) if seed is None else seed
+        if not -(2**31) <= seed < 2**31:
+            sys.exit(f"error: --seed={seed} does not fit 32 bits. Choose a smaller one, such as 0.")
         self._seed = np.int32(seed)
         seed %= 2**32  # NumPy's are not negative
         self._inputs = self.manifest["inputs"]

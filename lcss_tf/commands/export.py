@@ -11,6 +11,7 @@ from lcss_tf.commands import _gin, _runs
 from lcss_tf.commands.flags.export import FLAGS
 from lcss_tf.commands.train import build, planned
 from lcss_tf.conditioning import ConditionSpec
+from lcss_tf.data import DataInfo
 from lcss_tf.display import say
 from lcss_tf.training import loop
 from lcss_tf.training.state import TrainState
@@ -81,6 +82,12 @@ def function(
     return state, export.sampler_of(state, sampling, model.info, format)
 
 
+def line_to_network(info: DataInfo) -> tuple[float, float]:
+    """(multiply, add): x · multiply + add takes stored numbers of one range to the network's."""
+    slope = info.scaling.slope
+    return slope, info.scaling.low - info.scaling.stored_low * slope
+
+
 def training_arrays(data: Any, spec: ConditionSpec | None = None) -> dict[str, Any]:
     """The training examples, as they are stored where a line maps them to the network's units.
 
@@ -93,8 +100,7 @@ def training_arrays(data: Any, spec: ConditionSpec | None = None) -> dict[str, A
     arrays: dict[str, Any] = {"x": scaled, "multiply": np.float32(1), "add": np.float32(0)}
     if info.scaling.stored_dtype == "uint8" and not info.scaling.means:
         raw = info.scaling.unscale(scaled)
-        slope = info.scaling.slope
-        add = info.scaling.low - info.scaling.stored_low * slope
+        slope, add = line_to_network(info)
         if np.abs(raw * slope + add - scaled).max() < 1e-6:  # not where they are dequantised
             arrays = {"x": raw, "multiply": np.float32(slope), "add": np.float32(add)}
     labels = data.labels("train")

@@ -47,7 +47,7 @@ def _export(folder: Path, options: Any) -> None:
 
     from lcss_tf import export as programs
     from lcss_tf.commands import _runs
-    from lcss_tf.commands.export import training_arrays, training_step
+    from lcss_tf.commands.export import line_to_network, training_step
     from lcss_tf.commands.train import build, planned
 
     one = [*options.gin_bindings, "Distribution.strategy = 'one_device'"]
@@ -64,9 +64,9 @@ def _export(folder: Path, options: Any) -> None:
         function = programs.sampler(model.state, sampling, model.info)
         programs.as_program(model.state, function).write(folder / name, describe=True)
         draws[name] = {"sampler": words, "nfe": sampler.nfe(), "count": count}
-    scaled = training_arrays(run.data)
+    multiply, add = line_to_network(model.info)
     job = {key: getattr(options, key) for key in ("variant", "seed", "steps", "gin_bindings")}
-    job |= {key: float(scaled[key]) for key in ("multiply", "add")} | {"draws": draws}
+    job |= {"multiply": multiply, "add": add, "draws": draws}
     (folder / JOB).write_text(json.dumps(job, indent=2) + "\n")
 
 

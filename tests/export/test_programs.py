@@ -294,3 +294,5 @@ def test_programs_are_told_a_condition(tmp_path):
     np.savez(tmp_path / "none.npz", x=x, multiply=1.0, add=0.0)
     with pytest.raises(SystemExit, match="takes condition, and .* holds none"):
         RUNNER.Trainer(tmp_path / "step", str(tmp_path / "none.npz"))
+    with pytest.raises(SystemExit, match="--seed=2147483648 does not fit"):
+        RUNNER.Trainer(tmp_path / "step", str(tmp_path / "data.npz"), seed=2**31)
